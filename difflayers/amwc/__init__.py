@@ -1,0 +1,7 @@
+"""Asymmetric multiway cut (Eq. 2 of the paper): problem, solution, solvers and bounds on NumPy arrays."""
+
+from difflayers.amwc.multilevel import solve
+from difflayers.amwc.problem import AMWC
+from difflayers.amwc.solution import Solution, evaluate, is_feasible
+
+__all__ = ["AMWC", "Solution", "evaluate", "is_feasible", "solve"]

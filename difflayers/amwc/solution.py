@@ -1,0 +1,139 @@
+"""Solutions of (asymmetric) multiway cut: construction, objective and feasibility."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numba import njit
+
+from difflayers.amwc.problem import AMWC
+
+
+@dataclass(frozen=True, eq=False)
+class Solution:
+    """A feasible labelling and partition.
+
+    Args:
+        labels: (n,) int64, the label of every node.
+        segments: (n,) int64, the segment of every node, contiguous from 0 in the order of first nodes. A
+            segment of a partitionable label is a connected component of the uncut edges; all nodes of another
+            label are one segment, connected or not.
+        cuts: (m,) uint8, 1 where the two ends of an edge lie in different segments.
+        cost: the objective of Eq. 2, in the unit of the costs.
+        lower_bound: no solution costs less than this, if known.
+        proven_optimal: whether the cost is proven to be the least possible.
+    """
+
+    labels: np.ndarray
+    segments: np.ndarray
+    cuts: np.ndarray
+    cost: float
+    lower_bound: float | None = None
+    proven_optimal: bool = False
+
+
+def evaluate(problem: AMWC, labels: np.ndarray, cuts: np.ndarray) -> float:
+    """Objective of Eq. 2 of labels (n,) and cuts (m,), feasible or not, summed in float64."""
+    labels, cuts = _checked(problem, labels, cuts)
+    nodes = problem.node_costs[np.arange(problem.num_nodes), labels].sum(dtype=np.float64)
+    return float(nodes + problem.edge_costs[cuts].sum(dtype=np.float64))
+
+
+def is_feasible(problem: AMWC, labels: np.ndarray, cuts: np.ndarray) -> bool:
+    """Whether the cuts (m,) are those of a partition that agrees with the labels (n,), as Eq. 2 demands."""
+    labels, cuts = _checked(problem, labels, cuts)
+    ends = labels[problem.edges]
+    differ = ends[:, 0] != ends[:, 1]
+    may_cut = problem.partitionable[ends[:, 0]]
+    if (cuts != differ)[differ | ~may_cut].any():
+        return False
+    uncut = np.ascontiguousarray(problem.edges[~cuts & ~differ & may_cut])
+    component = components(problem.num_nodes, uncut)
+    inside = component[problem.edges[:, 0]] == component[problem.edges[:, 1]]
+    return not (inside & cuts).any()
+
+
+def solution_from_clusters(problem: AMWC, labels: np.ndarray, cluster: np.ndarray) -> Solution:
+    """Solution of given labels (n,) whose thing segments are the connected parts of equal ``cluster`` (n,)."""
+    labels = np.asarray(labels, np.int32)
+    segments, cuts = segments_and_cuts(
+        problem.edges, problem.partitionable, labels, np.asarray(cluster, np.int32)
+    )
+    return Solution(labels.astype(np.int64), segments, cuts, evaluate(problem, labels, cuts))
+
+
+@njit(nogil=True, cache=True)
+def _root(parent: np.ndarray, v: int) -> int:
+    while parent[v] != v:
+        parent[v] = parent[parent[v]]
+        v = parent[v]
+    return v
+
+
+@njit(nogil=True, cache=True)
+def components(num_nodes: int, edges: np.ndarray) -> np.ndarray:
+    """Smallest node of the connected component of every node, O(m log n) at worst and linear in practice."""
+    parent = np.arange(num_nodes).astype(np.int32)
+    for e in range(edges.shape[0]):
+        u, v = _root(parent, edges[e, 0]), _root(parent, edges[e, 1])
+        if u != v:
+            parent[max(u, v)] = min(u, v)
+    for v in range(num_nodes):
+        parent[v] = _root(parent, v)
+    return parent
+
+
+@njit(nogil=True, cache=True)
+def segments_and_cuts(
+    edges: np.ndarray, partitionable: np.ndarray, labels: np.ndarray, cluster: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Segments (n,) int64 in the order of first nodes and cuts (m,) uint8, linear in practice."""
+    num_nodes, num_labels = labels.size, partitionable.size
+    parent = np.arange(num_nodes).astype(np.int32)
+    for e in range(edges.shape[0]):
+        u, v = edges[e, 0], edges[e, 1]
+        if cluster[u] == cluster[v] and labels[u] == labels[v] and partitionable[labels[u]]:
+            u, v = _root(parent, u), _root(parent, v)
+            if u != v:
+                parent[max(u, v)] = min(u, v)
+    first = np.full(num_labels, -1, np.int32)
+    segments = np.empty(num_nodes, np.int64)
+    count = 0
+    for v in range(num_nodes):
+        root = _root(parent, v)
+        if not partitionable[labels[v]]:
+            if first[labels[v]] < 0:
+                first[labels[v]] = v
+            root = first[labels[v]]
+        if root == v:
+            segments[v] = count
+            count += 1
+        else:
+            segments[v] = segments[root]
+    cuts = np.empty(edges.shape[0], np.uint8)
+    for e in range(edges.shape[0]):
+        cuts[e] = segments[edges[e, 0]] != segments[edges[e, 1]]
+    return segments, cuts
+
+
+def _checked(problem: AMWC, labels: np.ndarray, cuts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    labels = checked_labels("labels", labels, problem.num_nodes, problem.num_labels)
+    cuts = np.asarray(cuts)
+    if cuts.shape != problem.edge_costs.shape:
+        raise ValueError(f"cuts has shape {cuts.shape}, but edges has {len(problem.edges)} rows")
+    if not ((cuts == 0) | (cuts == 1)).all():
+        raise ValueError("cuts must be 0 or 1")
+    return labels, cuts.astype(bool)
+
+
+def checked_labels(name: str, labels: np.ndarray, num_nodes: int, num_labels: int) -> np.ndarray:
+    """Labels as (n,) int32; raises TypeError or ValueError naming the argument."""
+    labels = np.asarray(labels)
+    if labels.dtype.kind not in "iu":
+        raise TypeError(f"{name} must be integers, got {labels.dtype}")
+    if labels.shape != (num_nodes,):
+        raise ValueError(f"{name} has shape {labels.shape}, but the problem has {num_nodes} nodes")
+    if labels.min() < 0 or labels.max() >= num_labels:
+        raise ValueError(
+            f"{name} must lie in 0 to {num_labels - 1}, got {int(labels.min())} to {int(labels.max())}"
+        )
+    return np.array(labels, np.int32)

@@ -1,0 +1,33 @@
+"""Edge lists of regular grids."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+
+def grid_edges(shape: tuple[int, int], distances: Sequence[int]) -> np.ndarray:
+    """Vertical and horizontal pixel pairs of a grid at each of several distances.
+
+    Args:
+        shape: height and width of the grid; pixel (i, j) is node ``i * width + j``.
+        distances: positive distances in pixels, in the order in which their edges are wanted.
+
+    Returns:
+        (m, 2) int64. For every distance first all pairs (i, j)-(i + d, j), then all pairs (i, j)-(i, j + d),
+        each in row-major order of the first pixel. A distance that does not fit contributes no edges.
+
+    Raises:
+        ValueError: if the shape is not two positive integers or a distance is not a positive integer.
+    """
+    if len(shape) != 2 or any(int(size) != size or size < 1 for size in shape):
+        raise ValueError(f"shape must be two positive integers (height, width), got {tuple(shape)}")
+    height, width = (int(size) for size in shape)
+    grid = np.arange(height * width, dtype=np.int64).reshape(height, width)
+    pairs = [np.empty((0, 2), np.int64)]
+    for distance in distances:
+        if int(distance) != distance or distance < 1:
+            raise ValueError(f"distances must be positive integers, got {distance}")
+        d = int(distance)
+        pairs.append(np.stack([grid[:-d].ravel(), grid[d:].ravel()], axis=1))
+        pairs.append(np.stack([grid[:, :-d].ravel(), grid[:, d:].ravel()], axis=1))
+    return np.concatenate(pairs)

@@ -1,0 +1,50 @@
+"""Multicut: asymmetric multiway cut with one partitionable label and no node costs."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from difflayers import amwc
+from difflayers.amwc import Solution
+
+
+@dataclass(frozen=True, eq=False)
+class Multicut:
+    """Partition a graph into connected segments so that the edges between them cost least.
+
+    Args:
+        num_nodes: number n of nodes.
+        edges: (m, 2) integers, pairs of different nodes. Parallel edges add up.
+        edge_costs: (m,) float, cost of cutting; positive attracts, negative repels.
+
+    Raises:
+        TypeError, ValueError: as :class:`difflayers.amwc.AMWC` does; ValueError if there are no nodes.
+    """
+
+    num_nodes: int
+    edges: np.ndarray
+    edge_costs: np.ndarray
+
+    def __post_init__(self) -> None:
+        if self.num_nodes < 1:
+            raise ValueError(f"num_nodes must be at least 1, got {self.num_nodes}")
+        checked = as_amwc(self)
+        object.__setattr__(self, "edges", checked.edges)
+        object.__setattr__(self, "edge_costs", checked.edge_costs)
+
+
+def as_amwc(problem: Multicut) -> amwc.AMWC:
+    """The same problem as an AMWC with one partitionable label."""
+    dtype = np.float32 if np.asarray(problem.edge_costs).dtype == np.float32 else np.float64
+    node_costs = np.zeros((problem.num_nodes, 1), dtype)
+    return amwc.AMWC(node_costs, problem.edges, problem.edge_costs, np.ones(1, bool))
+
+
+def solve(
+    problem: Multicut, method: str = "default", *, start: np.ndarray | Solution | None = None
+) -> Solution:
+    """Solve a multicut approximately; arguments and errors as :func:`difflayers.amwc.solve`.
+
+    As labels say nothing here, ``start`` has to be a solution if it is to bring segments along.
+    """
+    return amwc.solve(as_amwc(problem), method, start=start)

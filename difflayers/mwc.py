@@ -1,0 +1,42 @@
+"""Multiway cut: asymmetric multiway cut in which no label may be split (P is empty in Eq. 2)."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from difflayers import amwc
+from difflayers.amwc import Solution
+
+
+@dataclass(frozen=True, eq=False)
+class MWC:
+    """Label the nodes of a graph at least cost; an edge is cut where its labels differ.
+
+    Args:
+        node_costs: (n, K) float, cost of every label at every node.
+        edges: (m, 2) integers, pairs of different nodes. Parallel edges add up.
+        edge_costs: (m,) float, cost of cutting; positive attracts, negative repels.
+
+    Raises:
+        TypeError, ValueError: as :class:`difflayers.amwc.AMWC` does.
+    """
+
+    node_costs: np.ndarray
+    edges: np.ndarray
+    edge_costs: np.ndarray
+
+    def __post_init__(self) -> None:
+        checked = as_amwc(self)
+        for name in ("node_costs", "edges", "edge_costs"):
+            object.__setattr__(self, name, getattr(checked, name))
+
+
+def as_amwc(problem: MWC) -> amwc.AMWC:
+    """The same problem as an AMWC without partitionable labels."""
+    num_labels = np.shape(problem.node_costs)[1] if np.ndim(problem.node_costs) == 2 else 0
+    return amwc.AMWC(problem.node_costs, problem.edges, problem.edge_costs, np.zeros(num_labels, bool))
+
+
+def solve(problem: MWC, method: str = "default", *, start: np.ndarray | Solution | None = None) -> Solution:
+    """Solve a multiway cut approximately; arguments and errors as :func:`difflayers.amwc.solve`."""
+    return amwc.solve(as_amwc(problem), method, start=start)
