@@ -9,7 +9,7 @@ from numba import njit
 
 
 @njit(nogil=True, cache=True)
-def cheapest_labels(node_costs, partitionable):
+def cheapest_labels(node_costs: np.ndarray, partitionable: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Cheapest partitionable and cheapest other label of every node, -1 where there is none, O(n K)."""
     num_nodes, num_labels = node_costs.shape
     thing = np.full(num_nodes, -1, np.int32)
@@ -25,7 +25,9 @@ def cheapest_labels(node_costs, partitionable):
 
 
 @njit(nogil=True, cache=True)
-def own_clusters(node_costs, thing, stuff, label):
+def own_clusters(
+    node_costs: np.ndarray, thing: np.ndarray, stuff: np.ndarray, label: np.ndarray
+) -> np.ndarray:
     """Every node at its cheapest label, things on their own; writes ``label``, O(n)."""
     num_nodes, num_labels = node_costs.shape
     cluster = np.empty(num_nodes, np.int32)
@@ -39,7 +41,17 @@ def own_clusters(node_costs, thing, stuff, label):
 
 
 @njit(nogil=True, cache=True)
-def move_nodes(indptr, neighbours, weights, node_costs, thing, stuff, cluster, label, max_rounds):
+def move_nodes(
+    indptr: np.ndarray,
+    neighbours: np.ndarray,
+    weights: np.ndarray,
+    node_costs: np.ndarray,
+    thing: np.ndarray,
+    stuff: np.ndarray,
+    cluster: np.ndarray,
+    label: np.ndarray,
+    max_rounds: int,
+) -> int:
     """Move nodes while the objective falls, at most ``max_rounds`` visits a node on average.
 
     Changes ``cluster`` (n,) and ``label`` (K + n,) in place and returns the number of moves. A visit costs

@@ -41,11 +41,8 @@ def solve(problem: AMWC, method: str = "default", *, start: np.ndarray | Solutio
     """
     if method not in METHODS:
         raise ValueError(f'method must be "fast", "default" or "best", got {method!r}')
-    level = _level(
-        *compressed_rows(problem.num_nodes, problem.edges, problem.edge_costs),
-        problem.node_costs,
-        problem.partitionable,
-    )
+    graph = compressed_rows(problem.num_nodes, problem.edges, problem.edge_costs)
+    level = _level(graph, problem.node_costs, problem.partitionable)
     num_labels = problem.num_labels
     label = np.empty(num_labels + problem.num_nodes, np.int32)
     label[:num_labels] = np.arange(num_labels)
@@ -60,13 +57,9 @@ def solve(problem: AMWC, method: str = "default", *, start: np.ndarray | Solutio
 
 
 def _level(
-    indptr: np.ndarray,
-    neighbours: np.ndarray,
-    weights: np.ndarray,
-    node_costs: np.ndarray,
-    partitionable: np.ndarray,
+    graph: tuple[np.ndarray, np.ndarray, np.ndarray], node_costs: np.ndarray, partitionable: np.ndarray
 ) -> Level:
-    return Level(indptr, neighbours, weights, node_costs, *cheapest_labels(node_costs, partitionable))
+    return Level(*graph, node_costs, *cheapest_labels(node_costs, partitionable))
 
 
 def _improve(level: Level, cluster: np.ndarray, label: np.ndarray, partitionable: np.ndarray) -> None:
@@ -76,7 +69,7 @@ def _improve(level: Level, cluster: np.ndarray, label: np.ndarray, partitionable
     if count == len(cluster):
         return
     coarse = _level(
-        *contract(level.indptr, level.neighbours, level.weights, component, count),
+        contract(level.indptr, level.neighbours, level.weights, component, count),
         sum_rows(level.node_costs, component, count),
         partitionable,
     )

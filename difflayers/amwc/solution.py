@@ -53,7 +53,7 @@ def is_feasible(problem: AMWC, labels: np.ndarray, cuts: np.ndarray) -> bool:
 
 
 def solution_from_clusters(problem: AMWC, labels: np.ndarray, cluster: np.ndarray) -> Solution:
-    """Solution of given labels (n,) whose thing segments are the connected parts of equal ``cluster`` (n,)."""
+    """Solution of given labels (n,); thing segments are the connected parts of equal ``cluster`` (n,)."""
     labels = np.asarray(labels, np.int32)
     segments, cuts = segments_and_cuts(
         problem.edges, problem.partitionable, labels, np.asarray(cluster, np.int32)

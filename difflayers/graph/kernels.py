@@ -9,7 +9,9 @@ from numba import njit
 
 
 @njit(nogil=True, cache=True)
-def compressed_rows(num_nodes, edges, weights):
+def compressed_rows(
+    num_nodes: int, edges: np.ndarray, weights: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Edge list to compressed rows by counting sort, O(n + m)."""
     num_edges = edges.shape[0]
     indptr = np.zeros(num_nodes + 1, np.int32)
@@ -33,7 +35,9 @@ def compressed_rows(num_nodes, edges, weights):
 
 
 @njit(nogil=True, cache=True)
-def attractive_components(indptr, neighbours, weights, cluster):
+def attractive_components(
+    indptr: np.ndarray, neighbours: np.ndarray, weights: np.ndarray, cluster: np.ndarray
+) -> tuple[np.ndarray, int]:
     """Components of the positive edges inside clusters, numbered by first node, O(n + m)."""
     num_nodes = cluster.size
     component = np.full(num_nodes, -1, np.int32)
@@ -59,7 +63,9 @@ def attractive_components(indptr, neighbours, weights, cluster):
 
 
 @njit(nogil=True, cache=True)
-def contract(indptr, neighbours, weights, component, count):
+def contract(
+    indptr: np.ndarray, neighbours: np.ndarray, weights: np.ndarray, component: np.ndarray, count: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Graph whose nodes are the components; parallel edges add up, inner edges vanish; O(n + m)."""
     num_nodes = component.size
     start = np.zeros(count + 1, np.int32)
@@ -99,7 +105,7 @@ def contract(indptr, neighbours, weights, component, count):
 
 
 @njit(nogil=True, cache=True)
-def sum_rows(rows, component, count):
+def sum_rows(rows: np.ndarray, component: np.ndarray, count: int) -> np.ndarray:
     """Sum of the rows of every component, O(n K)."""
     total = np.zeros((count, rows.shape[1]), rows.dtype)
     for v in range(component.size):
