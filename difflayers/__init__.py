@@ -1,3 +1,33 @@
 """Any combinatorial solver as a differentiable PyTorch layer."""
 
+import importlib
+from types import ModuleType
+
+from difflayers import functional
+from difflayers.blackbox import BlackboxLayer
+from difflayers.scales import FixedScale, UniformScales
+from difflayers.solver import Solver, SolverError
+
 __version__ = "0.1.0"
+
+__all__ = [
+    "BlackboxLayer",
+    "FixedScale",
+    "Solver",
+    "SolverError",
+    "UniformScales",
+    "functional",
+]
+
+# Imported when first used: they need Numba, which takes longer to import than everything else here.
+_ON_DEMAND = ("amwc", "graph", "multicut", "mwc", "panoptic")
+
+
+def __getattr__(name: str) -> ModuleType:
+    if name in _ON_DEMAND:
+        return importlib.import_module(f"difflayers.{name}")
+    raise AttributeError(f"module 'difflayers' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*__all__, *_ON_DEMAND, "__version__"])
