@@ -1,0 +1,42 @@
+# Everything runs in .venv, which the first target that needs it makes from pyproject.toml and constraints.txt.
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+OUT ?= runs/demo
+BIN := .venv/bin
+# Compiled kernels, kept from run to run.
+export NUMBA_CACHE_DIR ?= $(CURDIR)/.numba_cache
+
+.PHONY: demo test test-slow check docs bench
+.DEFAULT_GOAL := test
+
+.venv/installed: pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install -q -c constraints.txt -e ".[cops,dev]"
+	touch $@
+
+.venv/installed-docs: .venv/installed
+	$(BIN)/python -m pip install -q -c constraints.txt -e ".[docs]"
+	touch $@
+
+.venv/installed-bench: .venv/installed
+	$(BIN)/python -m pip install -q -c constraints.txt -e ".[bench]"
+	touch $@
+
+demo: .venv/installed
+	$(BIN)/python -m examples.cops demo $(if $(DATA),--data "$(DATA)") --out "$(OUT)"
+
+test: .venv/installed
+	$(BIN)/python -m pytest -m "not slow and not gpu"
+
+test-slow: .venv/installed
+	$(BIN)/python -m pytest -m "slow or gpu"
+
+check: .venv/installed
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+
+docs: .venv/installed-docs
+	$(BIN)/mkdocs build --strict
+
+bench: .venv/installed-bench
+	$(BIN)/python -m tests.benchmarks.amwc
