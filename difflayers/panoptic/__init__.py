@@ -12,16 +12,26 @@ from difflayers.panoptic.labels import (
     resize,
     to_coco,
 )
+from difflayers.panoptic.matching import match
+from difflayers.panoptic.quality import PanopticQuality, PanopticQualityResult, panoptic_quality
+from difflayers.panoptic.surrogate import SegmentMasks, SoftPanopticQualityLoss, soft_panoptic_quality
 
 __all__ = [
     "VOID",
     "PanopticLabels",
+    "PanopticQuality",
+    "PanopticQualityResult",
+    "SegmentMasks",
+    "SoftPanopticQualityLoss",
     "compact",
     "decode_ids",
     "encode_ids",
     "from_coco",
     "from_solution",
+    "match",
+    "panoptic_quality",
     "reject_small",
     "resize",
+    "soft_panoptic_quality",
     "to_coco",
 ]

@@ -1,0 +1,41 @@
+"""Which prediction stands for which ground-truth segment."""
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.optimize import linear_sum_assignment
+
+
+def match(iou: ArrayLike, prediction_classes: ArrayLike, target_classes: ArrayLike) -> NDArray[np.int64]:
+    """Match segments of equal class so that the sum of IoUs is largest (paper, Section 3.3.2).
+
+    Args:
+        iou: (P, G) floating in [0, 1], the overlap of every prediction with every ground-truth segment.
+        prediction_classes: (P,) integer.
+        target_classes: (G,) integer.
+
+    Returns:
+        (M, 2) int64, pairs of a prediction and a ground-truth segment, sorted by prediction. Each occurs at
+        most once, and every pair overlaps.
+
+    Raises:
+        ValueError: on shapes that do not fit, and on NaN.
+    """
+    iou, rows, columns = np.asarray(iou), np.asarray(prediction_classes), np.asarray(target_classes)
+    if rows.ndim != 1 or columns.ndim != 1 or iou.shape != (len(rows), len(columns)):
+        raise ValueError(
+            f"iou has shape {iou.shape}, but prediction_classes has shape {rows.shape} "
+            f"and target_classes {columns.shape}"
+        )
+    if np.isnan(iou).any():
+        raise ValueError("iou holds NaN")
+    # Rows and columns that overlap nothing of their class cannot be matched, and there are many of them.
+    overlaps = (iou > 0) & (rows[:, None] == columns)
+    pairs = [np.empty((0, 2), dtype=np.int64)]
+    for label in np.unique(columns[overlaps.any(axis=0)]):
+        p = np.flatnonzero((rows == label) & overlaps.any(axis=1))
+        g = np.flatnonzero((columns == label) & overlaps.any(axis=0))
+        chosen_p, chosen_g = linear_sum_assignment(iou[np.ix_(p, g)], maximize=True)
+        pairs.append(np.stack([p[chosen_p], g[chosen_g]], axis=1))
+    matched = np.concatenate(pairs)
+    matched = matched[overlaps[matched[:, 0], matched[:, 1]]]
+    return matched[np.argsort(matched[:, 0])]
