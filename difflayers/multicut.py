@@ -48,3 +48,8 @@ def solve(
     As labels say nothing here, ``start`` has to be a solution if it is to bring segments along.
     """
     return amwc.solve(as_amwc(problem), method, start=start)
+
+
+def solve_exact(problem: Multicut, time_limit: float | None = None) -> Solution:
+    """Solve a multicut to proven optimality; see :func:`difflayers.amwc.solve_exact`."""
+    return amwc.solve_exact(as_amwc(problem), time_limit)

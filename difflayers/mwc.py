@@ -40,3 +40,8 @@ def as_amwc(problem: MWC) -> amwc.AMWC:
 def solve(problem: MWC, method: str = "default", *, start: np.ndarray | Solution | None = None) -> Solution:
     """Solve a multiway cut approximately; arguments and errors as :func:`difflayers.amwc.solve`."""
     return amwc.solve(as_amwc(problem), method, start=start)
+
+
+def solve_exact(problem: MWC, time_limit: float | None = None) -> Solution:
+    """Solve a multiway cut to proven optimality; see :func:`difflayers.amwc.solve_exact`."""
+    return amwc.solve_exact(as_amwc(problem), time_limit)
