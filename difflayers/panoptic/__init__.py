@@ -12,6 +12,7 @@ from difflayers.panoptic.labels import (
     resize,
     to_coco,
 )
+from difflayers.panoptic.layer import PanopticLayer, PanopticOutput
 from difflayers.panoptic.matching import match
 from difflayers.panoptic.quality import PanopticQuality, PanopticQualityResult, panoptic_quality
 from difflayers.panoptic.surrogate import SegmentMasks, SoftPanopticQualityLoss, soft_panoptic_quality
@@ -19,6 +20,8 @@ from difflayers.panoptic.surrogate import SegmentMasks, SoftPanopticQualityLoss,
 __all__ = [
     "VOID",
     "PanopticLabels",
+    "PanopticLayer",
+    "PanopticOutput",
     "PanopticQuality",
     "PanopticQualityResult",
     "SegmentMasks",

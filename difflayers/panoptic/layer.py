@@ -1,0 +1,218 @@
+"""PanopticLayer: asymmetric multiway cut forward, lifted multiway cut backward (COPS, Section 3.3)."""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+
+from difflayers import amwc, mwc
+from difflayers.graph.edges import grid_edges
+from difflayers.panoptic.labels import VOID, PanopticLabels, from_solution
+from difflayers.panoptic.lifted import Forward, LiftedSolver, lifted_backward, lifted_classes
+from difflayers.panoptic.matching import match
+from difflayers.panoptic.surrogate import SegmentMasks
+from difflayers.parallel import active_backend, map_instances
+from difflayers.scales import Scales, as_scales
+
+EdgeCosts = Sequence[tuple[Tensor, Tensor]]
+
+
+class PanopticOutput(NamedTuple):
+    """What :class:`PanopticLayer` returns, one entry an image.
+
+    Attributes:
+        masks: indicator (J, h, w) of every lifted label, differentiable, with the label's class. The first
+            rows are the predicted segments; the others are empty and only give a gradient somewhere to go.
+        labels: the panoptic labelling, not differentiable.
+    """
+
+    masks: list[SegmentMasks]
+    labels: list[PanopticLabels]
+
+
+class PanopticLayer(nn.Module):
+    """Panoptic labels from class and boundary costs, differentiable in both (COPS, Eq. 2, 4 and Algorithm 1).
+
+    Args:
+        is_thing: (K,) bool, the classes that have instances (P in Eq. 2).
+        distances: pixel distances of the horizontal and vertical edges.
+        scales: interpolation ranges λ: a number, or a rule such as ``UniformScales(low, high)``.
+        solver: AMWC solver of the forward pass.
+        lifted_solver: MWC solver of the backward pass, called as ``lifted_solver(problem, start=labels)``.
+        n_jobs: solves at once, over images and λ; -1 uses every core.
+    """
+
+    def __init__(
+        self,
+        is_thing: Sequence[bool] | np.ndarray,
+        distances: Sequence[int],
+        scales: float | Scales = 1000.0,
+        solver: LiftedSolver = amwc.solve,
+        lifted_solver: LiftedSolver = mwc.solve,
+        n_jobs: int = 1,
+    ) -> None:
+        super().__init__()
+        self.is_thing = np.asarray(is_thing, dtype=bool)
+        self.distances = tuple(distances)
+        self.scales = as_scales(scales)
+        self.solver = solver
+        self.lifted_solver = lifted_solver
+        self.n_jobs = n_jobs
+
+    def forward(
+        self, node_costs: Tensor, edge_costs: EdgeCosts, targets: Sequence[PanopticLabels] | None = None
+    ) -> PanopticOutput:
+        """Solve a batch.
+
+        Args:
+            node_costs: (B, K, h, w) floating, cost of giving a pixel a class.
+            edge_costs: for each distance d a pair: vertical (B, h - d, w), of pixels (i, j) and (i + d, j),
+                and horizontal (B, h, w - d). Paid where the edge is cut: positive = attractive.
+            targets: ground truth (h, w) for each image; gives unmatched segments a lifted label each.
+                Without it only absent classes have one.
+
+        Returns:
+            Masks with their classes, and the labelling, for each image.
+
+        Raises:
+            ValueError: on shapes that do not fit together.
+        """
+        shape = self._check(node_costs, edge_costs, targets)
+        flat = [side.flatten(1) for pair in edge_costs for side in pair]
+        edges = torch.cat(flat, 1) if flat else node_costs.new_zeros(len(node_costs), 0)
+        results: list[tuple[Forward, PanopticLabels]] = []
+        masks = _LiftedMultiwayCut.apply(node_costs, edges, self, shape, targets, results)
+        return PanopticOutput(
+            [
+                SegmentMasks(mask, torch.as_tensor(forward.classes))
+                for mask, (forward, _) in zip(masks, results, strict=True)
+            ],
+            [labels for _, labels in results],
+        )
+
+    def _check(
+        self, node_costs: Tensor, edge_costs: EdgeCosts, targets: Sequence[PanopticLabels] | None
+    ) -> tuple[int, int]:
+        if node_costs.ndim != 4 or node_costs.shape[1] != len(self.is_thing):
+            raise ValueError(
+                f"node_costs must be (B, K, h, w) with K = {len(self.is_thing)} classes, "
+                f"but has shape {tuple(node_costs.shape)}"
+            )
+        batch, _, height, width = node_costs.shape
+        if len(edge_costs) != len(self.distances):
+            raise ValueError(
+                f"edge_costs must hold a pair for each of the distances {self.distances}, "
+                f"but holds {len(edge_costs)}"
+            )
+        for d, (vertical, horizontal) in zip(self.distances, edge_costs, strict=True):
+            expected = ((batch, max(height - d, 0), width), (batch, height, max(width - d, 0)))
+            if (tuple(vertical.shape), tuple(horizontal.shape)) != expected:
+                raise ValueError(
+                    f"edge_costs at distance {d} must be vertical {expected[0]} and horizontal {expected[1]}, "
+                    f"but are {tuple(vertical.shape)} and {tuple(horizontal.shape)}"
+                )
+        if targets is not None and len(targets) != batch:
+            raise ValueError(f"targets has {len(targets)} labellings, but node_costs has {batch} images")
+        for index, target in enumerate(targets or ()):
+            if target.segments.shape != (height, width):
+                raise ValueError(
+                    f"targets[{index}] is {target.segments.shape}, but node_costs are {(height, width)}"
+                )
+        return height, width
+
+    def extra_repr(self) -> str:
+        return f"distances={self.distances}, scales={self.scales}, n_jobs={self.n_jobs}"
+
+
+class _LiftedMultiwayCut(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any,
+        node_costs: Tensor,
+        edge_costs: Tensor,
+        layer: PanopticLayer,
+        shape: tuple[int, int],
+        targets: Sequence[PanopticLabels] | None,
+        results: list[tuple[Forward, PanopticLabels]],
+    ) -> tuple[Tensor, ...]:
+        edges = grid_edges(shape, layer.distances)
+        nodes = _to_numpy(node_costs.flatten(2).transpose(1, 2))
+        costs = _to_numpy(edge_costs)
+        per_image = [None] * len(nodes) if targets is None else targets
+
+        def solve(node: np.ndarray, cost: np.ndarray, target: PanopticLabels | None) -> Any:
+            return _solve_image(layer, node, edges, cost, target, shape)
+
+        instances = list(zip(nodes, costs, per_image, strict=True))
+        ctx.backend = active_backend() if layer.n_jobs != 1 else None
+        results.extend(map_instances(solve, instances, layer.n_jobs, backend=ctx.backend))
+        ctx.layer, ctx.forwards = layer, [forward for forward, _ in results]
+        ctx.node_shape, ctx.edge_shape = node_costs.shape, edge_costs.shape
+        ctx.options = dict(device=node_costs.device, dtype=node_costs.dtype)
+        ctx.edge_options = dict(device=edge_costs.device, dtype=edge_costs.dtype)
+        return tuple(_indicators(forward, shape).to(**ctx.options) for forward in ctx.forwards)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        layer: PanopticLayer = ctx.layer
+        scales = layer.scales.draw()
+        instances = [
+            (forward, _to_numpy(gradient.flatten(1)), float(scale), layer.lifted_solver)
+            for forward, gradient in zip(ctx.forwards, gradients, strict=True)
+            for scale in scales
+        ]
+        solved = map_instances(lifted_backward, instances, layer.n_jobs, backend=ctx.backend)
+        n = len(scales)
+        node_gradients = [sum(node for node, _ in solved[i : i + n]) / n for i in range(0, len(solved), n)]
+        edge_gradients = [sum(edge for _, edge in solved[i : i + n]) / n for i in range(0, len(solved), n)]
+        node = torch.zeros(ctx.node_shape, **ctx.options)
+        edge = torch.zeros(ctx.edge_shape, **ctx.edge_options)
+        for i, (node_gradient, edge_gradient) in enumerate(zip(node_gradients, edge_gradients, strict=True)):
+            node[i] = torch.from_numpy(node_gradient.T.copy()).view(ctx.node_shape[1:])
+            edge[i] = torch.from_numpy(edge_gradient)
+        return node, edge, None, None, None, None
+
+
+def _solve_image(
+    layer: PanopticLayer,
+    node_costs: np.ndarray,
+    edges: np.ndarray,
+    edge_costs: np.ndarray,
+    target: PanopticLabels | None,
+    shape: tuple[int, int],
+) -> tuple[Forward, PanopticLabels]:
+    solution = layer.solver(amwc.AMWC(node_costs, edges, edge_costs, layer.is_thing))
+    labels = from_solution(solution.labels, solution.segments, shape)
+    unmatched = np.zeros(0, np.int64) if target is None else _unmatched_classes(labels, target)
+    classes = lifted_classes(labels.classes, unmatched, len(layer.is_thing))
+    return Forward(node_costs, edges, edge_costs, solution, classes), labels
+
+
+def _unmatched_classes(prediction: PanopticLabels, target: PanopticLabels) -> np.ndarray:
+    """Classes of the ground-truth segments that the matching of Eq. 6 leaves alone."""
+    valid = target.segments != VOID
+    size = (len(prediction.classes), len(target.classes))
+    pairs = prediction.segments[valid].astype(np.int64) * size[1] + target.segments[valid]
+    inter = np.bincount(pairs, minlength=size[0] * size[1]).reshape(size)
+    union = inter.sum(1, keepdims=True) + inter.sum(0, keepdims=True) - inter
+    matched = match(inter / np.maximum(union, 1), prediction.classes, target.classes)[:, 1]
+    free = ~target.is_crowd
+    free[matched] = False
+    return target.classes[free]
+
+
+def _indicators(forward: Forward, shape: tuple[int, int]) -> Tensor:
+    segments = torch.from_numpy(forward.solution.segments.astype(np.int64)).view(shape)
+    labels = torch.arange(len(forward.classes)).view(-1, 1, 1)
+    return segments == labels
+
+
+def _to_numpy(costs: Tensor) -> np.ndarray:
+    costs = costs.detach().cpu()
+    if costs.dtype not in (torch.float32, torch.float64):
+        costs = costs.float()
+    return np.ascontiguousarray(costs.numpy())

@@ -1,0 +1,116 @@
+"""The pipeline end to end: losses fall, stage 2 reaches the costs, a resumed run is the same run."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from examples.cops import runs
+from examples.cops.config import DRAWN, REAL, Config
+from examples.cops.data import open_dataset
+from examples.cops.inference import Predictor
+from examples.cops.network import CopsNetwork
+from examples.cops.scenes import DrawnScenes
+from examples.cops.train import Checkpoint, train_stage_one, train_stage_two
+
+DATA = Path(__file__).resolve().parents[3] / "shared" / "data"
+TINY = replace(
+    DRAWN,
+    size=(64, 96),
+    distances=(1, 4),
+    iterations_one=4,
+    iterations_two=4,
+    batch_one=2,
+    batch_two=2,
+    warm_up=1,
+)
+
+
+def tiny_scenes() -> DrawnScenes:
+    return DrawnScenes("train", 0, 4)
+
+
+def weights(network: CopsNetwork) -> torch.Tensor:
+    return torch.cat([value.flatten().double() for value in network.state_dict().values()])
+
+
+def test_stage_one_and_two_learn_on_real_images(tmp_path: Path) -> None:
+    if not (DATA / "pennfudan").is_dir():
+        pytest.skip(f"{DATA / 'pennfudan'} is absent: the real images are not part of the repository")
+    data = open_dataset(DATA / "pennfudan", "train")
+    config = replace(
+        REAL, size=(96, 96), max_side=128, distances=(1, 4), iterations_one=24, iterations_two=6, batch_one=4,
+        batch_two=4, warm_up=1,
+    )  # fmt: skip
+    network = runs.build_network(config, len(data.categories))
+    log = train_stage_one(network, data, config, Checkpoint(tmp_path / "1.pt"), progress=False)
+    losses = [entry["loss"] for entry in log]
+    assert np.mean(losses[-6:]) < 0.8 * np.mean(losses[:6])
+    before = [p.detach().clone() for p in network.full_training_parameters()]
+    log = train_stage_two(network, data, config, Checkpoint(tmp_path / "2.pt"), progress=False)
+    assert all(0 <= entry["soft_pq"] <= 1 for entry in log)
+    changed = [not torch.equal(a, b) for a, b in zip(before, network.full_training_parameters(), strict=True)]
+    assert np.mean(changed) > 0.9
+
+
+def test_stage_two_leaves_backbone_and_batch_norm_alone(tmp_path: Path) -> None:
+    data = tiny_scenes()
+    network = runs.build_network(TINY, len(data.categories))
+    frozen = {
+        name: value.clone()
+        for name, value in network.state_dict().items()
+        if name.startswith("backbone") or "running" in name or "aspp" in name
+    }
+    train_stage_two(network, data, TINY, Checkpoint(tmp_path / "2.pt"), progress=False)
+    after = network.state_dict()
+    assert all(torch.equal(value, after[name]) for name, value in frozen.items())
+
+
+@pytest.mark.parametrize("stage", [train_stage_one, train_stage_two])
+def test_a_resumed_run_ends_bit_for_bit_as_an_unbroken_one(tmp_path: Path, stage) -> None:  # type: ignore[no-untyped-def]
+    data = tiny_scenes()
+
+    class Killed(Exception):
+        pass
+
+    class KilledCheckpoint(Checkpoint):
+        def save(self, **state: object) -> None:
+            super().save(**state)
+            raise Killed
+
+    whole = runs.build_network(TINY, len(data.categories))
+    log = stage(whole, data, TINY, Checkpoint(tmp_path / "whole.pt", every=2), progress=False)
+    broken = runs.build_network(TINY, len(data.categories))
+    with pytest.raises(Killed):
+        stage(broken, data, TINY, KilledCheckpoint(tmp_path / "broken.pt", every=2), progress=False)
+    resumed = runs.build_network(TINY, len(data.categories))
+    resumed_log = stage(resumed, data, TINY, Checkpoint(tmp_path / "broken.pt", every=2), progress=False)
+    assert resumed_log == log
+    assert torch.equal(weights(whole), weights(resumed))
+
+
+def test_run_writes_checkpoints_pictures_and_figures_and_reloads(tmp_path: Path, monkeypatch) -> None:  # type: ignore[no-untyped-def]
+    monkeypatch.setitem(runs.open_dataset.__globals__["DRAWN_LENGTH"], "val", 3)
+    figures = runs.run(None, tmp_path, TINY, progress=False)
+    assert set(figures) == {"stage 1", "stage 2"}
+    for name in ("stage1.pt", "stage2.pt", "predictions.png", "training.png", "figures.json"):
+        assert (tmp_path / name).stat().st_size > 0
+    network, config, categories = runs.load_network(tmp_path / "stage2.pt")
+    assert config == TINY
+    scene = DrawnScenes("val", 0, 1)[0]
+    is_thing = np.array([category.is_thing for category in categories])
+    again = [Predictor(network, is_thing, config)(scene.image) for _ in range(2)]
+    assert again[0].segments.tolist() == again[1].segments.tolist()
+    assert again[0].segments.shape == scene.labels.segments.shape
+
+
+def test_prediction_covers_images_of_any_size() -> None:
+    is_thing = tiny_scenes().is_thing
+    network = runs.build_network(TINY, len(is_thing))
+    config: Config = replace(TINY, max_side=100, thing_area=0.0, stuff_area=0.0)
+    image = np.random.default_rng(0).integers(0, 256, (131, 57, 3), dtype=np.uint8)
+    labels = Predictor(network, is_thing, config)(image)
+    assert labels.segments.shape == (131, 57)
+    assert (labels.segments >= 0).all()
