@@ -1,0 +1,1 @@
+"""Worked examples of the library; each folder has its own README."""
