@@ -1,0 +1,143 @@
+"""Pictures of labellings and of a training run, as arrays and PNG files."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure  # not pyplot: no global state, no display
+
+from difflayers.panoptic.labels import VOID, PanopticLabels
+from examples.cops.samples import Category
+
+OUTLINE = (255, 255, 255)
+Entry = dict[str, float]
+
+
+def overlay(
+    image: np.ndarray, labels: PanopticLabels, categories: Sequence[Category], alpha: float = 0.6
+) -> np.ndarray:
+    """Lay the colours of a labelling over its image.
+
+    Args:
+        image: (H, W, 3) uint8.
+        labels: labelling of the same size.
+        categories: the classes that `labels.classes` counts.
+        alpha: opacity of the colours, from 0 to 1.
+
+    Returns:
+        (H, W, 3) uint8: each class in its colour, each instance in a shade of it with a white outline; void
+        keeps the image.
+
+    Raises:
+        ValueError: where image and labels differ in size.
+    """
+    if image.shape[:2] != labels.shape:
+        raise ValueError(f"image is {image.shape[0]} x {image.shape[1]}, but labels has shape {labels.shape}")
+    if len(labels.classes) == 0:
+        return image.copy()
+    colors = np.array([categories[kind].color for kind in labels.classes], dtype=np.float32)
+    is_thing = np.array([categories[kind].is_thing for kind in labels.classes])
+    # Steps of the golden ratio: segments with close numbers, often neighbours, get distant shades.
+    steps = np.arange(len(colors), dtype=np.float32)[:, None] * np.float32(0.618034) % 1
+    toward = np.where(steps < 0.5, 0.0, 255.0)
+    shades = colors + (toward - colors) * np.abs(steps - 0.5)
+    colors = np.where(is_thing[:, None], shades, colors)
+
+    known = labels.segments != VOID
+    blend = image.astype(np.float32)
+    blend[known] = (1 - alpha) * blend[known] + alpha * colors[labels.segments[known]]
+    blend[_outlines(labels.segments, np.append(is_thing, False))] = OUTLINE
+    return blend.round().astype(np.uint8)
+
+
+def panel(rows: Sequence[Sequence[np.ndarray]], titles: Sequence[str], path: Path) -> None:
+    """Save rows of images as one PNG, a title above each column.
+
+    Args:
+        rows: images (H, W, 3) uint8; as many in each row as there are titles.
+        titles: of the columns.
+        path: the file; its folder is made where it is missing.
+
+    Raises:
+        ValueError: where a row is of another length than titles.
+    """
+    for index, row in enumerate(rows):
+        if len(row) != len(titles):
+            raise ValueError(f"row {index} has {len(row)} images, but there are {len(titles)} titles")
+    width = 3.2
+    heights = [width * max(image.shape[0] / image.shape[1] for image in row) for row in rows]
+    figure = Figure(figsize=(width * len(titles), sum(heights) + 0.3), layout="constrained")
+    axes = figure.subplots(len(rows), len(titles), squeeze=False, gridspec_kw={"height_ratios": heights})
+    for row, row_axes in zip(rows, axes, strict=True):
+        for image, axis in zip(row, row_axes, strict=True):
+            axis.imshow(image, interpolation="nearest")
+            axis.axis("off")
+    for title, axis in zip(titles, axes[0], strict=True):
+        axis.set_title(title, fontsize=11)
+    _save(figure, path)
+
+
+def training_curve(log: Sequence[Entry], path: Path) -> None:
+    """Plot what a run logged over its iterations: for each stage its losses, and its qualities where it has any.
+
+    Args:
+        log: one dict an iteration with `stage`, `iteration` and figures; those named `pq` or `*_pq` are
+            qualities in [0, 1], all others losses.
+        path: the PNG file; its folder is made where it is missing.
+
+    Raises:
+        ValueError: where log is empty.
+    """
+    if not log:
+        raise ValueError("log is empty, there is nothing to plot")
+    plots: list[tuple[str, list[Entry], list[str]]] = []
+    for stage in sorted({entry["stage"] for entry in log}):
+        entries = [entry for entry in log if entry["stage"] == stage]
+        names = [name for name in entries[0] if name not in ("stage", "iteration")]
+        qualities = [name for name in names if name.endswith("pq")]
+        losses = [name for name in names if name not in qualities]
+        plots.append((f"stage {stage:g}: losses", entries, losses))
+        if qualities:
+            plots.append((f"stage {stage:g}: panoptic quality of the batch", entries, qualities))
+    figure = Figure(figsize=(5 * len(plots), 3.6), layout="constrained")
+    for axis, (title, entries, names) in zip(
+        figure.subplots(1, len(plots), squeeze=False)[0], plots, strict=True
+    ):
+        _plot(axis, title, entries, names)
+    _save(figure, path)
+
+
+def _outlines(segments: np.ndarray, is_thing: np.ndarray) -> np.ndarray:
+    """Pixels on an instance whose lower or right neighbour is another segment, and those just before one."""
+    outline = np.zeros(segments.shape, dtype=bool)
+    for here, there in (
+        ((slice(None, -1), slice(None)), (slice(1, None), slice(None))),
+        ((slice(None), slice(None, -1)), (slice(None), slice(1, None))),
+    ):
+        first, second = segments[here], segments[there]
+        outline[here] |= (first != second) & (is_thing[first] | is_thing[second])
+    return outline
+
+
+def _plot(axis: Axes, title: str, entries: list[Entry], names: list[str]) -> None:
+    """One curve a name: the raw values faint, their running mean strong."""
+    window = max(1, len(entries) // 20)
+    for name in names:
+        iterations, values = (np.array([entry[key] for entry in entries]) for key in ("iteration", name))
+        (line,) = axis.plot(
+            iterations[window - 1 :],
+            np.convolve(values, np.full(window, 1 / window), mode="valid"),
+            label={"pq": "PQ", "soft_pq": "soft PQ"}.get(name, name),
+            linewidth=1.8,
+        )
+        axis.plot(iterations, values, color=line.get_color(), alpha=0.25, linewidth=0.7)
+    axis.set_title(f"{title} (mean of {window})" if window > 1 else title, fontsize=10)
+    axis.set_xlabel("iteration")
+    axis.grid(alpha=0.3)
+    axis.legend(fontsize=9)
+
+
+def _save(figure: Figure, path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=120)
