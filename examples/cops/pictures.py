@@ -79,7 +79,7 @@ def panel(rows: Sequence[Sequence[np.ndarray]], titles: Sequence[str], path: Pat
 
 
 def training_curve(log: Sequence[Entry], path: Path) -> None:
-    """Plot what a run logged over its iterations: for each stage its losses, and its qualities where it has any.
+    """Plot what a run logged over its iterations: the losses of each stage, and its qualities if it has any.
 
     Args:
         log: one dict an iteration with `stage`, `iteration` and figures; those named `pq` or `*_pq` are
@@ -109,7 +109,7 @@ def training_curve(log: Sequence[Entry], path: Path) -> None:
 
 
 def _outlines(segments: np.ndarray, is_thing: np.ndarray) -> np.ndarray:
-    """Pixels on an instance whose lower or right neighbour is another segment, and those just before one."""
+    """Pixels whose lower or right neighbour is of another segment, where one of the two is an instance."""
     outline = np.zeros(segments.shape, dtype=bool)
     for here, there in (
         ((slice(None, -1), slice(None)), (slice(1, None), slice(None))),
