@@ -124,7 +124,7 @@ def _image_terms(
     masks, classes = prediction.masks, torch.as_tensor(prediction.classes).cpu().numpy()
     if masks.ndim != 3 or tuple(masks.shape[1:]) != target.shape or not masks.is_floating_point():
         raise ValueError(
-            f"{name}.masks must be floating of shape (J, {target.shape[0]}, {target.shape[1]}), as its target, "
+            f"{name}.masks must be floating of shape (J, *{target.shape}) for its target, "
             f"got shape {tuple(masks.shape)}, {masks.dtype}"
         )
     if classes.shape != masks.shape[:1]:
