@@ -1,4 +1,4 @@
-"""Exact asymmetric multiway cut: an integer program (Eq. 2) whose constraints are found as they are violated."""
+"""Exact asymmetric multiway cut: an integer program (Eq. 2) with constraints added as needed."""
 
 import time
 from dataclasses import replace
@@ -20,11 +20,11 @@ def solve_exact(problem: AMWC, time_limit: float | None = None) -> Solution:
 
     Args:
         problem: the problem; some hundred nodes are within reach, depending on the noise.
-        time_limit: seconds after which the best solution known is returned, unlimited if None. The solver looks
-            at the clock between rounds and inside the integer program.
+        time_limit: seconds after which the best solution known is returned, unlimited if None. The solver
+            looks at the clock between rounds and inside the integer program.
 
     Returns:
-        The solution with a valid ``lower_bound``; ``proven_optimal`` says whether it is optimal up to rounding.
+        The solution with a valid ``lower_bound``; ``proven_optimal`` says whether it is optimal, to rounding.
     """
     deadline = np.inf if time_limit is None else time.monotonic() + time_limit
     known = solve(problem, "best")
@@ -40,6 +40,7 @@ def solve_exact(problem: AMWC, time_limit: float | None = None) -> Solution:
                 return replace(known, lower_bound=bound)
             if program.add_violated(point) == 0:
                 break
+    assert point is not None
     optimum = program.rounded(point)
     best = optimum if optimum.cost < known.cost else known
     proven = bound >= best.cost - _slack(best.cost)
@@ -127,7 +128,7 @@ class _Program:
         return len(found)
 
     def _violated_cycles(self, y: np.ndarray) -> list[list[int]]:
-        """For every edge the shortest path round it, if it is shorter than the edge: [edge, path edges...]."""
+        """For every edge the shortest path round it, if that is shorter than the edge: [edge, *path]."""
         n = self.problem.num_nodes
         # A little length for every edge prefers short cycles, whose inequalities are the strong ones.
         length = np.maximum(y, 0.0) + 1e-7
