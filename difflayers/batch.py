@@ -94,7 +94,7 @@ def _solve_one(
     solver: Solver, costs: list[Array], shift: tuple[float, list[Array]] | None, context: tuple[Any, ...]
 ) -> tuple[Array, ...]:
     if shift is None:
-        own = [cost.copy() for cost in costs]  # a solver may write into its input
+        own = [np.array(cost) for cost in costs]  # a solver may write into its input
     else:
         own = [cost + shift[0] * direction for cost, direction in zip(costs, shift[1], strict=True)]
     return check_solutions(solver(*own, *context), costs)
@@ -109,7 +109,7 @@ def first_row(mask: Array) -> int | None:
     """Return the first index along dimension 0 where `mask` is true anywhere, or None."""
     if not mask.any():
         return None
-    return int(mask.reshape(len(mask), -1).any(axis=1).argmax())
+    return int(mask.any(axis=tuple(range(1, mask.ndim))).argmax())
 
 
 def check_call(costs: Sequence[Tensor], context: Sequence[Any] | None) -> None:

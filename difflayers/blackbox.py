@@ -152,7 +152,7 @@ class _Blackbox(torch.autograd.Function):
         batch = len(arrays[0])
         moved = np.zeros(batch, dtype=bool)
         for direction in directions:
-            moved |= (direction != 0).reshape(batch, -1).any(axis=1)
+            moved |= direction.any(axis=tuple(range(1, direction.ndim)))
         rows = np.flatnonzero(moved).tolist()  # for the others Eq. 3 is W(c) − W(c)
 
         averages = [np.zeros_like(array) for array in arrays]

@@ -1,0 +1,53 @@
+"""What `import difflayers` brings, and that the README's examples run."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import difflayers
+
+ROOT = Path(__file__).parents[1]
+EXAMPLES = [
+    pytest.param(example, id=f"{page}-{number}")
+    for page in ("README.md", "docs/wrap-your-solver.md", "docs/panoptic.md")
+    for number, example in enumerate(
+        re.findall(r"^```python\n(.*?)^```", (ROOT / page).read_text(encoding="utf-8"), flags=re.M | re.S)
+    )
+]
+
+
+def modules_after(statement):
+    done = subprocess.run(
+        [sys.executable, "-c", f"{statement}\nimport sys\nprint(*sys.modules)"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return set(done.stdout.split())
+
+
+def test_import_brings_neither_numba_nor_examples_nor_much_beyond_torch():
+    added = modules_after("import difflayers") - modules_after("import torch, numpy")
+    tops = {name.split(".")[0] for name in added}
+    assert tops.isdisjoint({"numba", "llvmlite", "scipy", "joblib", "examples", "PIL", "matplotlib"})
+    assert not any(name.startswith(("torch._dynamo", "difflayers.amwc")) for name in added)
+
+
+def test_submodules_are_imported_when_asked_for():
+    assert "difflayers.amwc" in modules_after("import difflayers; difflayers.amwc.AMWC")
+    assert "difflayers.mwc" in modules_after("from difflayers import mwc")
+    assert set(difflayers.__all__) | {"amwc", "mwc", "multicut", "panoptic", "graph"} <= set(dir(difflayers))
+
+
+def test_unknown_names_raise_the_usual_error():
+    with pytest.raises(AttributeError, match="module 'difflayers' has no attribute 'amcw'"):
+        difflayers.amcw  # noqa: B018
+
+
+@pytest.mark.parametrize("example", EXAMPLES)
+def test_examples_in_the_documentation_run_as_pasted(example):
+    # Each alone, as a reader would paste it; what it claims, it asserts or prints.
+    exec(compile(example, "<documentation>", "exec"), {"__name__": "__main__"})
