@@ -124,7 +124,7 @@ def _image_terms(
     masks, classes = prediction.masks, torch.as_tensor(prediction.classes).cpu().numpy()
     if masks.ndim != 3 or tuple(masks.shape[1:]) != target.shape or not masks.is_floating_point():
         raise ValueError(
-            f"{name}.masks must be floating of shape (J, *{target.shape}) for its target, "
+            f"{name}.masks must be floating (J, h, w) of the target's height and width {target.shape}, "
             f"got shape {tuple(masks.shape)}, {masks.dtype}"
         )
     if classes.shape != masks.shape[:1]:
@@ -143,7 +143,7 @@ def _image_terms(
     indicators = (segments[:, None] == torch.as_tensor(counted, device=device)).to(dtype)
     # Under autocast the product would be rounded to half precision, and areas beyond 2048 with it.
     with torch.autocast(device.type, enabled=False):
-        intersections = masks.reshape(len(masks), -1).to(dtype) @ indicators
+        intersections = masks.flatten(1).to(dtype) @ indicators
     # Every pixel that is neither void nor crowd lies in exactly one ground-truth segment.
     areas = intersections.sum(dim=1)
     iou = intersections / (
