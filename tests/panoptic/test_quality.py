@@ -62,6 +62,55 @@ def test_equals_torchmetrics_on_random_labelings_without_void(seed):
     assert np.allclose(np.nan_to_num(result.per_class_rq), np.nan_to_num(expected[:, 2]))
 
 
+def quality_by_pixel_sets(prediction, target, num_classes):
+    """TP, FP, FN and summed IoU by the rules of the COCO evaluation, one pair of segments at a time."""
+    pixels = [
+        [{*np.flatnonzero(labels.segments == s)} for s in range(len(labels.classes))]
+        for labels in (prediction, target)
+    ]
+    void = {*np.flatnonzero(target.segments == VOID)}
+    counts, matched_p, matched_t = np.zeros((4, num_classes)), set(), set()
+    for p, own in enumerate(pixels[0]):
+        for t, truth in enumerate(pixels[1]):
+            if target.is_crowd[t] or prediction.classes[p] != target.classes[t]:
+                continue
+            iou = len(own & truth) / len((own | truth) - (void - truth))
+            if iou > 0.5:
+                matched_p.add(p)
+                matched_t.add(t)
+                counts[[0, 3], target.classes[t]] += [1, iou]
+    for t in range(len(pixels[1])):
+        counts[2, target.classes[t]] += not target.is_crowd[t] and t not in matched_t
+    for p, own in enumerate(pixels[0]):
+        excuse = set(void)
+        for t, truth in enumerate(pixels[1]):
+            if target.is_crowd[t] and prediction.classes[p] == target.classes[t]:
+                excuse |= truth
+        counts[1, prediction.classes[p]] += p not in matched_p and len(own & excuse) <= 0.5 * len(own)
+    return counts
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_equals_the_rules_applied_to_pixel_sets_with_void_and_crowd(seed):
+    generator = np.random.default_rng(seed)
+    target = random_labeling(generator, (12, 11), IS_THING)
+    # At most one crowd region of a class, as in COCO.
+    is_crowd = np.isin(np.arange(len(target.classes)), np.unique(target.classes, return_index=True)[1][:2])
+    classes = np.where(generator.random(len(is_crowd)) < 0.2, generator.integers(0, 4), target.classes)
+    noisy = np.where(
+        generator.random((12, 11)) < 0.25, generator.integers(VOID, 3, (12, 11)), target.segments
+    )
+    prediction = compact(noisy, classes)
+    holed = np.where(generator.random((3, 11)).repeat(4, axis=0) < 0.3, VOID, target.segments)
+    target = compact(holed, target.classes, is_crowd)
+
+    tp, fp, fn, iou = quality_by_pixel_sets(prediction, target, 4)
+    result = panoptic_quality([prediction], [target], IS_THING)
+    with np.errstate(invalid="ignore"):
+        assert np.allclose(result.per_class_pq, iou / (tp + 0.5 * fp + 0.5 * fn), equal_nan=True)
+        assert np.allclose(result.per_class_rq, tp / (tp + 0.5 * fp + 0.5 * fn), equal_nan=True)
+
+
 def test_the_random_labelings_hold_every_kind_of_outcome():
     generator = np.random.default_rng(0)
     target = random_labeling(generator, (12, 11), IS_THING)
