@@ -51,7 +51,7 @@ class CocoPanoptic(Dataset[Sample]):
             self.image_names = [images[entry["image_id"]]["file_name"] for entry in self.annotations]
             used = {info["category_id"] for entry in self.annotations for info in entry["segments_info"]}
         except (KeyError, TypeError) as error:
-            raise ValueError(f"{self.json_path}: not a COCO-panoptic file, it lacks {error}") from error
+            raise ValueError(f"{self.json_path}: not a COCO-panoptic file ({error!r})") from error
         if not self.annotations:
             raise ValueError(f"{self.json_path}: holds no annotation")
         self.category_ids = [category.id for category in self.categories]
@@ -136,7 +136,7 @@ def _category(entry: dict[str, Any], index: int) -> Category:
     color = entry.get("color")
     if color is None:
         # Steps of the golden ratio keep any number of hues apart; things are the brighter ones.
-        hue = (0.61803398875 * index) % 1.0
+        hue = (0.58 + 0.61803398875 * index) % 1.0
         color = [
             255 * part for part in colorsys.hsv_to_rgb(hue, *((0.85, 0.95) if is_thing else (0.45, 0.65)))
         ]
