@@ -31,13 +31,7 @@ class PanopticLabels:
     is_crowd: NDArray[np.bool_] = None  # type: ignore[assignment]  # the default needs the length of classes
 
     def __post_init__(self) -> None:
-        segments, classes = np.asarray(self.segments), np.asarray(self.classes)
-        if classes.size == 0:
-            classes = classes.astype(np.int64)  # np.asarray([]) is floating
-        if segments.ndim != 2 or segments.dtype.kind not in "iu":
-            raise ValueError(f"segments must be an (h, w) integer array, got {_describe(segments)}")
-        if classes.ndim != 1 or classes.dtype.kind not in "iu":
-            raise ValueError(f"classes must be an (S,) integer array, got {_describe(classes)}")
+        segments, classes = _checked(self.segments, self.classes)
         is_crowd = np.zeros(len(classes), dtype=bool) if self.is_crowd is None else np.asarray(self.is_crowd)
         if is_crowd.size == 0:
             is_crowd = is_crowd.astype(bool)
@@ -45,18 +39,7 @@ class PanopticLabels:
             raise ValueError(
                 f"is_crowd must be bool of the shape of classes, {classes.shape}, got {_describe(is_crowd)}"
             )
-        if segments.size and (segments.min() < VOID or segments.max() >= len(classes)):
-            raise ValueError(
-                f"segments must lie in [-1, {len(classes) - 1}] for {len(classes)} classes, "
-                f"got [{segments.min()}, {segments.max()}]"
-            )
-        if classes.size and classes.min() < 0:
-            raise ValueError(f"classes must be non-negative, got {classes.min()}")
-        for name, value in (
-            ("segments", segments.astype(np.int32, copy=False)),
-            ("classes", classes.astype(np.int64, copy=False)),
-            ("is_crowd", is_crowd),
-        ):
+        for name, value in (("segments", segments), ("classes", classes), ("is_crowd", is_crowd)):
             object.__setattr__(self, name, value)
         empty = np.flatnonzero(self.areas() == 0)
         if len(empty):
@@ -90,15 +73,10 @@ def compact(segments: ArrayLike, classes: ArrayLike, is_crowd: ArrayLike | None 
         The labeling without the segments that have no pixel; the others are renumbered in their order.
 
     Raises:
-        ValueError: on a segment index outside [-1, S), and as `PanopticLabels`.
+        ValueError: on a wrong shape or dtype, or an index out of range.
     """
-    segments, classes = np.asarray(segments), np.asarray(classes)
+    segments, classes = _checked(segments, classes)
     is_crowd = np.zeros(len(classes), dtype=bool) if is_crowd is None else np.asarray(is_crowd)
-    if segments.size and (segments.min() < VOID or segments.max() >= len(classes)):
-        raise ValueError(
-            f"segments must lie in [-1, {len(classes) - 1}] for {len(classes)} classes, "
-            f"got [{segments.min()}, {segments.max()}]"
-        )
     occurs = np.bincount(segments.ravel() + 1, minlength=len(classes) + 1)[1:] > 0
     return _keep(segments, classes, is_crowd, occurs)
 
@@ -311,6 +289,24 @@ def resize(labels: PanopticLabels, shape: tuple[int, int]) -> PanopticLabels:
         (2 * np.arange(to) + 1) * size // (2 * to) for size, to in zip(labels.shape, shape, strict=True)
     )
     return compact(labels.segments[rows[:, None], columns], labels.classes, labels.is_crowd)
+
+
+def _checked(segments: ArrayLike, classes: ArrayLike) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
+    segments, classes = np.asarray(segments), np.asarray(classes)
+    if classes.size == 0:
+        classes = classes.astype(np.int64)  # np.asarray([]) is floating
+    if segments.ndim != 2 or segments.dtype.kind not in "iu":
+        raise ValueError(f"segments must be an (h, w) integer array, got {_describe(segments)}")
+    if classes.ndim != 1 or classes.dtype.kind not in "iu":
+        raise ValueError(f"classes must be an (S,) integer array, got {_describe(classes)}")
+    if segments.size and (segments.min() < VOID or segments.max() >= len(classes)):
+        raise ValueError(
+            f"segments must lie in [-1, {len(classes) - 1}] for {len(classes)} classes, "
+            f"got [{segments.min()}, {segments.max()}]"
+        )
+    if classes.size and classes.min() < 0:
+        raise ValueError(f"classes must be non-negative, got {classes.min()}")
+    return segments.astype(np.int32, copy=False), classes.astype(np.int64, copy=False)
 
 
 def _keep(
