@@ -53,3 +53,8 @@ def solve(
 def solve_exact(problem: Multicut, time_limit: float | None = None) -> Solution:
     """Solve a multicut to proven optimality; see :func:`difflayers.amwc.solve_exact`."""
     return amwc.solve_exact(as_amwc(problem), time_limit)
+
+
+def lower_bound(problem: Multicut) -> float:
+    """A number that no solution costs less than; see :func:`difflayers.amwc.lower_bound`."""
+    return amwc.lower_bound(as_amwc(problem))

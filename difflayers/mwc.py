@@ -45,3 +45,8 @@ def solve(problem: MWC, method: str = "default", *, start: np.ndarray | Solution
 def solve_exact(problem: MWC, time_limit: float | None = None) -> Solution:
     """Solve a multiway cut to proven optimality; see :func:`difflayers.amwc.solve_exact`."""
     return amwc.solve_exact(as_amwc(problem), time_limit)
+
+
+def lower_bound(problem: MWC) -> float:
+    """A number that no solution costs less than; see :func:`difflayers.amwc.lower_bound`."""
+    return amwc.lower_bound(as_amwc(problem))

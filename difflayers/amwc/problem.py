@@ -93,7 +93,9 @@ def _costs(name: str, costs: np.ndarray, ndim: int, shape: str) -> np.ndarray:
     if array.ndim != ndim:
         raise ValueError(f"{name} must have shape {shape}, got {array.shape}")
     # A finite sum proves finite entries; the slower test is for sums that overflow.
-    if not np.isfinite(array.sum(dtype=np.float64)) and not np.isfinite(array).all():
+    with np.errstate(over="ignore"):
+        total = array.sum(dtype=np.float64)
+    if not np.isfinite(total) and not np.isfinite(array).all():
         raise ValueError(f"{name} must be finite, got NaN or infinity at {_first_bad(array)}")
     return array
 

@@ -1,0 +1,84 @@
+"""Bound <= optimum <= every method, and the optimum itself against brute force."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+
+from difflayers import multicut, mwc
+from difflayers.amwc import AMWC, evaluate, is_feasible, lower_bound, solve, solve_exact
+from tests.amwc.brute_force import minimum_cost
+from tests.amwc.problems import grid_problem, random_problem, random_problems
+
+
+@settings(deadline=None, max_examples=60)
+@given(random_problems(max_nodes=6, max_labels=3, max_edges=15))
+def test_exact_is_the_least_over_all_labelled_partitions(problem):
+    solution = solve_exact(problem)
+    assert solution.proven_optimal
+    assert solution.cost == pytest.approx(minimum_cost(problem), abs=1e-5)
+    assert is_feasible(problem, solution.labels, solution.cuts)
+    assert solution.cost == evaluate(problem, solution.labels, solution.cuts)
+
+
+@settings(deadline=None, max_examples=40)
+@given(random_problems(max_nodes=14, max_labels=4, max_edges=40))
+def test_bound_exact_and_methods_are_in_order(problem):
+    exact = solve_exact(problem)
+    assert exact.proven_optimal
+    assert exact.lower_bound <= exact.cost
+    assert lower_bound(problem) <= exact.cost
+    for method in ("fast", "default", "best"):
+        assert exact.cost <= solve(problem, method).cost + 1e-5
+
+
+@settings(deadline=None, max_examples=25)
+@given(random_problems(max_nodes=10, max_labels=3, max_edges=25))
+def test_exact_cost_does_not_depend_on_the_numbering_of_the_nodes(problem):
+    order = np.random.default_rng(0).permutation(problem.num_nodes)
+    number = np.argsort(order)
+    permuted = AMWC(
+        problem.node_costs[order],
+        number[problem.edges].reshape(-1, 2),
+        problem.edge_costs,
+        problem.partitionable,
+    )
+    assert solve_exact(permuted).cost == pytest.approx(solve_exact(problem).cost, abs=1e-5)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_noisy_grids_of_180_nodes_are_proven_optimal(seed):
+    problem = grid_problem(12, 15, num_labels=4, noise=0.8, seed=seed)
+    solution = solve_exact(problem)
+    assert solution.proven_optimal
+    assert lower_bound(problem) <= solution.cost <= solve(problem, "best").cost + 1e-9
+
+
+def test_without_time_the_best_known_solution_comes_back_unproven():
+    problem = grid_problem(12, 15, num_labels=4, noise=0.8, seed=0)
+    solution = solve_exact(problem, time_limit=0.0)
+    assert not solution.proven_optimal
+    assert solution.cost == solve(problem, "best").cost
+
+
+def test_exact_mwc_and_multicut_agree_with_amwc():
+    stuff = random_problem(1, num_nodes=12, num_labels=3, num_edges=30, things="none")
+    fronted = mwc.MWC(stuff.node_costs, stuff.edges, stuff.edge_costs)
+    assert mwc.solve_exact(fronted).cost == solve_exact(stuff).cost
+    assert mwc.lower_bound(fronted) == lower_bound(stuff)
+    cut = multicut.Multicut(12, stuff.edges, stuff.edge_costs)
+    plain = AMWC(np.zeros((12, 1)), stuff.edges, stuff.edge_costs, np.ones(1, bool))
+    assert multicut.solve_exact(cut).cost == solve_exact(plain).cost
+    assert multicut.lower_bound(cut) == lower_bound(plain)
+
+
+def test_bound_of_a_repulsive_pair_in_one_stuff_label_counts_the_cheaper_way_out():
+    # Both nodes want label 0, which may not be split: keep both (cost 0) or move one (cost 1 - 3).
+    problem = AMWC(np.array([[0.0, 1], [0, 2]]), np.array([[0, 1]]), np.array([-3.0]), np.zeros(2, bool))
+    assert lower_bound(problem) == pytest.approx(-2.0)
+    assert solve_exact(problem).cost == -2.0
+
+
+def test_bound_of_a_cycle_with_one_repulsive_edge_pays_its_weakest_edge():
+    cycle = multicut.Multicut(4, np.array([[0, 1], [1, 2], [2, 3], [0, 3]]), np.array([5.0, 2, 4, -3]))
+    assert multicut.lower_bound(cycle) == pytest.approx(-1.0)
+    assert multicut.solve_exact(cycle).cost == -1.0

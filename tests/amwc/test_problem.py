@@ -1,0 +1,90 @@
+import numpy as np
+import pytest
+
+from difflayers.amwc import AMWC, evaluate, is_feasible, solve
+from difflayers.multicut import Multicut
+from difflayers.mwc import MWC
+
+GOOD = {
+    "node_costs": np.zeros((3, 2)),
+    "edges": np.array([[0, 1], [1, 2]]),
+    "edge_costs": np.array([1.0, -1.0]),
+    "partitionable": np.array([True, False]),
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "error", "message"),
+    [
+        ("node_costs", np.zeros(3), ValueError, r"node_costs must have shape \(n, K\), got \(3,\)"),
+        ("node_costs", np.zeros((0, 2)), ValueError, r"a node and a label at least, got shape \(0, 2\)"),
+        ("node_costs", np.zeros((3, 0)), ValueError, r"a node and a label at least, got shape \(3, 0\)"),
+        ("node_costs", np.full((3, 2), np.nan), ValueError, r"node_costs must be finite.*\[0, 0\]"),
+        ("node_costs", np.array([["a", "b"]] * 3), TypeError, "node_costs must be real numbers"),
+        ("edge_costs", np.zeros(3), ValueError, r"edge_costs has shape \(3,\), but edges has 2 rows"),
+        ("edge_costs", np.array([1.0, np.inf]), ValueError, r"edge_costs must be finite.*\[1\]"),
+        ("edges", np.zeros((2, 2)), TypeError, "edges must be integers, got float64"),
+        ("edges", np.zeros((2, 3), int), ValueError, r"edges must have shape \(m, 2\), got \(2, 3\)"),
+        ("edges", np.array([[0, 1], [1, 3]]), ValueError, r"nodes 0 to 2, but row 1 is \[1, 3\]"),
+        ("edges", np.array([[0, 1], [-1, 2]]), ValueError, r"row 1 is \[-1, 2\]"),
+        ("edges", np.array([[0, 1], [2, 2]]), ValueError, r"different nodes, but row 1 is \[2, 2\]"),
+        ("partitionable", np.ones(3, bool), ValueError, r"shape \(3,\), but node_costs has 2 columns"),
+        ("partitionable", np.ones(2, int), TypeError, "partitionable must be bool, got int64"),
+    ],
+)
+def test_bad_arguments_are_refused_by_name(name, value, error, message):
+    with pytest.raises(error, match=message):
+        AMWC(**{**GOOD, name: value})
+
+
+def test_finite_costs_whose_sum_overflows_are_accepted():
+    AMWC(**{**GOOD, "edge_costs": np.array([1e308, 1e308])})
+
+
+def test_bad_starts_methods_and_cuts_are_refused():
+    problem = AMWC(**GOOD)
+    with pytest.raises(ValueError, match=r"start has shape \(2,\), but the problem has 3 nodes"):
+        solve(problem, start=np.zeros(2, int))
+    with pytest.raises(ValueError, match="start must lie in 0 to 1"):
+        solve(problem, start=np.full(3, 2))
+    with pytest.raises(TypeError, match="start must be integers"):
+        solve(problem, start=np.zeros(3))
+    with pytest.raises(ValueError, match='"fast", "default" or "best"'):
+        solve(problem, "quick")
+    with pytest.raises(ValueError, match=r"cuts has shape \(1,\), but edges has 2 rows"):
+        evaluate(problem, np.zeros(3, int), np.zeros(1))
+
+
+def test_mwc_and_multicut_refuse_what_amwc_refuses():
+    with pytest.raises(ValueError, match=r"edge_costs has shape \(1,\), but edges has 2 rows"):
+        MWC(GOOD["node_costs"], GOOD["edges"], np.zeros(1))
+    with pytest.raises(ValueError, match="node_costs must have shape"):
+        MWC(np.zeros(3), GOOD["edges"], GOOD["edge_costs"])
+    with pytest.raises(ValueError, match="num_nodes must be at least 1, got 0"):
+        Multicut(0, np.zeros((0, 2), int), np.zeros(0))
+    with pytest.raises(ValueError, match="nodes 0 to 1"):
+        Multicut(2, GOOD["edges"], GOOD["edge_costs"])
+
+
+def test_objective_adds_node_costs_of_the_labels_and_edge_costs_of_the_cuts():
+    problem = AMWC(
+        np.array([[1.0, 5], [2, 7], [3, 11]]), GOOD["edges"], np.array([10.0, 100]), np.ones(2, bool)
+    )
+    assert evaluate(problem, np.array([0, 1, 1]), np.array([1, 0])) == 1 + 7 + 11 + 10
+
+
+@pytest.mark.parametrize(
+    ("labels", "cuts", "feasible"),
+    [
+        ([0, 0, 0], [0, 0, 0], True),
+        ([0, 0, 0], [1, 1, 0], True),
+        ([0, 0, 0], [1, 0, 0], False),  # a cycle with one cut edge
+        ([1, 1, 1], [1, 1, 0], False),  # label 1 may not be split
+        ([0, 1, 1], [1, 0, 1], True),
+        ([0, 1, 1], [0, 0, 1], False),  # different labels, not cut
+    ],
+)
+def test_feasibility_on_a_triangle_with_a_thing_label_and_a_stuff_label(labels, cuts, feasible):
+    triangle = AMWC(np.zeros((3, 2)), np.array([[0, 1], [1, 2], [0, 2]]), np.ones(3), np.array([True, False]))
+    # Edges are 01, 12, 02; the third label list isolates node 0, whose edges are the first and the last.
+    assert is_feasible(triangle, np.array(labels), np.array(cuts)) is feasible
