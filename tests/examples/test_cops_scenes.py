@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from examples.cops.scenes import CAR, CATEGORIES, PERSON, ROAD, SKY, DrawnScenes
+from examples.cops.scenes import DrawnScenes
+from examples.cops.street import CAR, CATEGORIES, PERSON, ROAD, SKY
 
 
 @pytest.fixture(scope="module")
@@ -91,6 +92,10 @@ def test_other_sizes_are_drawn_and_bad_arguments_refused() -> None:
     assert DrawnScenes("val", size=(96, 160))[0].image.shape == (96, 160, 3)
     with pytest.raises(ValueError, match="split is 'test', expected 'train' or 'val'"):
         DrawnScenes("test")
+    with pytest.raises(ValueError, match="seed is -1, expected at least 0"):
+        DrawnScenes("val", seed=-1)
+    with pytest.raises(ValueError, match=r"size is \(16, 64\), expected at least 32 pixels a side"):
+        DrawnScenes("val", size=(16, 64))
     with pytest.raises(ValueError, match="length is 0, expected at least 1"):
         DrawnScenes("val", length=0)
     with pytest.raises(IndexError, match="index is 5, but there are 5 scenes"):
