@@ -1,4 +1,4 @@
-"""What stands in a drawn street, made of primitives: cars, buses, people and trees; all measures in metres."""
+"""What stands in a drawn street, made of primitives: cars, buses, people, trees; all in metres."""
 
 import numpy as np
 

@@ -1,4 +1,4 @@
-"""The stage of a drawn scene: a street in perspective, on a canvas that keeps picture and segments in step."""
+"""The stage of a drawn scene: a street in perspective, its picture and segments painted together."""
 
 from collections.abc import Sequence
 from itertools import pairwise
