@@ -69,6 +69,10 @@ def move_nodes(
             free[num_free] = c
             num_free += 1
     affinity = np.zeros(num_labels + num_nodes, np.float64)
+    degree = 0
+    for v in range(num_nodes):
+        degree = max(degree, indptr[v + 1] - indptr[v])
+    touched = np.empty(degree, np.int32)
     queue = np.arange(num_nodes).astype(np.int32)
     queued = np.ones(num_nodes, np.bool_)
     head, waiting, moves = 0, num_nodes, 0
@@ -80,15 +84,21 @@ def move_nodes(
         waiting -= 1
         queued[v] = False
         begin, end = indptr[v], indptr[v + 1]
+        num_touched = 0
         for i in range(begin, end):
-            affinity[cluster[neighbours[i]]] += weights[i]
+            c = cluster[neighbours[i]]
+            # A cluster may be listed twice where its affinity was zero in between; that does no harm.
+            if affinity[c] == 0.0:
+                touched[num_touched] = c
+                num_touched += 1
+            affinity[c] += weights[i]
         own = cluster[v]
         stay = node_costs[v, label[own]] - affinity[own]
         # Rounding must not send a node back and forth.
         best_value = stay - 1e-9 * (1.0 + abs(stay))
         best = own
-        for i in range(begin, end):
-            c = cluster[neighbours[i]]
+        for i in range(num_touched):
+            c = touched[i]
             # A thing cluster that does not attract the node loses to the fresh cluster below.
             if affinity[c] > 0.0 or c < num_labels:
                 value = node_costs[v, label[c]] - affinity[c]
@@ -103,8 +113,8 @@ def move_nodes(
                 best = stuff[v]
         if thing[v] >= 0 and node_costs[v, thing[v]] < best_value:
             fresh = True
-        for i in range(begin, end):
-            affinity[cluster[neighbours[i]]] = 0.0
+        for i in range(num_touched):
+            affinity[touched[i]] = 0.0
         if best == own and not fresh:
             continue
         moves += 1

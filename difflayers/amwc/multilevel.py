@@ -85,7 +85,7 @@ def _merge(finest: Level, patience: float, problem: AMWC) -> tuple[np.ndarray, n
     """Clusters from merging best partners in rounds, refined by moves on every graph on the way back."""
     levels, components = [finest], []
     while True:
-        component, count = merge_partners(*levels[-1][:4], patience)
+        component, count = merge_partners(*levels[-1], patience)
         if count == len(component):
             break
         components.append(component)

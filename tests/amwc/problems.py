@@ -47,7 +47,7 @@ def random_problems(max_nodes: int, max_labels: int, max_edges: int) -> st.Searc
 
 
 def grid_problem(height: int, width: int, num_labels: int, noise: float, seed: int) -> AMWC:
-    """Two touching things on stuff, with independent Gaussian noise on all costs; half the labels may split."""
+    """Two touching things on stuff, with Gaussian noise on all costs; half the labels may split."""
     rng = np.random.default_rng(seed)
     truth = np.full((height, width), num_labels - 1)
     instance = np.zeros((height, width), int)

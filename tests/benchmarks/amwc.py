@@ -1,0 +1,140 @@
+"""AMWC and MWC solvers against stored reference objectives and, in the same run, bioimage-cpp's multicut.
+
+    python -m tests.benchmarks.amwc [path of the instances] [--presets coco cityscapes] [--repeats 5]
+
+The path holds scene.py and reference.json and defaults to ../shared/instances. Times are medians; "x GAEC" is
+the time of bioimage-cpp's greedy additive multicut on the same edges (without building its graph) over ours
+(which includes building the graph). The difference to the reference objective is in per cent of it,
+negative where ours is lower. The gap is between the cost and our lower bound, in per cent of the cost.
+"""
+
+import argparse
+import importlib.util
+import json
+import statistics
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from difflayers import amwc, mwc
+
+METHODS = ("fast", "default", "best")
+
+
+def main() -> None:
+    """Print a line for every instance and method, then the combinatorial work of a training step."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("path", nargs="?", default="../shared/instances", type=Path)
+    parser.add_argument("--presets", nargs="+", default=["coco", "cityscapes-crop", "cityscapes"])
+    parser.add_argument("--repeats", default=5, type=int, help="runs of which the median counts")
+    arguments = parser.parse_args()
+    scenes = scene_module(arguments.path)
+    references = json.loads((arguments.path / "reference.json").read_text())
+    warm_up()
+    print("preset           seed noise problem method     ms  x GAEC     objective  to reference     gap")
+    for reference in references:
+        if reference["preset"] not in arguments.presets:
+            continue
+        preset, seed, noise = (reference[key] for key in ("preset", "seed", "noise"))
+        instance = scenes.scene(**scenes.PRESETS[preset], seed=seed, noise=noise)[:4]
+        for costs, total in ((instance[0], "node_cost_sum"), (instance[2], "edge_cost_sum")):
+            if not np.isclose(costs.sum(), reference[total], rtol=1e-9):
+                raise SystemExit(
+                    f"{preset} seed {seed} noise {noise} differs from the draw of reference.json"
+                )
+        report(instance, reference, arguments.repeats)
+    for preset in arguments.presets:
+        training_step(
+            scenes.scene(**scenes.PRESETS[preset], seed=1, noise=2.5)[:4], preset, arguments.repeats
+        )
+
+
+def scene_module(path: Path) -> ModuleType:
+    """The instance generator, which is no part of the package."""
+    spec = importlib.util.spec_from_file_location("scene", path / "scene.py")
+    if spec is None or spec.loader is None or not (path / "scene.py").exists():
+        raise SystemExit(f"{path} holds no scene.py; give the path of the instances as the first argument")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def report(instance: tuple[np.ndarray, ...], reference: dict[str, Any], repeats: int) -> None:
+    """Time and quality of every method on one instance."""
+    greedy = greedy_multicut_seconds(len(instance[0]), instance[1], instance[2], repeats)
+    problems = (
+        ("amwc", amwc, amwc.AMWC(*instance)),
+        ("mwc", mwc, mwc.MWC(*instance[:3])),
+    )
+    for name, module, problem in problems:
+        bound_seconds, bound = timed(lambda m=module, p=problem: m.lower_bound(p), 1)
+        for method in METHODS:
+            seconds, solution = timed(lambda m=module, p=problem, how=method: m.solve(p, how), repeats)
+            target = reference[f"{name}_gaec"]
+            print(
+                f"{reference['preset']:<16} {reference['seed']:>4} {reference['noise']:>5} {name:<7} "
+                f"{method:<7} {seconds * 1e3:>5.0f} {greedy / seconds:>7.1f} {solution.cost:>13.1f} "
+                f"{100 * (solution.cost - target) / abs(target):>+12.3f}% "
+                f"{100 * (solution.cost - bound) / abs(solution.cost):>6.2f}%",
+                flush=True,
+            )
+        print(f"{'':<27} {name:<7} bound   {bound_seconds * 1e3:>5.0f}", flush=True)
+
+
+def greedy_multicut_seconds(num_nodes: int, edges: np.ndarray, edge_costs: np.ndarray, repeats: int) -> float:
+    """Median time of bioimage-cpp's greedy additive multicut, graph given."""
+    from bioimage_cpp.graph import UndirectedGraph
+    from bioimage_cpp.graph.multicut import GreedyAdditiveMulticut, MulticutObjective
+
+    graph = UndirectedGraph.from_edges(num_nodes, np.ascontiguousarray(edges, np.uint64))
+    graph.freeze()
+
+    def run() -> object:
+        return GreedyAdditiveMulticut().optimize(MulticutObjective(graph, edge_costs))
+
+    return timed(run, repeats)[0]
+
+
+def training_step(instance: tuple[np.ndarray, ...], preset: str, repeats: int) -> None:
+    """One AMWC and five MWC on perturbed node costs, started from its labels, in one and two threads."""
+    problem = amwc.AMWC(*instance)
+    rng = np.random.default_rng(0)
+    noise = [rng.normal(size=problem.node_costs.shape) for _ in range(5)]
+    perturbed = [mwc.MWC(problem.node_costs + part, problem.edges, problem.edge_costs) for part in noise]
+    for threads in (1, 2):
+        with ThreadPoolExecutor(threads) as pool:
+
+            def step(pool: ThreadPoolExecutor = pool) -> object:
+                start = amwc.solve(problem, "fast").labels
+                return list(pool.map(lambda p: mwc.solve(p, "fast", start=start), perturbed))
+
+            print(f"{preset}: 1 AMWC + 5 MWC, {threads} thread(s): {timed(step, repeats)[0] * 1e3:.0f} ms")
+
+
+def timed(run: Callable[[], Any], repeats: int) -> tuple[float, Any]:
+    """Median wall time in seconds and the last result."""
+    seconds = []
+    for _ in range(repeats):
+        begin = time.perf_counter()
+        result = run()
+        seconds.append(time.perf_counter() - begin)
+    return statistics.median(seconds), result
+
+
+def warm_up() -> None:
+    """Compile, or load from Numba's cache, everything that is timed."""
+    begin = time.perf_counter()
+    problem = amwc.AMWC(np.zeros((2, 2)), np.array([[0, 1]]), np.ones(1), np.array([True, False]))
+    for method in METHODS:
+        amwc.solve(problem, method)
+    amwc.lower_bound(problem)
+    print(f"kernels ready after {time.perf_counter() - begin:.1f} s")
+
+
+if __name__ == "__main__":
+    main()
