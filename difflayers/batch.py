@@ -94,9 +94,13 @@ def _solve_one(
     solver: Solver, costs: list[Array], shift: tuple[float, list[Array]] | None, context: tuple[Any, ...]
 ) -> tuple[Array, ...]:
     if shift is None:
-        own = [np.array(cost) for cost in costs]  # a solver may write into its input
+        own = [np.array(cost, order="C") for cost in costs]  # a solver may write into its input
     else:
-        own = [cost + shift[0] * direction for cost, direction in zip(costs, shift[1], strict=True)]
+        scale, directions = shift
+        own = [
+            np.asarray(cost + scale * direction, order="C")
+            for cost, direction in zip(costs, directions, strict=True)
+        ]
     return check_solutions(solver(*own, *context), costs)
 
 
@@ -134,17 +138,17 @@ def check_call(costs: Sequence[Tensor], context: Sequence[Any] | None) -> None:
         raise ValueError(f"context has {len(context)} objects, but the costs have a batch of {len(costs[0])}")
 
 
-def to_array(tensor: Tensor, name: str) -> Array:
+def to_array(tensor: Tensor, name: str, *, infinite: bool) -> Array:
     """View or copy a (B, *shape) tensor as a NumPy array, float64 for float64 and float32 for all else.
 
-    Raises ValueError naming `name` and the instance where there is a NaN. Infinite values pass: as costs
-    they forbid something.
+    Raises ValueError naming `name` and the instance where there is a NaN or, unless they are allowed as the
+    costs of what is forbidden, an infinite value.
     """
     dtype = torch.float64 if tensor.dtype == torch.float64 else torch.float32
     array: Array = tensor.detach().to("cpu", dtype).resolve_neg().numpy()
-    bad = first_row(np.isnan(array))
+    bad = first_row(np.isnan(array) if infinite else ~np.isfinite(array))
     if bad is not None:
-        raise ValueError(f"{name} has a NaN in instance {bad}")
+        raise ValueError(f"{name} has a NaN{'' if infinite else ' or infinite value'} in instance {bad}")
     return array
 
 

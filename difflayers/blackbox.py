@@ -7,7 +7,7 @@ Segmentation, NeurIPS 2021).
 
 import functools
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 import numpy as np
 import torch
@@ -17,6 +17,9 @@ from difflayers.batch import BatchRun, Shift, check_call, to_array, to_tensor
 from difflayers.parallel import check_jobs
 from difflayers.scales import Scales, as_scales
 from difflayers.solver import Solver
+
+Parameters = ParamSpec("Parameters")
+Returned = TypeVar("Returned")
 
 
 class BlackboxLayer(nn.Module):
@@ -63,7 +66,8 @@ class BlackboxLayer(nn.Module):
             costs.
 
         Raises:
-            ValueError: a NaN in the costs or the incoming gradient, or batch sizes that differ.
+            ValueError: a NaN in the costs, one or an infinite value in the incoming gradient, or batch
+                sizes that differ.
             SolverError: the solver failed, or its solution has the wrong shape or a value that is not finite.
             NotImplementedError: a second derivative was asked for.
         """
@@ -90,15 +94,15 @@ class BlackboxLayer(nn.Module):
         return f"{solver}, scales={self.scales}, batched={self.batched}, n_jobs={self.n_jobs}"
 
 
-def _outside_compiler(function: Callable[..., Any]) -> Callable[..., Any]:
+def _outside_compiler(function: Callable[Parameters, Returned]) -> Callable[Parameters, Returned]:
     """Make torch.compile break its graph here rather than trace into the user's NumPy code.
 
     As torch.compiler.disable, which would import the compiler, a second's work, along with this module.
     """
-    disabled = None
+    disabled: Callable[Parameters, Returned] | None = None
 
     @functools.wraps(function)
-    def call(*args: Any, **kwargs: Any) -> Any:
+    def call(*args: Parameters.args, **kwargs: Parameters.kwargs) -> Returned:
         nonlocal disabled
         if disabled is None:
             disabled = torch.compiler.disable(function)
@@ -131,7 +135,7 @@ class _Blackbox(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, run: BatchRun, scales: Scales, *costs: Tensor) -> tuple[Tensor, ...]:
-        arrays = [to_array(cost, f"costs[{index}]") for index, cost in enumerate(costs)]
+        arrays = [to_array(cost, f"costs[{index}]", infinite=True) for index, cost in enumerate(costs)]
         solutions = run.solve(arrays, range(len(costs[0])))
         ctx.save_for_backward(*costs)
         # In the solver's precision: bfloat16 rounds a solution above 256, and Eq. 3 would see a difference.
@@ -142,11 +146,11 @@ class _Blackbox(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *incoming: Tensor | None) -> tuple[Tensor | None, ...]:
         costs = ctx.saved_tensors
-        arrays = [to_array(cost, f"costs[{index}]") for index, cost in enumerate(costs)]
+        arrays = [to_array(cost, f"costs[{index}]", infinite=True) for index, cost in enumerate(costs)]
         directions = tuple(
             np.zeros_like(array)
             if gradient is None
-            else to_array(gradient, f"the gradient of solution {index}")
+            else to_array(gradient, f"the gradient of solution {index}", infinite=False)
             for index, (array, gradient) in enumerate(zip(arrays, incoming, strict=True))
         )
         batch = len(arrays[0])
@@ -156,11 +160,10 @@ class _Blackbox(torch.autograd.Function):
         rows = np.flatnonzero(moved).tolist()  # for the others Eq. 3 is W(c) − W(c)
 
         averages = [np.zeros_like(array) for array in arrays]
-        if rows:
-            shifts = [Shift(float(scale), directions) for scale in ctx.scales.draw()]
-            for shift, perturbed in zip(shifts, ctx.run.solve_shifted(arrays, rows, shifts), strict=True):
-                for average, solution, at_zero in zip(averages, perturbed, ctx.solutions, strict=True):
-                    average[rows] += (solution - at_zero[rows]) / (shift.scale * len(shifts))
+        shifts = [Shift(float(scale), directions) for scale in ctx.scales.draw()]
+        for shift, perturbed in zip(shifts, ctx.run.solve_shifted(arrays, rows, shifts), strict=True):
+            for average, solution, at_zero in zip(averages, perturbed, ctx.solutions, strict=True):
+                average[rows] += (solution - at_zero[rows]) / (shift.scale * len(shifts))
         needed = ctx.needs_input_grad[2:]
         gradients: list[Tensor | None] = [
             to_tensor(average, cost) if need else None

@@ -12,9 +12,9 @@ class Solver(Protocol):
     """Any callable from cost arrays to a solution, such as a function, a method or a partial.
 
     It is called as `solver(*costs)`, or `solver(*costs, context)` where the layer was given contexts.
-    `costs` are NumPy arrays, float64 where the cost tensor was float64 and float32 otherwise; they are
-    copies, so a solver may write into them. It returns one array of the same shape for each cost array
-    (a single array for a single cost, a tuple or list for several), of any real or bool dtype: the
+    `costs` are NumPy arrays in C order, float64 where the cost tensor was float64 and float32 otherwise;
+    they are copies, so a solver may write into them. It returns one array of the same shape for each cost
+    array (a single array for a single cost, a tuple or list for several), of any real or bool dtype: the
     minimiser of <costs, solution> over whatever is feasible, or a good guess at it.
 
     A batched solver gets the arrays of all instances at once, with the batch as first dimension, and the

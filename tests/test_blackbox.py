@@ -9,6 +9,9 @@ import threading
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
 from torch.testing import assert_close
 
 import difflayers
@@ -76,6 +79,38 @@ def test_gradient_is_equation_3(scale):
     expected = equation_3(costs, incoming, scale)
     assert expected.abs().sum() > 0
     assert_close(gradient(layer, costs, incoming), expected)
+
+
+@given(
+    costs=arrays(np.float64, (5, 3), elements=st.floats(-4, 4)),
+    incoming=arrays(np.float64, (5, 3), elements=st.floats(-4, 4)),
+    scale=st.floats(0.1, 10),
+)
+def test_the_solution_moves_against_the_incoming_gradient(costs, incoming, scale):
+    # ⟨c, y⟩ ≤ ⟨c, y′⟩ and ⟨c + λg, y′⟩ ≤ ⟨c + λg, y⟩ add up to ⟨g, y′ − y⟩ ≤ 0 for every exact solver.
+    moved = gradient(
+        difflayers.BlackboxLayer(cheapest, scale),
+        torch.tensor(costs, requires_grad=True),
+        torch.tensor(incoming),
+    )
+    assert np.all((incoming * moved.numpy()).sum(axis=1) <= 1e-9)
+
+
+def test_gradient_is_the_slope_of_the_interpolated_loss():
+    # For L(y) = ⟨g, y⟩ the interpolation is (min ⟨c + λg, y⟩ − min ⟨c, y⟩) / λ, piecewise linear in c.
+    costs, incoming = batch(seed=4, size=8)
+    scale, step = 2.0, 1e-4
+
+    def interpolated(c):
+        g = incoming.numpy()
+        return (((c + scale * g) @ FEASIBLE.T).min(axis=1) - (c @ FEASIBLE.T).min(axis=1)) / scale
+
+    c = costs.detach().numpy()
+    slopes = [
+        (interpolated(c + step * unit) - interpolated(c - step * unit)) / (2 * step) for unit in np.eye(3)
+    ]
+    layer = difflayers.BlackboxLayer(cheapest, scale)
+    assert_close(gradient(layer, costs, incoming), torch.tensor(np.stack(slopes, axis=1)), atol=1e-6, rtol=0)
 
 
 def test_gradient_averages_equation_3_over_the_drawn_scales():
@@ -233,6 +268,20 @@ def test_a_solver_that_writes_into_its_input_leaves_the_costs_alone():
         result = gradient(difflayers.BlackboxLayer(solver, 2.0, batched), costs, incoming)
         assert_close(result, equation_3(costs, incoming, 2.0))
         assert_close(costs.detach(), before)
+
+
+def test_solvers_get_contiguous_arrays_whatever_the_layout_of_the_costs():
+    def solver(costs):
+        assert costs.flags.c_contiguous
+        assert costs.flags.writeable
+        return np.eye(2, 3)
+
+    costs = torch.randn(3, 2, 4).permute(2, 1, 0).requires_grad_()
+    layer = difflayers.BlackboxLayer(solver)
+    (layer(costs) * torch.randn(4, 2, 3)).sum().backward()
+    batched = difflayers.BlackboxLayer(lambda c: np.stack([solver(c)] * 4), batched=True)
+    (batched(costs) * torch.randn(4, 2, 3)).sum().backward()
+    assert_close(batched(costs), layer(costs))
 
 
 def test_a_solver_may_return_the_same_buffer_every_time():

@@ -119,11 +119,12 @@ def test_nan_costs_name_tensor_and_instance():
         difflayers.BlackboxLayer(lambda a, b: (a, b))(torch.zeros(4, 1), costs)
 
 
-def test_a_nan_in_the_incoming_gradient_names_solution_and_instance():
+@pytest.mark.parametrize("bad", [torch.nan, torch.inf])
+def test_a_bad_incoming_gradient_names_solution_and_instance(bad):
     y = difflayers.BlackboxLayer(np.zeros_like)(numbered())
     incoming = torch.zeros(4, 3)
-    incoming[1, 0] = torch.nan
-    with raises("the gradient of solution 0 has a NaN in instance 1", ValueError):
+    incoming[1, 0] = bad
+    with raises("the gradient of solution 0 has a NaN or infinite value in instance 1", ValueError):
         y.backward(incoming)
 
 
