@@ -102,7 +102,8 @@ def contract(
                     filled += 1
         place[c] = -1
         new_indptr[c + 1] = filled
-    return new_indptr, new_neighbours[:filled].copy(), new_weights[:filled].copy()
+    # Views: what was not written was never paged in, so copying would only cost time.
+    return new_indptr, new_neighbours[:filled], new_weights[:filled]
 
 
 @njit(nogil=True, cache=True)
