@@ -5,21 +5,18 @@ several interpolation ranges, Eq. 4 of COPS (Abbas and Swoboda, Combinatorial Op
 Segmentation, NeurIPS 2021).
 """
 
-import functools
-from collections.abc import Callable, Sequence
-from typing import Any, ParamSpec, TypeVar
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from difflayers.batch import BatchRun, Shift, check_call, to_array, to_tensor
+from difflayers.compiler import outside_compiler
 from difflayers.parallel import check_jobs
 from difflayers.scales import Scales, as_scales
 from difflayers.solver import Solver
-
-Parameters = ParamSpec("Parameters")
-Returned = TypeVar("Returned")
 
 
 class BlackboxLayer(nn.Module):
@@ -94,24 +91,7 @@ class BlackboxLayer(nn.Module):
         return f"{solver}, scales={self.scales}, batched={self.batched}, n_jobs={self.n_jobs}"
 
 
-def _outside_compiler(function: Callable[Parameters, Returned]) -> Callable[Parameters, Returned]:
-    """Make torch.compile break its graph here rather than trace into the user's NumPy code.
-
-    As torch.compiler.disable, which would import the compiler, a second's work, along with this module.
-    """
-    disabled: Callable[Parameters, Returned] | None = None
-
-    @functools.wraps(function)
-    def call(*args: Parameters.args, **kwargs: Parameters.kwargs) -> Returned:
-        nonlocal disabled
-        if disabled is None:
-            disabled = torch.compiler.disable(function)
-        return disabled(*args, **kwargs)
-
-    return call
-
-
-@_outside_compiler
+@outside_compiler
 def blackbox(
     solver: Solver,
     *costs: Tensor,
@@ -144,6 +124,7 @@ class _Blackbox(torch.autograd.Function):
         return tuple(to_tensor(solution, cost) for solution, cost in zip(solutions, costs, strict=True))
 
     @staticmethod
+    @outside_compiler  # for a compiled training step, whose backward() is within reach of the compiler
     def backward(ctx: Any, *incoming: Tensor | None) -> tuple[Tensor | None, ...]:
         costs = ctx.saved_tensors
         arrays = [to_array(cost, f"costs[{index}]", infinite=True) for index, cost in enumerate(costs)]
