@@ -2,8 +2,8 @@
 
 from difflayers.amwc.bounds import lower_bound
 from difflayers.amwc.exact import solve_exact
-from difflayers.amwc.multilevel import solve
 from difflayers.amwc.problem import AMWC
+from difflayers.amwc.search import solve
 from difflayers.amwc.solution import Solution, evaluate, is_feasible
 
 __all__ = ["AMWC", "Solution", "evaluate", "is_feasible", "lower_bound", "solve", "solve_exact"]

@@ -8,8 +8,8 @@ from scipy.optimize import Bounds, LinearConstraint, milp
 from scipy.sparse import coo_array, csr_array, vstack
 from scipy.sparse.csgraph import dijkstra
 
-from difflayers.amwc.multilevel import solve
 from difflayers.amwc.problem import AMWC
+from difflayers.amwc.search import solve
 from difflayers.amwc.solution import Solution, components, solution_from_clusters
 
 _TOLERANCE = 1e-6

@@ -142,3 +142,24 @@ def move_nodes(
                 queue[tail] = u
                 waiting += 1
     return moves
+
+
+@njit(nogil=True, cache=True)
+def objective(
+    indptr: np.ndarray,
+    neighbours: np.ndarray,
+    weights: np.ndarray,
+    node_costs: np.ndarray,
+    thing: np.ndarray,
+    stuff: np.ndarray,
+    cluster: np.ndarray,
+    label: np.ndarray,
+) -> float:
+    """Cost of the clusters with their labels, O(n + m); takes a level as :func:`move_nodes` does."""
+    total = 0.0
+    for v in range(cluster.size):
+        total += node_costs[v, label[cluster[v]]]
+        for i in range(indptr[v], indptr[v + 1]):
+            if cluster[neighbours[i]] != cluster[v]:
+                total += 0.5 * weights[i]
+    return total

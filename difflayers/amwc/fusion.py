@@ -1,0 +1,52 @@
+"""Fusion: what several solutions agree on is contracted, and the small graph left is searched at length."""
+
+import numpy as np
+
+from difflayers.amwc.moves import objective
+from difflayers.amwc.multilevel import Level, compact, contracted, improve, merge
+from difflayers.graph.kernels import attractive_components
+
+# Standard deviation of the factors that perturb the edges between two attempts.
+_PERTURBATION = 0.3
+# Cycles end when nothing moves any more, mostly after two or three.
+_CYCLES = 10
+
+
+def fuse(
+    finest: Level,
+    found: list[tuple[np.ndarray, np.ndarray]],
+    partitionable: np.ndarray,
+    attempts: int,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Clusters and labels no worse than the best of those found.
+
+    Neighbours that lie together in all of them stay together. Every attempt merges under perturbed edge
+    costs, improves the outcome under the true ones and keeps it if it is the best so far. The perturbations
+    are drawn from a fixed seed, so that the same problem always has the same answer.
+    """
+    agreed = found[0][0]
+    for cluster, _ in found[1:]:
+        pairs = agreed.astype(np.int64) * (int(cluster.max()) + 1) + cluster
+        agreed = np.unique(pairs, return_inverse=True)[1].astype(np.int32).reshape(-1)
+    component, count = attractive_components(finest.indptr, finest.neighbours, finest.weights, agreed)
+    level = contracted(finest, component, count, partitionable)
+    best, best_label = compact(
+        *min(found, key=lambda state: objective(*finest, *state)), component, count, len(partitionable)
+    )
+    improve(level, best, best_label, partitionable)
+    least = objective(*level, best, best_label)
+    rng = np.random.default_rng(0)
+    for attempt in range(attempts):
+        factors = 1.0 + _PERTURBATION * rng.standard_normal(len(level.weights))
+        perturbed = level._replace(weights=(level.weights * factors).astype(level.weights.dtype))
+        cluster, label = merge(perturbed, (1.1, 0.7, 0.3)[attempt % 3], partitionable)
+        for _ in range(_CYCLES):
+            if improve(level, cluster, label, partitionable) == 0:
+                break
+        cost = objective(*level, cluster, label)
+        if cost < least:
+            best, best_label, least = cluster, label, cost
+    cluster, label = best[component], np.zeros(len(partitionable) + len(component), np.int32)
+    label[: len(best_label)] = best_label
+    improve(finest, cluster, label, partitionable)
+    return cluster, label

@@ -1,0 +1,87 @@
+"""The three methods of approximate solution, from the same few parts."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from difflayers.amwc.fusion import fuse
+from difflayers.amwc.moves import objective
+from difflayers.amwc.multilevel import Level, improve, make_level, merge
+from difflayers.amwc.problem import AMWC
+from difflayers.amwc.solution import Solution, checked_labels, solution_from_clusters
+from difflayers.graph.kernels import compressed_rows
+
+
+class Plan(NamedTuple):
+    """What a method does: mergings by patience, cycles of moves after each, attempts on their fusion."""
+
+    patiences: tuple[float, ...]
+    cycles: int
+    attempts: int
+
+
+PLANS = {
+    "fast": Plan((0.0,), cycles=0, attempts=0),
+    "default": Plan((0.3,), cycles=1, attempts=0),
+    "best": Plan((0.3, 0.7, 0.0), cycles=4, attempts=10),
+}
+
+
+def solve(problem: AMWC, method: str = "default", *, start: np.ndarray | Solution | None = None) -> Solution:
+    """Solve an asymmetric multiway cut (Eq. 2) approximately, deterministically and without the GIL.
+
+    Args:
+        problem: the problem.
+        method: "fast", "default" or "best", from quickest to lowest cost.
+        start: (n,) labels to start from, where neighbours of equal label are together, or a solution whose
+            segments are taken over too. The result costs no more than the start after local moves. "fast"
+            only improves the start; the others also solve from scratch and return the better solution.
+
+    Returns:
+        A feasible solution; its cost is summed in float64.
+
+    Raises:
+        ValueError: if the method is unknown or the start does not fit the problem.
+        TypeError: if the start is not of integers.
+    """
+    if method not in PLANS:
+        raise ValueError(f'method must be "fast", "default" or "best", got {method!r}')
+    plan = PLANS[method]
+    graph = compressed_rows(problem.num_nodes, problem.edges, problem.edge_costs)
+    finest = make_level(graph, problem.node_costs, problem.partitionable)
+    found = []
+    if start is not None:
+        found.append(_improved(problem, finest, *_start_clusters(problem, start), max(1, plan.cycles)))
+    if start is None or method != "fast":
+        for patience in plan.patiences:
+            merged = merge(finest, patience, problem.partitionable)
+            found.append(_improved(problem, finest, *merged, plan.cycles))
+    if plan.attempts:
+        found.append(fuse(finest, found, problem.partitionable, plan.attempts))
+    cluster, label = min(found, key=lambda state: objective(*finest, *state)) if len(found) > 1 else found[0]
+    return solution_from_clusters(problem, label[cluster], cluster)
+
+
+def _improved(
+    problem: AMWC, finest: Level, cluster: np.ndarray, label: np.ndarray, cycles: int
+) -> tuple[np.ndarray, np.ndarray]:
+    for _ in range(cycles):
+        if improve(finest, cluster, label, problem.partitionable) == 0:
+            break
+    return cluster, label
+
+
+def _start_clusters(problem: AMWC, start: np.ndarray | Solution) -> tuple[np.ndarray, np.ndarray]:
+    num_labels = problem.num_labels
+    if isinstance(start, Solution):
+        labels = checked_labels("start.labels", start.labels, problem.num_nodes, num_labels)
+        segments = checked_labels("start.segments", start.segments, problem.num_nodes, problem.num_nodes)
+    else:
+        labels = checked_labels("start", start, problem.num_nodes, num_labels)
+        segments = labels
+    segments = solution_from_clusters(problem, labels, segments).segments
+    cluster = np.where(problem.partitionable[labels], num_labels + segments, labels).astype(np.int32)
+    label = np.zeros(num_labels + problem.num_nodes, np.int32)
+    label[:num_labels] = np.arange(num_labels)
+    label[cluster] = labels
+    return cluster, label
