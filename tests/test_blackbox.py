@@ -381,7 +381,7 @@ for _ in range(3):
 for compiled, eager in zip(model.parameters(), twin.parameters()):
     assert torch.equal(compiled, eager)
 assert not torch.equal(model[0].weight, start[0].weight)
-assert any("linear" in code for code in graphs)
+assert any(".sum()" in code for code in graphs)
 assert not any("numpy" in code for code in graphs), graphs
 """
     # In a process of its own: the layer is compiled before it ever ran without the compiler.
