@@ -151,8 +151,8 @@ class _LiftedMultiwayCut(torch.autograd.Function):
         results.extend(map_instances(solve, instances, layer.n_jobs, backend=ctx.backend))
         ctx.layer, ctx.forwards = layer, [forward for forward, _ in results]
         ctx.node_shape, ctx.edge_shape = node_costs.shape, edge_costs.shape
-        ctx.options = dict(device=node_costs.device, dtype=node_costs.dtype)
-        ctx.edge_options = dict(device=edge_costs.device, dtype=edge_costs.dtype)
+        ctx.options = {"device": node_costs.device, "dtype": node_costs.dtype}
+        ctx.edge_options = {"device": edge_costs.device, "dtype": edge_costs.dtype}
         return tuple(_indicators(forward, shape).to(**ctx.options) for forward in ctx.forwards)
 
     @staticmethod
@@ -160,20 +160,20 @@ class _LiftedMultiwayCut(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         layer: PanopticLayer = ctx.layer
         scales = layer.scales.draw()
+        pairs = [(image, float(scale)) for image in range(len(gradients)) for scale in scales]
+        arrays = [_to_numpy(gradient.flatten(1)) for gradient in gradients]
         instances = [
-            (forward, _to_numpy(gradient.flatten(1)), float(scale), layer.lifted_solver)
-            for forward, gradient in zip(ctx.forwards, gradients, strict=True)
-            for scale in scales
+            (ctx.forwards[image], arrays[image], scale, layer.lifted_solver) for image, scale in pairs
         ]
-        solved = map_instances(lifted_backward, instances, layer.n_jobs, backend=ctx.backend)
-        n = len(scales)
-        node_gradients = [sum(node for node, _ in solved[i : i + n]) / n for i in range(0, len(solved), n)]
-        edge_gradients = [sum(edge for _, edge in solved[i : i + n]) / n for i in range(0, len(solved), n)]
+        names = [f"image {image} with λ = {scale:g}" for image, scale in pairs]
+        solved = map_instances(lifted_backward, instances, layer.n_jobs, names=names, backend=ctx.backend)
         node = torch.zeros(ctx.node_shape, **ctx.options)
         edge = torch.zeros(ctx.edge_shape, **ctx.edge_options)
-        for i, (node_gradient, edge_gradient) in enumerate(zip(node_gradients, edge_gradients, strict=True)):
-            node[i] = torch.from_numpy(node_gradient.T.copy()).view(ctx.node_shape[1:])
-            edge[i] = torch.from_numpy(edge_gradient)
+        for image in range(len(gradients)):
+            estimates = solved[image * len(scales) : (image + 1) * len(scales)]
+            node_gradient, edge_gradient = (np.mean(part, axis=0) for part in zip(*estimates, strict=True))
+            node[image] = torch.from_numpy(node_gradient.T.copy()).view(ctx.node_shape[1:])
+            edge[image] = torch.from_numpy(edge_gradient)
         return node, edge, None, None, None, None
 
 

@@ -69,6 +69,8 @@ def lifted_backward(
         ∂L/∂c_V (n, K) and ∂L/∂c_E (m,), of the costs' dtype.
     """
     node_costs, solution, classes = forward.node_costs, forward.solution, forward.classes
+    if not gradient.any():  # Eq. 3 is W(c) - W(c), whatever a heuristic finds the second time
+        return np.zeros_like(node_costs), np.zeros_like(forward.edge_costs)
     perturbed_costs = node_costs[:, classes] + np.asarray(scale * gradient.T, node_costs.dtype)
     perturbed = solve(MWC(perturbed_costs, forward.edges, forward.edge_costs), start=solution.segments)
     nodes = np.arange(len(node_costs))

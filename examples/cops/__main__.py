@@ -68,7 +68,7 @@ def evaluate_checkpoint(options: argparse.Namespace) -> None:
     predictor = Predictor(network, data.is_thing, config)
     quality, _ = evaluate(predictor, data)
     print(f"{len(data)} images: {runs.table_row(quality)}  ({predictor.timing})")
-    for category, pq in zip(data.categories, quality.per_class.pq, strict=True):
+    for category, pq in zip(data.categories, quality.per_class_pq, strict=True):
         print(f"  {category.name:<20} {100 * pq:5.1f}")
 
 

@@ -1,6 +1,6 @@
 """Backbones: an image in, features at strides 4, 8 and 16 out.
 
-Any module with ``channels`` (three ints) and ``forward(images (B, 3, H, W)) -> three feature maps`` can serve.
+Any module can serve that has ``channels`` (three ints) and turns images (B, 3, H, W) into three feature maps.
 """
 
 from typing import NamedTuple

@@ -18,8 +18,8 @@ from difflayers.panoptic import (
     resize,
 )
 from examples.cops.config import Config
-from examples.cops.samples import shrink_image, to_tensor
 from examples.cops.network import CopsNetwork
+from examples.cops.samples import shrink_image, to_tensor
 
 MULTIPLE = 32  # images are padded to a multiple of this, for the strides of the backbone
 

@@ -1,6 +1,7 @@
-"""The COPS network (paper, Section 3.1): backbone, two DeepLabV3+ decoders, affinity predictors a distance."""
+"""The COPS network (paper, Section 3.1): backbone, two DeepLabV3+ decoders, affinity predictors."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
@@ -10,7 +11,8 @@ from torch.nn import functional as F
 from examples.cops.backbone import Features
 
 
-class Widths(NamedTuple):
+@dataclass(frozen=True)
+class Widths:
     """Channels and dilations of a decoder; the defaults are the paper's."""
 
     aspp: int = 256
@@ -170,7 +172,7 @@ class CopsNetwork(nn.Module):
     """
 
     def __init__(
-        self, backbone: nn.Module, num_classes: int, distances: Sequence[int], widths: Widths = Widths()
+        self, backbone: nn.Module, num_classes: int, distances: Sequence[int], widths: Widths
     ) -> None:
         super().__init__()
         channels: tuple[int, int, int] = backbone.channels  # type: ignore[assignment]

@@ -43,10 +43,8 @@ def load_network(path: Path) -> tuple[CopsNetwork, Config, list[Category]]:
             f"checkpoint {path} does not exist; `train` writes stage2.pt into its --out folder"
         )
     about = state["about"]
-    fields = {
-        name: tuple(value) if isinstance(value, list) else value for name, value in about["config"].items()
-    }
-    config = Config(**{**fields, "widths": Widths(*fields["widths"])})
+    fields = about["config"]
+    config = Config(**{**fields, "widths": Widths(**fields["widths"])})
     categories = [Category(*row) for row in about["categories"]]
     network = CopsNetwork(
         EfficientNetLite0(pretrained=False), len(categories), config.distances, config.widths

@@ -81,7 +81,7 @@ def shrink_image(image: np.ndarray, max_side: int | None) -> np.ndarray:
 
 def to_tensor(image: np.ndarray) -> torch.Tensor:
     """Turn (H, W, 3) uint8 into (3, H, W) float32, normalised by ImageNet's mean and deviation."""
-    values = torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1).float() / 255
+    values = torch.from_numpy(np.array(image)).permute(2, 0, 1).float() / 255
     mean, std = (torch.tensor(triple).view(3, 1, 1) for triple in (IMAGENET_MEAN, IMAGENET_STD))
     return ((values - mean) / std).contiguous()
 

@@ -1,7 +1,7 @@
 """Both training stages of COPS (paper, Section 4.2), with checkpoints.
 
-All that is random in an iteration is drawn from (seed, stage, iteration), so a run that was killed and resumed
-continues exactly as it would have.
+All that is random in an iteration is drawn from (seed, stage, iteration), so a run that was killed and
+resumed continues exactly as it would have.
 """
 
 import os
@@ -24,9 +24,9 @@ from difflayers.panoptic import (
     resize,
 )
 from examples.cops.config import Config
-from examples.cops.samples import Sample, augment, shrink, to_tensor
 from examples.cops.losses import stage_one_loss
 from examples.cops.network import CopsNetwork, Costs
+from examples.cops.samples import Sample, augment, shrink, to_tensor
 from examples.cops.targets import stage_one_targets
 
 STRIDE = 4  # the network's output stride: costs live at a quarter of the resolution
