@@ -381,8 +381,8 @@ for _ in range(3):
 for compiled, eager in zip(model.parameters(), twin.parameters()):
     assert torch.equal(compiled, eager)
 assert not torch.equal(model[0].weight, start[0].weight)
-assert any(".sum()" in code for code in graphs)
-assert not any("numpy" in code for code in graphs), graphs
+own = ("linear", ".sum()", "-=")  # what the training step itself consists of
+assert graphs and all(any(word in code for word in own) for code in graphs), graphs
 """
     # In a process of its own: the layer is compiled before it ever ran without the compiler.
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
