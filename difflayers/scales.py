@@ -58,7 +58,8 @@ class UniformScales:
     """Several λ, drawn anew at every backward call, uniformly from an interval (COPS, Eq. 4).
 
     Args:
-        low, high: the interval; 0 < low <= high, both finite, in units of cost per unit of gradient.
+        low: lower end of the interval, positive, in units of cost per unit of gradient.
+        high: upper end, finite and at least `low`.
         samples: N, how many λ a call draws and so how many perturbed problems it solves an instance.
         seed: of the generator; two objects with the same seed draw the same λ.
     """
