@@ -26,22 +26,16 @@ def lower_bound(problem: AMWC) -> float:
     by_edge = compressed_rows(
         problem.num_nodes, problem.edges, np.arange(len(problem.edges)).astype(np.int32)
     )
-    bounds = []
-    # Labels and cycles compete for the same edges; which of them should choose first depends on the noise.
-    for cycles_first in (True, False):
-        remaining = problem.edge_costs.astype(np.float64)
-        regrets = problem.node_costs.astype(np.float64)
-        bound = float(np.minimum(remaining, 0.0).sum() + regrets.min(axis=1).sum())
-        regrets -= regrets.min(axis=1, keepdims=True)
-        if cycles_first:
-            bound += pack_cycles(*by_edge, problem.edges, remaining, _PATHS_PER_EDGE)
-        bound += pack_labels(problem.edges, remaining, regrets, problem.partitionable)
-        if not cycles_first:
-            bound += pack_cycles(*by_edge, problem.edges, remaining, _PATHS_PER_EDGE)
-        bounds.append(bound)
+    remaining = problem.edge_costs.astype(np.float64)
+    regrets = problem.node_costs.astype(np.float64)
+    least = regrets.min(axis=1)
+    regrets -= least[:, None]
+    bound = float(np.minimum(remaining, 0.0).sum() + least.sum())
+    # Cycles and labels compete for the same attractive edges; cycles make more of them.
+    bound += pack_cycles(*by_edge, problem.edges, remaining, _PATHS_PER_EDGE)
+    bound += pack_labels(problem.edges, remaining, regrets, problem.partitionable)
     # Room for the rounding of some million additions, so that the bound holds in floating point too.
-    scale = np.abs(problem.edge_costs).sum(dtype=np.float64) + np.abs(bounds).max()
-    return max(bounds) - 1e-12 * float(scale)
+    return bound - 1e-12 * float(np.abs(problem.edge_costs).sum(dtype=np.float64) + abs(bound))
 
 
 @njit(nogil=True, cache=True)

@@ -22,8 +22,8 @@ class Plan(NamedTuple):
 
 PLANS = {
     "fast": Plan((0.0,), cycles=0, attempts=0),
-    "default": Plan((0.3,), cycles=1, attempts=0),
-    "best": Plan((0.3, 0.7, 0.0), cycles=4, attempts=10),
+    "default": Plan((0.0,), cycles=1, attempts=0),
+    "best": Plan((0.0, 0.3, 0.7), cycles=4, attempts=10),
 }
 
 
