@@ -36,7 +36,7 @@ check: .venv/installed
 	$(BIN)/mypy
 
 docs: .venv/installed-docs
-	$(BIN)/mkdocs build --strict
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 bench: .venv/installed-bench
 	$(BIN)/python -m tests.benchmarks.amwc
