@@ -1,4 +1,4 @@
-"""The generic layer around the package's own solver: node and edge costs of one problem, graphs as context."""
+"""The layer around the package's own solver: node and edge costs of one problem, graphs as context."""
 
 import numpy as np
 import torch
