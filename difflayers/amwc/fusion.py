@@ -3,13 +3,15 @@
 import numpy as np
 
 from difflayers.amwc.moves import objective
-from difflayers.amwc.multilevel import Level, compact, contracted, improve, merge
+from difflayers.amwc.multilevel import Level, compact, contracted, improve, make_level, merge
 from difflayers.graph.kernels import attractive_components
 
 # Standard deviation of the factors that perturb the edges between two attempts.
 _PERTURBATION = 0.3
 # Cycles end when nothing moves any more, mostly after two or three.
 _CYCLES = 10
+# Graphs of up to so many nodes are searched as they are.
+_SMALL = 1000
 
 
 def fuse(
@@ -24,7 +26,9 @@ def fuse(
     costs, improves the outcome under the true ones and keeps it if it is the best so far. The perturbations
     are drawn from a fixed seed, so that the same problem always has the same answer.
     """
-    agreed = found[0][0]
+    agreed = (
+        found[0][0] if len(finest.node_costs) > _SMALL else np.arange(len(finest.node_costs), dtype=np.int32)
+    )
     for cluster, _ in found[1:]:
         pairs = agreed.astype(np.int64) * (int(cluster.max()) + 1) + cluster
         agreed = np.unique(pairs, return_inverse=True)[1].astype(np.int32).reshape(-1)
@@ -36,9 +40,13 @@ def fuse(
     improve(level, best, best_label, partitionable)
     least = objective(*level, best, best_label)
     rng = np.random.default_rng(0)
+    spread = _PERTURBATION * level.node_costs.std(axis=1, keepdims=True)
     for attempt in range(attempts):
         factors = 1.0 + _PERTURBATION * rng.standard_normal(len(level.weights))
-        perturbed = level._replace(weights=(level.weights * factors).astype(level.weights.dtype))
+        weights = (level.weights * factors).astype(level.weights.dtype)
+        shifts = spread * rng.standard_normal(level.node_costs.shape)
+        node_costs = (level.node_costs + shifts).astype(level.node_costs.dtype)
+        perturbed = make_level((level.indptr, level.neighbours, weights), node_costs, partitionable)
         cluster, label = merge(perturbed, (1.1, 0.7, 0.3)[attempt % 3], partitionable)
         for _ in range(_CYCLES):
             if improve(level, cluster, label, partitionable) == 0:
