@@ -3,7 +3,7 @@
 import numpy as np
 
 from difflayers.amwc.moves import objective
-from difflayers.amwc.multilevel import Level, compact, contracted, improve, make_level, merge
+from difflayers.amwc.multilevel import Level, compact, contracted, improve, merge
 from difflayers.graph.kernels import attractive_components
 
 # Standard deviation of the factors that perturb the edges between two attempts.
@@ -22,16 +22,18 @@ def fuse(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Clusters and labels no worse than the best of those found.
 
-    Neighbours that lie together in all of them stay together. Every attempt merges under perturbed edge
-    costs, improves the outcome under the true ones and keeps it if it is the best so far. The perturbations
-    are drawn from a fixed seed, so that the same problem always has the same answer.
+    Neighbours that lie together in all of them stay together, unless the graph is small as it is. Every
+    attempt merges under perturbed edge costs, improves the outcome under the true ones and keeps it if it is
+    the best so far. The perturbations are drawn from a fixed seed, so that the same problem always has the
+    same answer.
     """
-    agreed = (
-        found[0][0] if len(finest.node_costs) > _SMALL else np.arange(len(finest.node_costs), dtype=np.int32)
-    )
-    for cluster, _ in found[1:]:
-        pairs = agreed.astype(np.int64) * (int(cluster.max()) + 1) + cluster
-        agreed = np.unique(pairs, return_inverse=True)[1].astype(np.int32).reshape(-1)
+    if len(finest.node_costs) <= _SMALL:
+        agreed = np.arange(len(finest.node_costs), dtype=np.int32)
+    else:
+        agreed = found[0][0]
+        for cluster, _ in found[1:]:
+            pairs = agreed.astype(np.int64) * (int(cluster.max()) + 1) + cluster
+            agreed = np.unique(pairs, return_inverse=True)[1].astype(np.int32).reshape(-1)
     component, count = attractive_components(finest.indptr, finest.neighbours, finest.weights, agreed)
     level = contracted(finest, component, count, partitionable)
     best, best_label = compact(
@@ -40,13 +42,9 @@ def fuse(
     improve(level, best, best_label, partitionable)
     least = objective(*level, best, best_label)
     rng = np.random.default_rng(0)
-    spread = _PERTURBATION * level.node_costs.std(axis=1, keepdims=True)
     for attempt in range(attempts):
         factors = 1.0 + _PERTURBATION * rng.standard_normal(len(level.weights))
-        weights = (level.weights * factors).astype(level.weights.dtype)
-        shifts = spread * rng.standard_normal(level.node_costs.shape)
-        node_costs = (level.node_costs + shifts).astype(level.node_costs.dtype)
-        perturbed = make_level((level.indptr, level.neighbours, weights), node_costs, partitionable)
+        perturbed = level._replace(weights=(level.weights * factors).astype(level.weights.dtype))
         cluster, label = merge(perturbed, (1.1, 0.7, 0.3)[attempt % 3], partitionable)
         for _ in range(_CYCLES):
             if improve(level, cluster, label, partitionable) == 0:
