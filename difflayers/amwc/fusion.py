@@ -8,6 +8,8 @@ from difflayers.graph.kernels import attractive_components
 
 # Standard deviation of the factors that perturb the edges between two attempts.
 _PERTURBATION = 0.3
+# A patience of 1 would merge hubs of a graph with one neighbour a round, so none comes close.
+_PATIENCES = (0.8, 0.6, 0.3)
 # Cycles end when nothing moves any more, mostly after two or three.
 _CYCLES = 10
 # Graphs of up to so many nodes are searched as they are.
@@ -45,7 +47,7 @@ def fuse(
     for attempt in range(attempts):
         factors = 1.0 + _PERTURBATION * rng.standard_normal(len(level.weights))
         perturbed = level._replace(weights=(level.weights * factors).astype(level.weights.dtype))
-        cluster, label = merge(perturbed, (1.1, 0.7, 0.3)[attempt % 3], partitionable)
+        cluster, label = merge(perturbed, _PATIENCES[attempt % len(_PATIENCES)], partitionable)
         for _ in range(_CYCLES):
             if improve(level, cluster, label, partitionable) == 0:
                 break
