@@ -19,10 +19,12 @@ from difflayers.graph.kernels import compressed_rows
 
 # A repulsive edge looks this often for another path round it.
 _PATHS_PER_EDGE = 8
+# A search gives up after so many edges; two steps from both ends of a grid edge take about a thousand.
+_EDGES_PER_PATH = 4000
 
 
 def lower_bound(problem: AMWC) -> float:
-    """A number that no solution of the problem costs less than, in O(n K + m d^2) time for degree d."""
+    """A number that no solution of the problem costs less than, in O(n K + m) time."""
     by_edge = compressed_rows(
         problem.num_nodes, problem.edges, np.arange(len(problem.edges)).astype(np.int32)
     )
@@ -32,7 +34,7 @@ def lower_bound(problem: AMWC) -> float:
     regrets -= least[:, None]
     bound = float(np.minimum(remaining, 0.0).sum() + least.sum())
     # Cycles and labels compete for the same attractive edges; cycles make more of them.
-    bound += pack_cycles(*by_edge, problem.edges, remaining, _PATHS_PER_EDGE)
+    bound += pack_cycles(*by_edge, problem.edges, remaining, _PATHS_PER_EDGE, _EDGES_PER_PATH)
     bound += pack_labels(problem.edges, remaining, regrets, problem.partitionable)
     # Room for the rounding of some million additions, so that the bound holds in floating point too.
     return bound - 1e-12 * float(np.abs(problem.edge_costs).sum(dtype=np.float64) + abs(bound))
@@ -90,10 +92,12 @@ def pack_cycles(
     edges: np.ndarray,
     remaining: np.ndarray,
     paths_per_edge: int,
+    edges_per_path: int,
 ) -> float:
     """Amount packed in cycles of at most five edges with one repulsive edge; lowers ``remaining``.
 
-    O(d^2) for every path of a repulsive edge, where d is the degree: both ends search two steps.
+    Both ends of a repulsive edge search two steps, at most ``edges_per_path`` edges in all: O(m) with a large
+    factor.
     """
     num_nodes = indptr.size - 1
     stamp = np.zeros((2, num_nodes), np.int32)
@@ -113,12 +117,14 @@ def pack_cycles(
                 reached[side, 0] = edges[e, side]
                 first[side], last[side] = 0, 1
             middle = -1
+            budget = edges_per_path
             for step in range(4):
                 side = step % 2
                 end = last[side]
                 for j in range(first[side], end):
                     v = reached[side, j]
-                    for i in range(indptr[v], indptr[v + 1]):
+                    for i in range(indptr[v], min(indptr[v + 1], indptr[v] + budget)):
+                        budget -= 1
                         u = neighbours[i]
                         if stamp[side, u] != now and remaining[edge_of[i]] > 0.0:
                             stamp[side, u] = now
@@ -128,10 +134,10 @@ def pack_cycles(
                             if stamp[1 - side, u] == now:
                                 middle = u
                                 break
-                    if middle >= 0:
+                    if middle >= 0 or budget == 0:
                         break
                 first[side] = end
-                if middle >= 0:
+                if middle >= 0 or budget == 0:
                     break
             if middle < 0:
                 break
