@@ -1,4 +1,4 @@
-"""Where samples come from: data sets in COCO-panoptic format, or drawn scenes."""
+"""Where samples come from: COCO-panoptic folders, COCO's and Cityscapes' own trees, drawn scenes."""
 
 import colorsys
 import json
@@ -11,6 +11,8 @@ from PIL import Image
 from torch.utils.data import Dataset
 
 from difflayers.panoptic.labels import from_coco
+from examples.cops.cityscapes import cityscapes
+from examples.cops.layouts import PanopticFiles, coco_2017, plain
 from examples.cops.samples import Category, Sample
 from examples.cops.scenes import DrawnScenes
 
@@ -20,11 +22,11 @@ DRAWN_LENGTH = {"train": 2000, "val": 100}
 class CocoPanoptic(Dataset[Sample]):
     """A data set in COCO-panoptic format.
 
-    The folder holds `<split>/` with the images, `panoptic_<split>/` with the PNG files (segment id
-    = R + 256 G + 256² B, 0 = void) and `panoptic_<split>.json` (images, annotations, categories).
+    That is a JSON file (images, annotations, categories), images, and PNG files (segment id
+    = R + 256 G + 256² B, 0 = void).
 
     Args:
-        root: the folder.
+        root: a folder in one of the three layouts of `find_files`.
         split: "train" or "val"; any other name works that the folder has files for.
 
     Raises:
@@ -34,12 +36,11 @@ class CocoPanoptic(Dataset[Sample]):
     """
 
     def __init__(self, root: Path, split: str) -> None:
-        self.images_folder, self.labels_folder = root / split, root / f"panoptic_{split}"
-        self.json_path = root / f"panoptic_{split}.json"
+        files = find_files(root, split)
+        files.check()
+        self.images_folder, self.labels_folder = files.images_folder, files.labels_folder
+        self.json_path = files.json_path
         content = _read_json(self.json_path)
-        for folder in (self.images_folder, self.labels_folder):
-            if not folder.is_dir():
-                raise FileNotFoundError(f"{folder}: no such folder, but {self.json_path.name} refers to it")
         try:
             self.categories = tuple(
                 _category(entry, index) for index, entry in enumerate(content["categories"])
@@ -48,7 +49,9 @@ class CocoPanoptic(Dataset[Sample]):
             self.annotations: list[dict[str, Any]] = content["annotations"]
             if orphans := {entry["image_id"] for entry in self.annotations} - images.keys():
                 raise ValueError(f"{self.json_path}: image {orphans.pop()!r} is annotated but not listed")
-            self.image_names = [images[entry["image_id"]]["file_name"] for entry in self.annotations]
+            self.image_names = [
+                files.image_of(images[entry["image_id"]]["file_name"]) for entry in self.annotations
+            ]
             used = {info["category_id"] for entry in self.annotations for info in entry["segments_info"]}
         except (KeyError, TypeError) as error:
             raise ValueError(f"{self.json_path}: not a COCO-panoptic file ({error!r})") from error
@@ -57,6 +60,11 @@ class CocoPanoptic(Dataset[Sample]):
         self.category_ids = [category.id for category in self.categories]
         if len(set(self.category_ids)) != len(self.category_ids):
             raise ValueError(f"{self.json_path}: two categories have the same id")
+        if files.category_ids is not None and tuple(self.category_ids) != files.category_ids:
+            raise ValueError(
+                f"{self.json_path}: lists the categories {self.category_ids}, "
+                f"expected {list(files.category_ids)}; {files.advice}"
+            )
         if unknown := used - set(self.category_ids):
             raise ValueError(
                 f"{self.json_path}: a segment has the category {min(unknown)}, which is not listed"
@@ -89,7 +97,7 @@ def open_dataset(data: Path | None, split: str, seed: int = 0) -> CocoPanoptic |
     """Open a data set.
 
     Args:
-        data: a folder in COCO-panoptic format, or None for scenes drawn from the seed.
+        data: a folder in one of the layouts of `find_files`, or None for scenes drawn from the seed.
         split: "train" or "val".
         seed: of the drawn scenes; a folder does not need it.
 
@@ -104,13 +112,46 @@ def open_dataset(data: Path | None, split: str, seed: int = 0) -> CocoPanoptic |
     return DrawnScenes(split, seed, DRAWN_LENGTH.get(split, 1))
 
 
+def find_files(root: Path, split: str) -> PanopticFiles:
+    """Recognise the layout of a folder by what it holds.
+
+    - `panoptic_*.json`: `panoptic_<split>.json`, `panoptic_<split>/` and `<split>/` side by side;
+    - `gtFine` or `leftImg8bit`: Cityscapes' tree;
+    - `annotations` or `<split>2017`: COCO's tree.
+
+    Args:
+        root: the folder.
+        split: "train" or "val".
+
+    Returns:
+        Where the files should be; they are not looked for yet.
+
+    Raises:
+        FileNotFoundError: where there is no such folder, or it holds none of this; lists what was looked for.
+    """
+    if not root.is_dir():
+        raise FileNotFoundError(f"{root}: no such folder")
+    if any(root.glob("panoptic_*.json")):
+        return plain(root, split)
+    if (root / "gtFine").is_dir() or (root / "leftImg8bit").is_dir():
+        return cityscapes(root, split)
+    if (root / "annotations").is_dir() or (root / f"{split}2017").is_dir():
+        return coco_2017(root, split)
+    looked_for = "; ".join(
+        f"{name}: {files.json_path.relative_to(root)}, {files.labels_folder.relative_to(root)}/, "
+        f"{files.images_folder.relative_to(root)}/"
+        for name, files in (
+            ("COCO-panoptic format", plain(root, split)),
+            ("Cityscapes", cityscapes(root, split)),
+            ("COCO 2017", coco_2017(root, split)),
+        )
+    )
+    raise FileNotFoundError(f"{root}: holds no data set of a known layout; looked for {looked_for}")
+
+
 def _read_json(path: Path) -> dict[str, Any]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise FileNotFoundError(
-            f"{path}: no such file; the format wants it beside panoptic_<split>/ and <split>/"
-        ) from None
     except ValueError as error:
         raise ValueError(f"{path}: not a JSON file ({error})") from error
     if not isinstance(content, dict):

@@ -69,9 +69,9 @@ def test_a_folder_is_read_as_image_classes_and_segments(folder: Path) -> None:
     assert (len(data), sample.name) == (1, "a")
 
 
-def test_a_missing_json_is_named(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match=r"panoptic_val\.json: no such file"):
-        CocoPanoptic(tmp_path, "val")
+def test_a_missing_json_is_named(folder: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"panoptic_val\.json: no such file.*side by side"):
+        CocoPanoptic(folder, "val")
 
 
 @pytest.mark.parametrize("missing", ["train", "panoptic_train"])
