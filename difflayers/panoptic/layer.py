@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from difflayers import amwc, mwc
+from difflayers.compiler import outside_compiler
 from difflayers.graph.edges import grid_edges
 from difflayers.panoptic.labels import VOID, PanopticLabels, from_solution
 from difflayers.panoptic.lifted import Forward, LiftedSolver, lifted_backward, lifted_classes
@@ -62,6 +63,7 @@ class PanopticLayer(nn.Module):
         self.lifted_solver = lifted_solver
         self.n_jobs = n_jobs
 
+    @outside_compiler
     def forward(
         self, node_costs: Tensor, edge_costs: EdgeCosts, targets: Sequence[PanopticLabels] | None = None
     ) -> PanopticOutput:
@@ -111,8 +113,8 @@ class PanopticLayer(nn.Module):
             expected = ((batch, max(height - d, 0), width), (batch, height, max(width - d, 0)))
             if (tuple(vertical.shape), tuple(horizontal.shape)) != expected:
                 raise ValueError(
-                    f"edge_costs at distance {d} must be vertical {expected[0]} and horizontal {expected[1]}, "
-                    f"but are {tuple(vertical.shape)} and {tuple(horizontal.shape)}"
+                    f"edge_costs at distance {d} must be vertical {expected[0]} and horizontal "
+                    f"{expected[1]}, but are {tuple(vertical.shape)} and {tuple(horizontal.shape)}"
                 )
         if targets is not None and len(targets) != batch:
             raise ValueError(f"targets has {len(targets)} labellings, but node_costs has {batch} images")
@@ -157,6 +159,7 @@ class _LiftedMultiwayCut(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
+    @outside_compiler
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         layer: PanopticLayer = ctx.layer
         scales = layer.scales.draw()
