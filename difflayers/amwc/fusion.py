@@ -3,7 +3,8 @@
 import numpy as np
 
 from difflayers.amwc.moves import objective
-from difflayers.amwc.multilevel import Level, compact, contracted, improve, merge
+from difflayers.amwc.level import Level, contracted
+from difflayers.amwc.multilevel import compact, improve, merge
 from difflayers.graph.kernels import attractive_components
 
 # Standard deviation of the factors that perturb the edges between two attempts.
@@ -39,10 +40,10 @@ def fuse(
     component, count = attractive_components(finest.indptr, finest.neighbours, finest.weights, agreed)
     level = contracted(finest, component, count, partitionable)
     best, best_label = compact(
-        *min(found, key=lambda state: objective(*finest, *state)), component, count, len(partitionable)
+        *min(found, key=lambda state: objective(finest, *state)), component, count, len(partitionable)
     )
     improve(level, best, best_label, partitionable)
-    least = objective(*level, best, best_label)
+    least = objective(level, best, best_label)
     rng = np.random.default_rng(0)
     for attempt in range(attempts):
         factors = 1.0 + _PERTURBATION * rng.standard_normal(len(level.weights))
@@ -51,7 +52,7 @@ def fuse(
         for _ in range(_CYCLES):
             if improve(level, cluster, label, partitionable) == 0:
                 break
-        cost = objective(*level, cluster, label)
+        cost = objective(level, cluster, label)
         if cost < least:
             best, best_label, least = cluster, label, cost
     cluster, label = best[component], np.zeros(len(partitionable) + len(component), np.int32)

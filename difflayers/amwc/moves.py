@@ -7,61 +7,65 @@ are clusters of partitionable labels, and ``label[number]`` says of which.
 import numpy as np
 from numba import njit
 
-
-@njit(nogil=True, cache=True)
-def cheapest_labels(node_costs: np.ndarray, partitionable: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Cheapest partitionable and cheapest other label of every node, -1 where there is none, O(n K)."""
-    num_nodes, num_labels = node_costs.shape
-    thing = np.full(num_nodes, -1, np.int32)
-    stuff = np.full(num_nodes, -1, np.int32)
-    for v in range(num_nodes):
-        for k in range(num_labels):
-            if partitionable[k]:
-                if thing[v] < 0 or node_costs[v, k] < node_costs[v, thing[v]]:
-                    thing[v] = k
-            elif stuff[v] < 0 or node_costs[v, k] < node_costs[v, stuff[v]]:
-                stuff[v] = k
-    return thing, stuff
+from difflayers.amwc.level import Level
 
 
 @njit(nogil=True, cache=True)
-def own_clusters(
-    node_costs: np.ndarray, thing: np.ndarray, stuff: np.ndarray, label: np.ndarray
-) -> np.ndarray:
+def own_clusters(level: Level, label: np.ndarray) -> np.ndarray:
     """Every node at its cheapest label, things on their own; writes ``label``, O(n)."""
-    num_nodes, num_labels = node_costs.shape
+    num_nodes, num_labels = level.node_costs.shape
     cluster = np.empty(num_nodes, np.int32)
     for v in range(num_nodes):
-        label[num_labels + v] = thing[v]
-        if thing[v] < 0 or (stuff[v] >= 0 and node_costs[v, stuff[v]] <= node_costs[v, thing[v]]):
-            cluster[v] = stuff[v]
-        else:
-            cluster[v] = num_labels + v
+        label[num_labels + v] = level.thing[v]
+        cluster[v] = level.stuff[v] if level.cheapest[v] == level.stuff[v] else num_labels + v
     return cluster
 
 
 @njit(nogil=True, cache=True)
-def move_nodes(
-    indptr: np.ndarray,
-    neighbours: np.ndarray,
-    weights: np.ndarray,
-    node_costs: np.ndarray,
-    thing: np.ndarray,
-    stuff: np.ndarray,
-    cluster: np.ndarray,
-    label: np.ndarray,
-    max_rounds: int,
-) -> int:
+def attractions(level: Level, cluster: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Sum of a node's edges inside its cluster, and of its positive edges to other clusters; (n,) each, O(m)."""
+    num_nodes = cluster.size
+    inside = np.empty(num_nodes, np.float64)
+    outside = np.empty(num_nodes, np.float64)
+    for v in range(num_nodes):
+        own = cluster[v]
+        within = without = 0.0
+        for i in range(level.indptr[v], level.indptr[v + 1]):
+            weight = level.weights[i]
+            inner = weight * (cluster[level.neighbours[i]] == own)
+            within += inner
+            without += max(weight - inner, 0.0)
+        inside[v], outside[v] = within, without
+    return inside, outside
+
+
+@njit(nogil=True, cache=True)
+def move_nodes(level: Level, cluster: np.ndarray, label: np.ndarray, max_rounds: int) -> int:
     """Move nodes while the objective falls, at most ``max_rounds`` visits a node on average.
 
     Changes ``cluster`` (n,) and ``label`` (K + n,) in place and returns the number of moves. A visit costs
     the degree of the node, whatever the number of labels: a label that no neighbour has is worth trying only
-    where it is the cheapest of its kind.
+    where it is the cheapest of its kind. Most nodes are never visited: one saves at most what its label costs
+    more than its cheapest one and gains at most its positive edges to other clusters, so where these do not
+    outweigh its edges inside its own cluster it stays.
     """
+    indptr, neighbours, weights = level.indptr, level.neighbours, level.weights
+    node_costs, thing, stuff = level.node_costs, level.thing, level.stuff
     num_nodes, num_labels = node_costs.shape
+    inside, outside = attractions(level, cluster)
+    # What the label of a node costs more than its cheapest one.
+    excess = np.empty(num_nodes, np.float64)
     size = np.zeros(num_labels + num_nodes, np.int32)
+    queue = np.empty(num_nodes, np.int32)
+    queued = np.zeros(num_nodes, np.bool_)
+    head, waiting, moves = 0, 0, 0
     for v in range(num_nodes):
         size[cluster[v]] += 1
+        excess[v] = node_costs[v, label[cluster[v]]] - level.least[v]
+        if excess[v] + outside[v] > inside[v]:
+            queued[v] = True
+            queue[waiting] = v
+            waiting += 1
     free = np.empty(num_nodes, np.int32)
     num_free = 0
     for c in range(num_labels + num_nodes - 1, num_labels - 1, -1):
@@ -73,9 +77,6 @@ def move_nodes(
     for v in range(num_nodes):
         degree = max(degree, indptr[v + 1] - indptr[v])
     touched = np.empty(degree, np.int32)
-    queue = np.arange(num_nodes).astype(np.int32)
-    queued = np.ones(num_nodes, np.bool_)
-    head, waiting, moves = 0, num_nodes, 0
     budget = max_rounds * num_nodes
     while waiting and budget:
         budget -= 1
@@ -125,16 +126,29 @@ def move_nodes(
                 num_free -= 1
                 best = free[num_free]
             label[best] = thing[v]
-        if best != own:
-            size[best] += 1
-            size[own] -= 1
-            if size[own] == 0 and own >= num_labels:
-                free[num_free] = own
-                num_free += 1
-            cluster[v] = best
+        excess[v] = node_costs[v, label[best]] - level.least[v]
+        if best == own:
+            continue
+        size[best] += 1
+        size[own] -= 1
+        if size[own] == 0 and own >= num_labels:
+            free[num_free] = own
+            num_free += 1
+        cluster[v] = best
         for i in range(begin, end):
-            u = neighbours[i]
-            if not queued[u] and (cluster[u] != best or weights[i] < 0.0):
+            u, weight = neighbours[i], weights[i]
+            positive = max(weight, 0.0)
+            if cluster[u] == own:
+                inside[u] -= weight
+                outside[u] += positive
+                inside[v] -= weight
+                outside[v] += positive
+            elif cluster[u] == best:
+                inside[u] += weight
+                outside[u] -= positive
+                inside[v] += weight
+                outside[v] -= positive
+            if not queued[u] and excess[u] + outside[u] > inside[u]:
                 queued[u] = True
                 tail = head + waiting
                 if tail >= num_nodes:
@@ -145,21 +159,12 @@ def move_nodes(
 
 
 @njit(nogil=True, cache=True)
-def objective(
-    indptr: np.ndarray,
-    neighbours: np.ndarray,
-    weights: np.ndarray,
-    node_costs: np.ndarray,
-    thing: np.ndarray,
-    stuff: np.ndarray,
-    cluster: np.ndarray,
-    label: np.ndarray,
-) -> float:
-    """Cost of the clusters with their labels, O(n + m); takes a level as :func:`move_nodes` does."""
+def objective(level: Level, cluster: np.ndarray, label: np.ndarray) -> float:
+    """Cost of the clusters with their labels, O(n + m)."""
     total = 0.0
     for v in range(cluster.size):
-        total += node_costs[v, label[cluster[v]]]
-        for i in range(indptr[v], indptr[v + 1]):
-            if cluster[neighbours[i]] != cluster[v]:
-                total += 0.5 * weights[i]
+        total += level.node_costs[v, label[cluster[v]]]
+        for i in range(level.indptr[v], level.indptr[v + 1]):
+            if cluster[level.neighbours[i]] != cluster[v]:
+                total += 0.5 * level.weights[i]
     return total

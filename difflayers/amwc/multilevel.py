@@ -1,43 +1,31 @@
 """Multilevel local search: merge or move, contract what holds together, repeat; refine on the way back."""
 
-from typing import NamedTuple
-
 import numpy as np
 
+from difflayers.amwc.level import Level, contracted
 from difflayers.amwc.merging import merge_partners
-from difflayers.amwc.moves import cheapest_labels, move_nodes, own_clusters
-from difflayers.graph.kernels import attractive_components, contract, sum_rows
+from difflayers.amwc.moves import move_nodes, own_clusters
+from difflayers.graph.kernels import attractive_components
 
 # Most visits a node in one pass of moves, on average; passes end long before, this bounds the worst case.
 MAX_VISITS = 20
-
-
-class Level(NamedTuple):
-    """A graph of the hierarchy with all that the moves on it read."""
-
-    indptr: np.ndarray
-    neighbours: np.ndarray
-    weights: np.ndarray
-    node_costs: np.ndarray
-    thing: np.ndarray
-    stuff: np.ndarray
 
 
 def merge(finest: Level, patience: float, partitionable: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Clusters from merging best partners in rounds, refined by moves on every graph on the way back."""
     levels, components = [finest], []
     while True:
-        component, count = merge_partners(*levels[-1], patience)
+        component, count = merge_partners(levels[-1], patience)
         if count == len(component):
             break
         components.append(component)
         levels.append(contracted(levels[-1], component, count, partitionable))
     cluster, label = single_nodes(levels[-1], len(partitionable))
-    move_nodes(*levels.pop(), cluster, label, MAX_VISITS)
+    move_nodes(levels.pop(), cluster, label, MAX_VISITS)
     while levels:
         level = levels.pop()
         cluster, label = cluster[components.pop()], _longer(label, len(partitionable) + len(level.node_costs))
-        move_nodes(*level, cluster, label, MAX_VISITS)
+        move_nodes(level, cluster, label, MAX_VISITS)
     return cluster, label
 
 
@@ -45,25 +33,12 @@ def single_nodes(level: Level, num_labels: int) -> tuple[np.ndarray, np.ndarray]
     """Clusters and their labels where every node has its cheapest label and things are on their own."""
     label = np.zeros(num_labels + len(level.node_costs), np.int32)
     label[:num_labels] = np.arange(num_labels)
-    return own_clusters(level.node_costs, level.thing, level.stuff, label), label
-
-
-def make_level(
-    graph: tuple[np.ndarray, np.ndarray, np.ndarray], node_costs: np.ndarray, partitionable: np.ndarray
-) -> Level:
-    """The level of a graph in compressed rows."""
-    return Level(*graph, node_costs, *cheapest_labels(node_costs, partitionable))
-
-
-def contracted(level: Level, component: np.ndarray, count: int, partitionable: np.ndarray) -> Level:
-    """The level whose nodes are the components."""
-    graph = contract(level.indptr, level.neighbours, level.weights, component, count)
-    return make_level(graph, sum_rows(level.node_costs, component, count), partitionable)
+    return own_clusters(level, label), label
 
 
 def improve(level: Level, cluster: np.ndarray, label: np.ndarray, partitionable: np.ndarray) -> int:
     """One cycle down to the coarsest graph and back; changes ``cluster`` and ``label``, returns the moves."""
-    moves = move_nodes(*level, cluster, label, MAX_VISITS)
+    moves = move_nodes(level, cluster, label, MAX_VISITS)
     component, count = attractive_components(level.indptr, level.neighbours, level.weights, cluster)
     if count == len(cluster):
         return moves
@@ -75,7 +50,7 @@ def improve(level: Level, cluster: np.ndarray, label: np.ndarray, partitionable:
         return moves
     cluster[:] = coarse_cluster[component]
     label[:] = _longer(coarse_label, len(label))
-    return moves + coarse_moves + move_nodes(*level, cluster, label, MAX_VISITS)
+    return moves + coarse_moves + move_nodes(level, cluster, label, MAX_VISITS)
 
 
 def _longer(label: np.ndarray, length: int) -> np.ndarray:

@@ -6,7 +6,8 @@ import numpy as np
 
 from difflayers.amwc.fusion import fuse
 from difflayers.amwc.moves import objective
-from difflayers.amwc.multilevel import Level, improve, make_level, merge
+from difflayers.amwc.level import Level, make_level
+from difflayers.amwc.multilevel import improve, merge
 from difflayers.amwc.problem import AMWC
 from difflayers.amwc.solution import Solution, checked_labels, solution_from_clusters
 from difflayers.graph.kernels import compressed_rows
@@ -58,7 +59,7 @@ def solve(problem: AMWC, method: str = "default", *, start: np.ndarray | Solutio
             found.append(_improved(problem, finest, *merged, plan.cycles))
     if plan.attempts:
         found.append(fuse(finest, found, problem.partitionable, plan.attempts))
-    cluster, label = min(found, key=lambda state: objective(*finest, *state)) if len(found) > 1 else found[0]
+    cluster, label = min(found, key=lambda state: objective(finest, *state)) if len(found) > 1 else found[0]
     return solution_from_clusters(problem, label[cluster], cluster)
 
 

@@ -34,8 +34,7 @@ class Solution:
 def evaluate(problem: AMWC, labels: np.ndarray, cuts: np.ndarray) -> float:
     """Objective of Eq. 2 of labels (n,) and cuts (m,), feasible or not, summed in float64."""
     labels, cuts = _checked(problem, labels, cuts)
-    nodes = problem.node_costs[np.arange(problem.num_nodes), labels].sum(dtype=np.float64)
-    return float(nodes + problem.edge_costs[cuts].sum(dtype=np.float64))
+    return _cost(problem, labels, cuts)
 
 
 def is_feasible(problem: AMWC, labels: np.ndarray, cuts: np.ndarray) -> bool:
@@ -58,7 +57,13 @@ def solution_from_clusters(problem: AMWC, labels: np.ndarray, cluster: np.ndarra
     segments, cuts = segments_and_cuts(
         problem.edges, problem.partitionable, labels, np.asarray(cluster, np.int32)
     )
-    return Solution(labels.astype(np.int64), segments, cuts, evaluate(problem, labels, cuts))
+    return Solution(labels.astype(np.int64), segments, cuts, _cost(problem, labels, cuts))
+
+
+def _cost(problem: AMWC, labels: np.ndarray, cuts: np.ndarray) -> float:
+    nodes = problem.node_costs[np.arange(problem.num_nodes), labels].sum(dtype=np.float64)
+    # A product, as selecting by a mask takes five times as long; einsum, as the sum stays in float64.
+    return float(nodes + np.einsum("e,e->", problem.edge_costs, cuts, dtype=np.float64))
 
 
 @njit(nogil=True, cache=True)
@@ -91,10 +96,12 @@ def segments_and_cuts(
     parent = np.arange(num_nodes).astype(np.int32)
     for e in range(edges.shape[0]):
         u, v = edges[e, 0], edges[e, 1]
-        if cluster[u] == cluster[v] and labels[u] == labels[v] and partitionable[labels[u]]:
-            u, v = _root(parent, u), _root(parent, v)
-            if u != v:
-                parent[max(u, v)] = min(u, v)
+        # Most edges are inner ones of a segment that is one tree already: the test of parents comes first.
+        if parent[u] != parent[v] and cluster[u] == cluster[v] and labels[u] == labels[v]:
+            if partitionable[labels[u]]:
+                u, v = _root(parent, u), _root(parent, v)
+                if u != v:
+                    parent[max(u, v)] = min(u, v)
     first = np.full(num_labels, -1, np.int32)
     segments = np.empty(num_nodes, np.int64)
     count = 0

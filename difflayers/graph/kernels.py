@@ -12,7 +12,71 @@ from numba import njit
 def compressed_rows(
     num_nodes: int, edges: np.ndarray, weights: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Edge list to compressed rows by counting sort, O(n + m)."""
+    """Edge list to compressed rows, O(n + m): by merging where the list is a few sorted runs, else by sorting.
+
+    The edges of a grid, and sorted edges, are few runs; merging them writes the rows in order, where counting
+    sort jumps through memory.
+    """
+    starts = sorted_runs(edges)
+    if starts.size > 1:
+        return _merge_runs(num_nodes, edges, weights, starts)
+    return _counting_sort(num_nodes, edges, weights)
+
+
+# More runs than this are not worth merging: every node looks at every run.
+_MOST_RUNS = 32
+
+
+@njit(nogil=True, cache=True)
+def sorted_runs(edges: np.ndarray) -> np.ndarray:
+    """Where runs begin in which neither end of the edges falls, and the end of the last; empty if many."""
+    starts = np.empty(_MOST_RUNS + 1, np.int32)
+    count, tail, head = 0, 0, 0
+    for e in range(edges.shape[0]):
+        if count == 0 or edges[e, 0] < tail or edges[e, 1] < head:
+            if count == _MOST_RUNS:
+                return starts[:0]
+            starts[count] = e
+            count += 1
+        tail, head = edges[e, 0], edges[e, 1]
+    starts[count] = edges.shape[0]
+    return starts[: count + 1]
+
+
+@njit(nogil=True, cache=True)
+def _merge_runs(
+    num_nodes: int, edges: np.ndarray, weights: np.ndarray, starts: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    runs = starts.size - 1
+    # For each side and run the next edge, and the node at that side of it.
+    place = np.empty((2, runs), np.int32)
+    node = np.empty((2, runs), np.int32)
+    for side in range(2):
+        for r in range(runs):
+            place[side, r] = starts[r]
+            node[side, r] = edges[starts[r], side]
+    indptr = np.zeros(num_nodes + 1, np.int32)
+    neighbours = np.empty(2 * edges.shape[0], np.int32)
+    sorted_weights = np.empty(2 * edges.shape[0], weights.dtype)
+    filled = 0
+    for v in range(num_nodes):
+        for side in range(2):
+            for r in range(runs):
+                while node[side, r] == v:
+                    e = place[side, r]
+                    neighbours[filled] = edges[e, 1 - side]
+                    sorted_weights[filled] = weights[e]
+                    filled += 1
+                    place[side, r] = e + 1
+                    node[side, r] = edges[e + 1, side] if e + 1 < starts[r + 1] else num_nodes
+        indptr[v + 1] = filled
+    return indptr, neighbours, sorted_weights
+
+
+@njit(nogil=True, cache=True)
+def _counting_sort(
+    num_nodes: int, edges: np.ndarray, weights: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     num_edges = edges.shape[0]
     indptr = np.zeros(num_nodes + 1, np.int32)
     for e in range(num_edges):
@@ -66,41 +130,44 @@ def attractive_components(
 def contract(
     indptr: np.ndarray, neighbours: np.ndarray, weights: np.ndarray, component: np.ndarray, count: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Graph whose nodes are the components; parallel edges add up, inner edges vanish; O(n + m)."""
+    """Graph whose nodes are the components; parallel edges add up, inner edges vanish; O(n + m).
+
+    Both loops over the edges are free of branches: which edges are inner or parallel cannot be predicted, and
+    a wrong guess costs more than the work.
+    """
     num_nodes = component.size
     start = np.zeros(count + 1, np.int32)
     for v in range(num_nodes):
-        start[component[v] + 1] += 1
+        start[component[v] + 1] += indptr[v + 1] - indptr[v]
     for c in range(count):
         start[c + 1] += start[c]
-    position = start[:-1].copy()
-    members = np.empty(num_nodes, np.int32)
+    end = start[:-1].copy()
+    grouped = np.empty(neighbours.size, np.int32)
+    grouped_weights = np.empty(neighbours.size, weights.dtype)
     for v in range(num_nodes):
-        members[position[component[v]]] = v
-        position[component[v]] += 1
+        c = component[v]
+        position = end[c]
+        for i in range(indptr[v], indptr[v + 1]):
+            other = component[neighbours[i]]
+            grouped[position] = other
+            grouped_weights[position] = weights[i]
+            position += other != c  # an inner edge is overwritten by the next one
+        end[c] = position
     new_indptr = np.zeros(count + 1, np.int32)
     new_neighbours = np.empty(neighbours.size, np.int32)
-    # Inner edges add up in one place past the end, which saves the loop an unpredictable branch.
-    inner = neighbours.size
-    new_weights = np.zeros(inner + 1, weights.dtype)
+    new_weights = np.zeros(neighbours.size, weights.dtype)
     # Where the row being written holds a neighbour; places before the row are of earlier rows.
     place = np.full(count, -1, np.int32)
     filled = 0
     for c in range(count):
         first = filled
-        place[c] = inner
-        for j in range(start[c], start[c + 1]):
-            v = members[j]
-            for i in range(indptr[v], indptr[v + 1]):
-                other = component[neighbours[i]]
-                if place[other] >= first:
-                    new_weights[place[other]] += weights[i]
-                else:
-                    place[other] = filled
-                    new_neighbours[filled] = other
-                    new_weights[filled] = weights[i]
-                    filled += 1
-        place[c] = -1
+        for i in range(start[c], end[c]):
+            other = grouped[i]
+            position = filled if place[other] < first else place[other]
+            filled += position == filled
+            place[other] = position
+            new_neighbours[position] = other
+            new_weights[position] += grouped_weights[i]
         new_indptr[c + 1] = filled
     # Views: what was not written was never paged in, so copying would only cost time.
     return new_indptr, new_neighbours[:filled], new_weights[:filled]
