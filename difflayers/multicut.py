@@ -1,6 +1,7 @@
 """Multicut: asymmetric multiway cut with one partitionable label and no node costs."""
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -28,16 +29,15 @@ class Multicut:
     def __post_init__(self) -> None:
         if self.num_nodes < 1:
             raise ValueError(f"num_nodes must be at least 1, got {self.num_nodes}")
-        checked = as_amwc(self)
-        object.__setattr__(self, "edges", checked.edges)
-        object.__setattr__(self, "edge_costs", checked.edge_costs)
+        object.__setattr__(self, "edges", self.as_amwc.edges)
+        object.__setattr__(self, "edge_costs", self.as_amwc.edge_costs)
 
-
-def as_amwc(problem: Multicut) -> amwc.AMWC:
-    """The same problem as an AMWC with one partitionable label."""
-    dtype = np.float32 if np.asarray(problem.edge_costs).dtype == np.float32 else np.float64
-    node_costs = np.zeros((problem.num_nodes, 1), dtype)
-    return amwc.AMWC(node_costs, problem.edges, problem.edge_costs, np.ones(1, bool))
+    @cached_property
+    def as_amwc(self) -> amwc.AMWC:
+        """The same problem as an AMWC with one partitionable label."""
+        dtype = np.float32 if np.asarray(self.edge_costs).dtype == np.float32 else np.float64
+        node_costs = np.zeros((self.num_nodes, 1), dtype)
+        return amwc.AMWC(node_costs, self.edges, self.edge_costs, np.ones(1, bool))
 
 
 def solve(
@@ -47,14 +47,19 @@ def solve(
 
     As labels say nothing here, ``start`` has to be a solution if it is to bring segments along.
     """
-    return amwc.solve(as_amwc(problem), method, start=start)
+    return amwc.solve(problem.as_amwc, method, start=start)
 
 
 def solve_exact(problem: Multicut, time_limit: float | None = None) -> Solution:
     """Solve a multicut to proven optimality; see :func:`difflayers.amwc.solve_exact`."""
-    return amwc.solve_exact(as_amwc(problem), time_limit)
+    return amwc.solve_exact(problem.as_amwc, time_limit)
 
 
 def lower_bound(problem: Multicut) -> float:
     """A number that no solution costs less than; see :func:`difflayers.amwc.lower_bound`."""
-    return amwc.lower_bound(as_amwc(problem))
+    return amwc.lower_bound(problem.as_amwc)
+
+
+def certify(problem: Multicut, solution: Solution) -> Solution:
+    """The solution with its lower bound; see :func:`difflayers.amwc.certify`."""
+    return amwc.certify(problem.as_amwc, solution)

@@ -1,6 +1,7 @@
 """Multiway cut: asymmetric multiway cut in which no label may be split (P is empty in Eq. 2)."""
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -26,27 +27,31 @@ class MWC:
     edge_costs: np.ndarray
 
     def __post_init__(self) -> None:
-        checked = as_amwc(self)
         for name in ("node_costs", "edges", "edge_costs"):
-            object.__setattr__(self, name, getattr(checked, name))
+            object.__setattr__(self, name, getattr(self.as_amwc, name))
 
-
-def as_amwc(problem: MWC) -> amwc.AMWC:
-    """The same problem as an AMWC without partitionable labels."""
-    num_labels = np.shape(problem.node_costs)[1] if np.ndim(problem.node_costs) == 2 else 0
-    return amwc.AMWC(problem.node_costs, problem.edges, problem.edge_costs, np.zeros(num_labels, bool))
+    @cached_property
+    def as_amwc(self) -> amwc.AMWC:
+        """The same problem as an AMWC without partitionable labels."""
+        num_labels = np.shape(self.node_costs)[1] if np.ndim(self.node_costs) == 2 else 0
+        return amwc.AMWC(self.node_costs, self.edges, self.edge_costs, np.zeros(num_labels, bool))
 
 
 def solve(problem: MWC, method: str = "default", *, start: np.ndarray | Solution | None = None) -> Solution:
     """Solve a multiway cut approximately; arguments and errors as :func:`difflayers.amwc.solve`."""
-    return amwc.solve(as_amwc(problem), method, start=start)
+    return amwc.solve(problem.as_amwc, method, start=start)
 
 
 def solve_exact(problem: MWC, time_limit: float | None = None) -> Solution:
     """Solve a multiway cut to proven optimality; see :func:`difflayers.amwc.solve_exact`."""
-    return amwc.solve_exact(as_amwc(problem), time_limit)
+    return amwc.solve_exact(problem.as_amwc, time_limit)
 
 
 def lower_bound(problem: MWC) -> float:
     """A number that no solution costs less than; see :func:`difflayers.amwc.lower_bound`."""
-    return amwc.lower_bound(as_amwc(problem))
+    return amwc.lower_bound(problem.as_amwc)
+
+
+def certify(problem: MWC, solution: Solution) -> Solution:
+    """The solution with its lower bound; see :func:`difflayers.amwc.certify`."""
+    return amwc.certify(problem.as_amwc, solution)

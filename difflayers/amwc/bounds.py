@@ -11,10 +11,13 @@ are packed:
 - a repulsive edge round which a path of attractive edges leads (no cycle has exactly one cut edge).
 """
 
+from dataclasses import replace
+
 import numpy as np
 from numba import njit
 
 from difflayers.amwc.problem import AMWC
+from difflayers.amwc.solution import Solution
 from difflayers.graph.kernels import compressed_rows
 
 # A repulsive edge looks this often for another path round it.
@@ -38,6 +41,13 @@ def lower_bound(problem: AMWC) -> float:
     bound += pack_labels(problem.edges, remaining, regrets, problem.partitionable)
     # Room for the rounding of some million additions, so that the bound holds in floating point too.
     return bound - 1e-12 * float(np.abs(problem.edge_costs).sum(dtype=np.float64) + abs(bound))
+
+
+def certify(problem: AMWC, solution: Solution) -> Solution:
+    """The solution with its ``lower_bound``, and ``proven_optimal`` where the two agree to rounding."""
+    bound = min(lower_bound(problem), solution.cost)
+    proven = solution.proven_optimal or solution.cost - bound <= 1e-9 * (1.0 + abs(solution.cost))
+    return replace(solution, lower_bound=bound, proven_optimal=proven)
 
 
 @njit(nogil=True, cache=True)

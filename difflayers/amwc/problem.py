@@ -1,8 +1,12 @@
 """The asymmetric multiway cut problem and the checks at its front door."""
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
+from numba import njit
+
+from difflayers.graph.kernels import compressed_rows
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,6 +58,34 @@ class AMWC:
         object.__setattr__(self, "edge_costs", _owned(edge_costs, dtype))
         object.__setattr__(self, "partitionable", _owned(partitionable, np.bool_))
 
+    @cached_property
+    def rows(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """The graph as the solvers read it, sorted once; see ``difflayers.graph.kernels``."""
+        return compressed_rows(self.num_nodes, self.edges, self.edge_costs)
+
+    def with_node_costs(self, node_costs: np.ndarray, partitionable: np.ndarray) -> "AMWC":
+        """The problem of other labels on the same graph, whose edges are not checked and sorted again.
+
+        Args:
+            node_costs: (n, K') float, for the same nodes.
+            partitionable: (K',) bool.
+
+        Raises:
+            TypeError, ValueError: as the constructor does.
+        """
+        checked = AMWC(node_costs, np.empty((0, 2), np.int32), self.edge_costs[:0], partitionable)
+        if checked.num_nodes != self.num_nodes:
+            raise ValueError(
+                f"node_costs has {checked.num_nodes} rows, but the problem has {self.num_nodes} nodes"
+            )
+        dtype = np.result_type(checked.node_costs, self.edge_costs)
+        object.__setattr__(checked, "node_costs", _owned(checked.node_costs, dtype))
+        object.__setattr__(checked, "edges", self.edges)
+        object.__setattr__(checked, "edge_costs", _owned(self.edge_costs, dtype))
+        indptr, neighbours, weights = self.rows
+        checked.__dict__["rows"] = indptr, neighbours, _owned(weights, dtype)
+        return checked
+
     @property
     def num_nodes(self) -> int:
         """Number n of nodes."""
@@ -74,16 +106,27 @@ def checked_edges(edges: np.ndarray, num_nodes: int) -> np.ndarray:
         raise TypeError(f"edges must be integers, got {edges.dtype}")
     if edges.ndim != 2 or edges.shape[1] != 2:
         raise ValueError(f"edges must have shape (m, 2), got {edges.shape}")
-    if edges.min() < 0 or edges.max() >= num_nodes:
-        wrong = int(np.flatnonzero(((edges < 0) | (edges >= num_nodes)).any(axis=1))[0])
-        raise ValueError(
-            f"edges must index nodes 0 to {num_nodes - 1}, but row {wrong} is {edges[wrong].tolist()}"
-        )
-    loops = edges[:, 0] == edges[:, 1]
-    if loops.any():
-        wrong = int(np.argmax(loops))
-        raise ValueError(f"edges must join different nodes, but row {wrong} is {edges[wrong].tolist()}")
-    return _owned(edges, np.int32)
+    edges = _owned(edges, np.int32 if edges.dtype == np.int32 else np.int64)
+    checked = np.empty(edges.shape, np.int32)
+    wrong = _copy_edges(edges, num_nodes, checked)
+    if wrong >= 0:
+        row = edges[wrong].tolist()
+        if row[0] == row[1]:
+            raise ValueError(f"edges must join different nodes, but row {wrong} is {row}")
+        raise ValueError(f"edges must index nodes 0 to {num_nodes - 1}, but row {wrong} is {row}")
+    return checked
+
+
+@njit(nogil=True, cache=True)
+def _copy_edges(edges: np.ndarray, num_nodes: int, copy: np.ndarray) -> int:
+    """Copy edges to int32 and return the first row that is no edge between two nodes, -1 if all are."""
+    for e in range(edges.shape[0]):
+        u, v = edges[e, 0], edges[e, 1]
+        if u < 0 or v < 0 or u >= num_nodes or v >= num_nodes or u == v:
+            return e
+        copy[e, 0] = u
+        copy[e, 1] = v
+    return -1
 
 
 def _costs(name: str, costs: np.ndarray, ndim: int, shape: str) -> np.ndarray:

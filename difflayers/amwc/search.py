@@ -10,7 +10,6 @@ from difflayers.amwc.level import Level, make_level
 from difflayers.amwc.multilevel import improve, merge
 from difflayers.amwc.problem import AMWC
 from difflayers.amwc.solution import Solution, checked_labels, solution_from_clusters
-from difflayers.graph.kernels import compressed_rows
 
 
 class Plan(NamedTuple):
@@ -24,7 +23,7 @@ class Plan(NamedTuple):
 PLANS = {
     "fast": Plan((0.0,), cycles=0, attempts=0),
     "default": Plan((0.0,), cycles=1, attempts=0),
-    "best": Plan((0.0, 0.3, 0.7), cycles=4, attempts=10),
+    "best": Plan((0.0, 0.3, 0.7), cycles=1, attempts=4),
 }
 
 
@@ -48,8 +47,7 @@ def solve(problem: AMWC, method: str = "default", *, start: np.ndarray | Solutio
     if method not in PLANS:
         raise ValueError(f'method must be "fast", "default" or "best", got {method!r}')
     plan = PLANS[method]
-    graph = compressed_rows(problem.num_nodes, problem.edges, problem.edge_costs)
-    finest = make_level(graph, problem.node_costs, problem.partitionable)
+    finest = make_level(problem.rows, problem.node_costs, problem.partitionable)
     found = []
     if start is not None:
         found.append(_improved(problem, finest, *_start_clusters(problem, start), max(1, plan.cycles)))

@@ -30,6 +30,11 @@ class Solution:
     lower_bound: float | None = None
     proven_optimal: bool = False
 
+    @property
+    def gap(self) -> float | None:
+        """How much the cost can be above the least possible at most, in its unit; None without a bound."""
+        return None if self.lower_bound is None else self.cost - self.lower_bound
+
 
 def evaluate(problem: AMWC, labels: np.ndarray, cuts: np.ndarray) -> float:
     """Objective of Eq. 2 of labels (n,) and cuts (m,), feasible or not, summed in float64."""

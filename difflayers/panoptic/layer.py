@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from difflayers import amwc, mwc
+from difflayers import amwc
 from difflayers.compiler import outside_compiler
 from difflayers.graph.edges import grid_edges
 from difflayers.panoptic.labels import VOID, PanopticLabels, from_solution
@@ -42,7 +42,8 @@ class PanopticLayer(nn.Module):
         distances: pixel distances of the horizontal and vertical edges.
         scales: interpolation ranges λ: a number, or a rule such as ``UniformScales(low, high)``.
         solver: AMWC solver of the forward pass.
-        lifted_solver: MWC solver of the backward pass, called as ``lifted_solver(problem, start=labels)``.
+        lifted_solver: of the backward pass, called as ``lifted_solver(problem, start=labels)`` with an AMWC
+            that has no partitionable label, a multiway cut.
         n_jobs: solves at once, over images and λ; -1 uses every core.
     """
 
@@ -52,7 +53,7 @@ class PanopticLayer(nn.Module):
         distances: Sequence[int],
         scales: float | Scales = 1000.0,
         solver: LiftedSolver = amwc.solve,
-        lifted_solver: LiftedSolver = mwc.solve,
+        lifted_solver: LiftedSolver = amwc.solve,
         n_jobs: int = 1,
     ) -> None:
         super().__init__()
@@ -188,11 +189,12 @@ def _solve_image(
     target: PanopticLabels | None,
     shape: tuple[int, int],
 ) -> tuple[Forward, PanopticLabels]:
-    solution = layer.solver(amwc.AMWC(node_costs, edges, edge_costs, layer.is_thing))
+    problem = amwc.AMWC(node_costs, edges, edge_costs, layer.is_thing)
+    solution = layer.solver(problem)
     labels = from_solution(solution.labels, solution.segments, shape)
     unmatched = np.zeros(0, np.int64) if target is None else _unmatched_classes(labels, target)
     classes = lifted_classes(labels.classes, unmatched, len(layer.is_thing))
-    return Forward(node_costs, edges, edge_costs, solution, classes), labels
+    return Forward(problem, solution, classes), labels
 
 
 def _unmatched_classes(prediction: PanopticLabels, target: PanopticLabels) -> np.ndarray:

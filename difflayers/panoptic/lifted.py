@@ -9,8 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from difflayers.amwc import Solution
-from difflayers.mwc import MWC
+from difflayers.amwc import AMWC, Solution
 
 LiftedSolver = Callable[..., Solution]
 
@@ -19,16 +18,12 @@ class Forward(NamedTuple):
     """A solved AMWC instance on its way to Algorithm 1.
 
     Attributes:
-        node_costs: (n, K) floating, cost of giving a node a class.
-        edges: (m, 2) int, ends of each edge.
-        edge_costs: (m,) floating, paid where the edge is cut.
+        problem: the n nodes, their K classes and the m edges.
         solution: x (labels), y (cuts) and z (segments) of the forward pass.
         classes: (J,) int, the map m from lifted labels to classes. The first labels are the segments.
     """
 
-    node_costs: np.ndarray
-    edges: np.ndarray
-    edge_costs: np.ndarray
+    problem: AMWC
     solution: Solution
     classes: np.ndarray
 
@@ -63,16 +58,19 @@ def lifted_backward(
         forward: the forward pass.
         gradient: (J, n) floating, ∂L/∂z for each lifted label and node.
         scale: λ > 0.
-        solve: MWC solver, called as ``solve(problem, start=labels)`` with the forward labelling as the start.
+        solve: called as ``solve(problem, start=labels)`` with an AMWC without partitionable labels, which is
+            a multiway cut, and the forward segments as the labels to start from.
 
     Returns:
         ∂L/∂c_V (n, K) and ∂L/∂c_E (m,), of the costs' dtype.
     """
-    node_costs, solution, classes = forward.node_costs, forward.solution, forward.classes
+    problem, solution, classes = forward
+    node_costs = problem.node_costs
     if not gradient.any():  # Eq. 3 is W(c) - W(c), whatever a heuristic finds the second time
-        return np.zeros_like(node_costs), np.zeros_like(forward.edge_costs)
-    perturbed_costs = node_costs[:, classes] + np.asarray(scale * gradient.T, node_costs.dtype)
-    perturbed = solve(MWC(perturbed_costs, forward.edges, forward.edge_costs), start=solution.segments)
+        return np.zeros_like(node_costs), np.zeros_like(problem.edge_costs)
+    lifted_costs = node_costs[:, classes] + np.asarray(scale * gradient.T, node_costs.dtype)
+    multiway_cut = problem.with_node_costs(lifted_costs, np.zeros(len(classes), bool))  # no label is split
+    perturbed = solve(multiway_cut, start=solution.segments)
     nodes = np.arange(len(node_costs))
     node_gradient = np.zeros_like(node_costs)
     node_gradient[nodes, classes[perturbed.labels]] += 1 / scale

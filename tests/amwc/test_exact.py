@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 
 from difflayers import multicut, mwc
-from difflayers.amwc import AMWC, evaluate, is_feasible, lower_bound, solve, solve_exact
+from difflayers.amwc import AMWC, certify, evaluate, is_feasible, lower_bound, solve, solve_exact
 from tests.amwc.brute_force import minimum_cost
 from tests.amwc.problems import grid_problem, random_problem, random_problems
 
@@ -82,3 +82,19 @@ def test_bound_of_a_cycle_with_one_repulsive_edge_pays_its_weakest_edge():
     cycle = multicut.Multicut(4, np.array([[0, 1], [1, 2], [2, 3], [0, 3]]), np.array([5.0, 2, 4, -3]))
     assert multicut.lower_bound(cycle) == pytest.approx(-1.0)
     assert multicut.solve_exact(cycle).cost == -1.0
+
+
+@settings(deadline=None, max_examples=40)
+@given(random_problems(max_nodes=14, max_labels=4, max_edges=40))
+def test_a_certificate_contains_the_optimum_and_proves_only_optima(problem):
+    optimum = solve_exact(problem).cost
+    found = certify(problem, solve(problem, "best"))
+    assert found.lower_bound <= optimum + 1e-9 * (1 + abs(optimum))
+    assert found.gap == found.cost - found.lower_bound >= 0
+    assert not found.proven_optimal or found.cost == pytest.approx(optimum, rel=1e-6, abs=1e-6)
+    assert solve(problem).gap is None
+
+
+def test_a_clear_scene_is_certified_as_optimal():
+    problem = grid_problem(12, 16, num_labels=4, noise=0.05, seed=0)
+    assert certify(problem, solve(problem)).proven_optimal

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from difflayers.amwc import AMWC, evaluate, is_feasible, solve
+from difflayers.graph import grid_edges
 from difflayers.multicut import Multicut
 from difflayers.mwc import MWC
 
@@ -88,3 +89,43 @@ def test_feasibility_on_a_triangle_with_a_thing_label_and_a_stuff_label(labels, 
     triangle = AMWC(np.zeros((3, 2)), np.array([[0, 1], [1, 2], [0, 2]]), np.ones(3), np.array([True, False]))
     # Edges are 01, 12, 02; the third label list isolates node 0, whose edges are the first and the last.
     assert is_feasible(triangle, np.array(labels), np.array(cuts)) is feasible
+
+
+def test_other_node_costs_on_the_same_graph_make_the_problem_that_the_constructor_makes():
+    problem = AMWC(**GOOD)
+    node_costs, partitionable = np.arange(12.0).reshape(3, 4) % 5, np.array([False, True, False, True])
+    other = problem.with_node_costs(node_costs, partitionable)
+    expected = AMWC(node_costs, GOOD["edges"], GOOD["edge_costs"], partitionable)
+    assert other.rows is not None
+    assert all((a == b).all() for a, b in zip(other.rows, expected.rows, strict=True))
+    for method in ("fast", "default", "best"):
+        assert solve(other, method).cost == solve(expected, method).cost
+    single = problem.with_node_costs(node_costs.astype(np.float32), partitionable)
+    assert single.node_costs.dtype == single.edge_costs.dtype == single.rows[2].dtype == np.float64
+    with pytest.raises(ValueError, match="node_costs has 2 rows, but the problem has 3 nodes"):
+        problem.with_node_costs(node_costs[:2], partitionable)
+    with pytest.raises(ValueError, match="node_costs must be finite"):
+        problem.with_node_costs(np.full((3, 4), np.nan), partitionable)
+
+
+@pytest.mark.parametrize("order", ["as drawn", "shuffled", "by second end"])
+def test_a_solution_does_not_depend_on_how_the_rows_were_sorted(order):
+    rng = np.random.default_rng(0)
+    edges = grid_edges((9, 11), [1, 3])
+    edge_costs = rng.normal(size=len(edges))
+    by = {
+        "as drawn": np.arange(len(edges)),
+        "shuffled": rng.permutation(len(edges)),
+        "by second end": np.lexsort((edges[:, 0], edges[:, 1])),
+    }[order]
+    node_costs, partitionable = rng.normal(size=(99, 3)), np.array([True, False, True])
+    sorted_here = solve(AMWC(node_costs, edges[by], edge_costs[by], partitionable), "fast")
+    assert sorted_here.cost == pytest.approx(
+        solve(AMWC(node_costs, edges, edge_costs, partitionable), "fast").cost
+    )
+    indptr, neighbours, weights = AMWC(node_costs, edges[by], edge_costs[by], partitionable).rows
+    dense = np.zeros((99, 99))
+    dense[np.repeat(np.arange(99), np.diff(indptr)), neighbours] = weights
+    expected = np.zeros((99, 99))
+    expected[edges[:, 0], edges[:, 1]] = expected[edges[:, 1], edges[:, 0]] = edge_costs
+    assert (dense == expected).all()

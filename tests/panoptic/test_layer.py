@@ -5,7 +5,7 @@ import pytest
 import torch
 
 import difflayers
-from difflayers import amwc, mwc
+from difflayers import amwc
 from difflayers.graph.edges import grid_edges
 from difflayers.panoptic import PanopticLabels, PanopticLayer, SoftPanopticQualityLoss
 from difflayers.panoptic.lifted import lifted_backward
@@ -38,7 +38,7 @@ def exact_layer(**options: object) -> PanopticLayer:
         IS_THING,
         DISTANCES,
         solver=amwc.solve_exact,
-        lifted_solver=lambda problem, start: mwc.solve_exact(problem),
+        lifted_solver=lambda problem, start: amwc.solve_exact(problem),
         **options,
     )
 
@@ -79,15 +79,11 @@ def test_gradient_is_algorithm_1_averaged_over_the_scales() -> None:
     for image in range(2):
         problem = flat_problem(node.detach(), [(v.detach(), h.detach()) for v, h in edge], image)
         forward = difflayers.panoptic.lifted.Forward(
-            problem.node_costs,
-            problem.edges,
-            problem.edge_costs,
-            amwc.solve_exact(problem),
-            output.masks[image].classes.numpy(),
+            problem, amwc.solve_exact(problem), output.masks[image].classes.numpy()
         )
         estimates = [
             lifted_backward(
-                forward, weights[image].flatten(1).numpy(), scale, lambda p, start: mwc.solve_exact(p)
+                forward, weights[image].flatten(1).numpy(), scale, lambda p, start: amwc.solve_exact(p)
             )
             for scale in drawn
         ]

@@ -33,11 +33,12 @@ def test_a_label_is_not_given_twice_to_a_class_that_is_present() -> None:
 
 def make_forward(rng: np.random.Generator) -> Forward:
     node_costs, edge_costs = rng.normal(size=(4, 2)), rng.normal(size=3)
-    solution = amwc.solve_exact(amwc.AMWC(node_costs, EDGES, edge_costs, np.array([True, False])))
+    problem = amwc.AMWC(node_costs, EDGES, edge_costs, np.array([True, False]))
+    solution = amwc.solve_exact(problem)
     segment_classes = np.array(
         [solution.labels[solution.segments == s][0] for s in range(solution.segments.max() + 1)]
     )
-    return Forward(node_costs, EDGES, edge_costs, solution, lifted_classes(segment_classes, np.array([0]), 2))
+    return Forward(problem, solution, lifted_classes(segment_classes, np.array([0]), 2))
 
 
 def test_estimate_equals_equation_3_on_enumerated_problems() -> None:
@@ -45,9 +46,11 @@ def test_estimate_equals_equation_3_on_enumerated_problems() -> None:
     for _ in range(20):
         forward = make_forward(rng)
         gradient, scale = rng.normal(size=(len(forward.classes), 4)), rng.uniform(0.5, 5)
-        node, edge = lifted_backward(forward, gradient, scale, lambda p, start: mwc.solve_exact(p))
+        node, edge = lifted_backward(forward, gradient, scale, lambda p, start: amwc.solve_exact(p))
         perturbed = mwc.MWC(
-            forward.node_costs[:, forward.classes] + scale * gradient.T, EDGES, forward.edge_costs
+            forward.problem.node_costs[:, forward.classes] + scale * gradient.T,
+            EDGES,
+            forward.problem.edge_costs,
         )
         z, cuts, _ = brute_force_mwc(perturbed)
         one_hot = np.eye(2)
@@ -59,7 +62,7 @@ def test_estimate_equals_equation_3_on_enumerated_problems() -> None:
 def test_no_gradient_in_gives_no_gradient_out() -> None:
     forward = make_forward(np.random.default_rng(1))
     zero = np.zeros((len(forward.classes), 4))
-    node, edge = lifted_backward(forward, zero, 2.0, mwc.solve)
+    node, edge = lifted_backward(forward, zero, 2.0, amwc.solve)
     assert not node.any()
     assert not edge.any()
 
@@ -67,10 +70,11 @@ def test_no_gradient_in_gives_no_gradient_out() -> None:
 def test_a_merged_instance_is_split_through_the_unmatched_targets_label() -> None:
     # Two pedestrians wrongly merged: pixels 0-1 and 2-3, one class, all edges slightly attractive.
     node_costs, edge_costs = np.zeros((4, 1)), np.full(3, 0.1)
-    solution = amwc.solve(amwc.AMWC(node_costs, EDGES, edge_costs, np.array([True])))
+    problem = amwc.AMWC(node_costs, EDGES, edge_costs, np.array([True]))
+    solution = amwc.solve(problem)
     assert solution.segments.tolist() == [0, 0, 0, 0]
-    forward = Forward(node_costs, EDGES, edge_costs, solution, np.array([0, 0]))
+    forward = Forward(problem, solution, np.array([0, 0]))
     gradient = np.array([[-1.0, -1.0, 1.0, 1.0], [0.0, 0.0, 0.0, 0.0]])
-    _, edge = lifted_backward(forward, gradient, 1.0, mwc.solve)
+    _, edge = lifted_backward(forward, gradient, 1.0, amwc.solve)
     # Cutting the middle edge lowers the loss, so descent lowers that edge's cost: its gradient is positive.
     assert edge.tolist() == [0.0, 1.0, 0.0]
