@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from difflayers.amwc.moves import objective
 from difflayers.amwc.level import Level, contracted
+from difflayers.amwc.moves import objective
 from difflayers.amwc.multilevel import compact, improve, merge
 from difflayers.graph.kernels import attractive_components
 

@@ -23,7 +23,7 @@ def own_clusters(level: Level, label: np.ndarray) -> np.ndarray:
 
 @njit(nogil=True, cache=True)
 def attractions(level: Level, cluster: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Sum of a node's edges inside its cluster, and of its positive edges to other clusters; (n,) each, O(m)."""
+    """Sums of a node's edges in its own cluster and of its positive edges to others, (n,) each, O(m)."""
     num_nodes = cluster.size
     inside = np.empty(num_nodes, np.float64)
     outside = np.empty(num_nodes, np.float64)

@@ -5,6 +5,7 @@ from functools import cached_property
 
 import numpy as np
 from numba import njit
+from numpy.typing import DTypeLike
 
 from difflayers.graph.kernels import compressed_rows
 
@@ -147,7 +148,7 @@ def _first_bad(array: np.ndarray) -> list[int]:
     return np.argwhere(~np.isfinite(array))[0].tolist()
 
 
-def _owned(array: np.ndarray, dtype: type) -> np.ndarray:
+def _owned(array: np.ndarray, dtype: DTypeLike) -> np.ndarray:
     # One layout and one writability flag, so that every kernel compiles once per dtype.
     array = np.ascontiguousarray(array, dtype)
     return array if array.flags.writeable else array.copy()

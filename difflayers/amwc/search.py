@@ -5,8 +5,8 @@ from typing import NamedTuple
 import numpy as np
 
 from difflayers.amwc.fusion import fuse
-from difflayers.amwc.moves import objective
 from difflayers.amwc.level import Level, make_level
+from difflayers.amwc.moves import objective
 from difflayers.amwc.multilevel import improve, merge
 from difflayers.amwc.problem import AMWC
 from difflayers.amwc.solution import Solution, checked_labels, solution_from_clusters

@@ -102,11 +102,12 @@ def segments_and_cuts(
     for e in range(edges.shape[0]):
         u, v = edges[e, 0], edges[e, 1]
         # Most edges are inner ones of a segment that is one tree already: the test of parents comes first.
-        if parent[u] != parent[v] and cluster[u] == cluster[v] and labels[u] == labels[v]:
-            if partitionable[labels[u]]:
-                u, v = _root(parent, u), _root(parent, v)
-                if u != v:
-                    parent[max(u, v)] = min(u, v)
+        if parent[u] == parent[v] or cluster[u] != cluster[v] or labels[u] != labels[v]:
+            continue
+        if partitionable[labels[u]]:
+            u, v = _root(parent, u), _root(parent, v)
+            if u != v:
+                parent[max(u, v)] = min(u, v)
     first = np.full(num_labels, -1, np.int32)
     segments = np.empty(num_nodes, np.int64)
     count = 0

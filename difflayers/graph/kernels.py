@@ -12,7 +12,7 @@ from numba import njit
 def compressed_rows(
     num_nodes: int, edges: np.ndarray, weights: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Edge list to compressed rows, O(n + m): by merging where the list is a few sorted runs, else by sorting.
+    """Edge list to compressed rows, O(n + m): by merging where it is a few sorted runs, else by sorting.
 
     The edges of a grid, and sorted edges, are few runs; merging them writes the rows in order, where counting
     sort jumps through memory.

@@ -2,8 +2,8 @@
 
     python -m tests.benchmarks.growth [path of the instances] [--repeats 3] [--methods fast default]
 
-The path holds scene.py and defaults to ../shared/instances. Every size is solved in a process of its own, so that
-the peak of its resident memory, less what it was once the problem stood, is that of the solver.
+The path holds scene.py and defaults to ../shared/instances. Every size is solved in a process of its own,
+so that the peak of its resident memory, less what it was once the problem stood, is that of the solver.
 """
 
 import argparse
@@ -52,8 +52,8 @@ def measure(arguments: argparse.Namespace) -> None:
     seconds, _ = timed(lambda: amwc.solve(problem, method), arguments.repeats)
     edges = len(problem.edges)
     print(
-        f"{problem.num_nodes:>8} {edges:>9}  {method:<8} {seconds * 1e3:>7.1f} {seconds * 1e9 / edges:>12.0f} "
-        f"{(peak_bytes() - before) / edges:>15.0f}",
+        f"{problem.num_nodes:>8} {edges:>9}  {method:<8} {seconds * 1e3:>7.1f} "
+        f"{seconds * 1e9 / edges:>12.0f} {(peak_bytes() - before) / edges:>15.0f}",
         flush=True,
     )
 
