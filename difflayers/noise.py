@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from difflayers.checks import count
 from difflayers.solver import Array
 
 # One lock for all, as in `scales`: a lock inside the object could not be pickled or copied.
@@ -82,10 +83,8 @@ def sum_of_gamma_noise(k: int, terms: int = 10, seed: int = 0) -> Noise:
         terms: s, how many Gamma variables are added up for a draw.
         seed: of the generator.
     """
-    for name, value in (("k", k), ("terms", terms)):
-        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-            raise ValueError(f"{name} must be an integer of at least 1, but is {value!r}")
-    return Noise(f"sum_of_gamma(k={k}, terms={terms})", partial(_sum_of_gamma, k, terms), seed=seed)
+    sample = partial(_sum_of_gamma, count("k", k), count("terms", terms))
+    return Noise(f"sum_of_gamma(k={k}, terms={terms})", sample, seed=seed)
 
 
 def _gaussian(generator: np.random.Generator, shape: tuple[int, ...]) -> Array:
