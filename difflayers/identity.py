@@ -18,10 +18,10 @@ Projection = Literal["none", "mean", "norm", "std"]
 
 
 class IdentityLayer(nn.Module):
-    """A combinatorial solver as a layer whose backward pass is the negative identity (Section 3.1).
+    """A combinatorial solver as a layer whose backward pass is the negative identity.
 
     The forward pass returns y = W(P(c)), the backward pass −P′(c)ᵀ g for the incoming gradient g = ∂L/∂y:
-    no further call of the solver. The projection P (Section 3.3) takes out of the costs, and so out of the
+    no further call of the solver. The projection P takes out of the costs, and so out of the
     gradient, what does not change the solution:
 
     - "none": P(c) = c.
@@ -80,20 +80,25 @@ def identity(
 
 def project(costs: Sequence[Tensor], projection: Projection) -> list[Tensor]:
     """Project the costs (B, *shape) of each instance, differentiably; half precision becomes float32."""
-    flat = [cost if cost.dtype == torch.float64 else cost.float() for cost in costs]
-    flat = [cost.flatten(1) if cost.ndim > 1 else cost[:, None] for cost in flat]
+    exact = [cost if cost.dtype == torch.float64 else cost.float() for cost in costs]
+    flat = [cost.flatten(1) if cost.ndim > 1 else cost[:, None] for cost in exact]
+    infinite = [cost.isinf() for cost in flat]
+    # They would make NaN of the gradients of the others.
+    flat = [cost.masked_fill(hidden, 0) for cost, hidden in zip(flat, infinite, strict=True)]
+    rounding = 4 * torch.finfo(flat[0].dtype).eps * torch.cat(flat, dim=1).detach().norm(dim=1, keepdim=True)
     if projection in ("mean", "std"):
-        flat = [
-            cost - _finite(cost).sum(1, keepdim=True) / cost.isfinite().sum(1, keepdim=True).clamp(min=1)
-            for cost in flat
-        ]
+        flat = [_centred(cost, hidden) for cost, hidden in zip(flat, infinite, strict=True)]
     if projection in ("norm", "std"):
-        square = torch.cat([_finite(cost) for cost in flat], dim=1).square().sum(1, keepdim=True)
-        # sqrt has an infinite slope at 0, which `where` alone would turn into a NaN.
-        norm = torch.where(square > 0, square, 1).sqrt()
+        square = torch.cat(flat, dim=1).square().sum(1, keepdim=True)
+        # Equal costs have a norm of 0 or of their mean's rounding, which is no direction to divide by.
+        norm = torch.where(square > rounding.square(), square, 1).sqrt()
         flat = [cost / norm for cost in flat]
-    return [projected.reshape(cost.shape) for projected, cost in zip(flat, costs, strict=True)]
+    return [
+        torch.where(cost.isinf(), cost, projected.reshape(cost.shape))
+        for cost, projected in zip(exact, flat, strict=True)
+    ]
 
 
-def _finite(cost: Tensor) -> Tensor:
-    return cost.masked_fill(cost.isinf(), 0)
+def _centred(cost: Tensor, hidden: Tensor) -> Tensor:
+    mean = cost.sum(1, keepdim=True) / (~hidden).sum(1, keepdim=True).clamp(min=1)
+    return (cost - mean).masked_fill(hidden, 0)

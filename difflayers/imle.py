@@ -26,7 +26,7 @@ class AdaptiveTarget:
 
     After each backward call α grows by `step` where, on a running average, a perturbed solution differs
     from the unperturbed one in fewer than `density` entries, and shrinks by `step` (not below 0) otherwise
-    (Minervini et al. 2023, Section 4). Norms are those of an instance over all of its finite costs; an
+    (Minervini et al. 2023). Norms are those of an instance over all of its finite costs; an
     instance whose costs are all zero has λ = 0 and no gradient.
 
     Args:
@@ -73,16 +73,16 @@ class IMLELayer(nn.Module):
 
     The forward pass returns the mean of the solutions W(c − σ εₛ) over the samples s (perturb-and-MAP). For
     the incoming gradient g, the backward pass moves the costs to those of the target distribution, c + λ g,
-    under the same noise, and returns the mean of (W(c + λ g − σ εₛ) − W(c − σ εₛ)) / λ (Algorithm 1 and
-    Eq. 10, there for maximisation and not divided by λ): one more call of the solver a sample. With one
-    sample and σ → 0 it is blackbox differentiation.
+    under the same noise, and returns the mean of (W(c + λ g − σ εₛ) − W(c − σ εₛ)) / λ (Niepert et al.,
+    Algorithm 1, there for maximisation and not divided by λ): one more call of the solver a sample. With
+    one sample and σ → 0 it is blackbox differentiation.
 
     Args:
         solver: a callable on NumPy arrays, see `difflayers.Solver`.
         scale: λ, positive, in units of cost per unit of gradient; or an AdaptiveTarget, for adaptive I-MLE.
         sigma: σ, positive, the temperature of the noise in units of cost.
         samples: how many solutions an instance's result is the mean of; 1 keeps it a solution.
-        noise: the distribution of ε, `gumbel_noise()` by default. Niepert et al. (Section 4) recommend
+        noise: the distribution of ε, `gumbel_noise()` by default. Niepert et al. use
             `sum_of_gamma_noise(k)` where solutions have k ones.
         options: how the solver is run, see `difflayers.batch.BatchSolver`. All samples of a batch are solved
             together.

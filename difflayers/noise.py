@@ -75,8 +75,8 @@ def sum_of_gamma_noise(k: int, terms: int = 10, seed: int = 0) -> Noise:
     """Make noise of which k draws add up to (nearly) one Gumbel draw, for solutions with k ones.
 
     A draw is (1/k) (Σ_{i=1..s} Gamma(1/k, scale k/i) − log s); the sum of k of them tends to a standard
-    Gumbel variable as s grows (Niepert et al., Implicit MLE, NeurIPS 2021, Section 4; their temperature τ
-    is the `sigma` of a layer). It has no score.
+    Gumbel variable as s grows (Niepert et al., Implicit MLE, NeurIPS 2021, sum-of-Gamma noise; their
+    temperature τ is the `sigma` of a layer). It has no score.
 
     Args:
         k: how many ones a solution has, or has about; at least 1.

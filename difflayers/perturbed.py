@@ -24,10 +24,10 @@ ControlVariate = Literal["none", "mean", "solution", "antithetic"]
 class PerturbedLayer(nn.Module):
     """A combinatorial solver as a layer that returns its average solution under noise.
 
-    With "additive" noise (Berthet et al., Section 2) the layer returns an estimate of y(c) = E[W(c − σ Z)]
+    With "additive" noise (Berthet et al.) the layer returns an estimate of y(c) = E[W(c − σ Z)]
     from `samples` draws of Z; for noise of density exp(−ν(z)) its exact Jacobian is
     ∂y/∂c = −E[W(c − σ Z) ∇ν(Z)ᵀ] / σ (Proposition 3.1, there for maximisation). With "multiplicative" noise
-    (Dalle et al., Section 3), which keeps the signs of the costs, it is y(c) = E[W(c ⊙ exp(σ Z − σ²/2))]
+    (Dalle et al.), which keeps the signs of the costs, it is y(c) = E[W(c ⊙ exp(σ Z − σ²/2))]
     and ∂y/∂cⱼ = E[W(…) ∇ν(Z)ⱼ] / (σ cⱼ); a cost of 0 has the gradient 0. The backward pass uses the
     solutions of the forward pass and calls no solver.
 

@@ -1,7 +1,7 @@
 """A solver with a quadratic regularisation: the point of the solutions' convex hull nearest to −c/ω.
 
-Dalle et al., Learning with Combinatorial Optimization Layers: a Probabilistic Approach, 2022, Section 3.4:
-regularised optimisers by the Frank–Wolfe algorithm, with the solver as its linear oracle. Corrections of
+Dalle et al., Learning with Combinatorial Optimization Layers: a Probabilistic Approach, 2022, where
+regularised optimisers run the Frank–Wolfe algorithm with the solver as its linear oracle. Corrections of
 the weights: Wolfe, Finding the nearest point in a polytope, Mathematical Programming 11, 1976.
 """
 
