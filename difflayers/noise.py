@@ -27,6 +27,7 @@ class Noise:
         score: ∇ν for the density exp(−ν(z)): the negative derivative of the log-density at each draw. None
             where there is no such formula; a `PerturbedLayer` needs one, `IMLELayer` does not.
         symmetric: whether z and −z are equally likely, so that antithetic pairs are allowed.
+        mean: the mean of a draw.
         seed: of the generator; two objects with the same seed draw the same noise.
     """
 
@@ -36,9 +37,11 @@ class Noise:
         sample: Callable[[np.random.Generator, tuple[int, ...]], Array],
         score: Callable[[Array], Array] | None = None,
         symmetric: bool = False,
+        mean: float = 0.0,
         seed: int = 0,
     ) -> None:
-        self.name, self.sample, self.score, self.symmetric = name, sample, score, symmetric
+        self.name, self.sample, self.score = name, sample, score
+        self.symmetric, self.mean = symmetric, mean
         self._generator = np.random.default_rng(seed)
 
     def draw(self, shape: tuple[int, ...]) -> Array:
@@ -68,7 +71,7 @@ def gumbel_noise(seed: int = 0) -> Noise:
 
     ∇ν(z) = 1 − exp(−z).
     """
-    return Noise("gumbel", _gumbel, _gumbel_score, seed=seed)
+    return Noise("gumbel", _gumbel, _gumbel_score, mean=float(np.euler_gamma), seed=seed)
 
 
 def sum_of_gamma_noise(k: int, terms: int = 10, seed: int = 0) -> Noise:
@@ -84,7 +87,8 @@ def sum_of_gamma_noise(k: int, terms: int = 10, seed: int = 0) -> Noise:
         seed: of the generator.
     """
     sample = partial(_sum_of_gamma, count("k", k), count("terms", terms))
-    return Noise(f"sum_of_gamma(k={k}, terms={terms})", sample, seed=seed)
+    mean = (sum(1 / term for term in range(1, terms + 1)) - math.log(terms)) / k
+    return Noise(f"sum_of_gamma(k={k}, terms={terms})", sample, mean=mean, seed=seed)
 
 
 def _gaussian(generator: np.random.Generator, shape: tuple[int, ...]) -> Array:
