@@ -9,9 +9,9 @@ from typing import Any, Literal, Unpack
 import torch
 from torch import Tensor, nn
 
+from difflayers.arguments import one_of
 from difflayers.autograd import differentiate
 from difflayers.batch import BatchRun, BatchSolver, SolveOptions, check_call, only
-from difflayers.checks import one_of
 from difflayers.solver import Solver
 
 Projection = Literal["none", "mean", "norm", "std"]

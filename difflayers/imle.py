@@ -12,9 +12,9 @@ from typing import Any, Unpack
 import torch
 from torch import Tensor, nn
 
+from difflayers.arguments import count, moving_rows, positive
 from difflayers.autograd import differentiate
 from difflayers.batch import BatchRun, BatchSolver, SolveOptions, only
-from difflayers.checks import count, moving_rows, positive
 from difflayers.noise import Noise, gumbel_noise
 from difflayers.solver import Solver
 

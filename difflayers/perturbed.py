@@ -11,9 +11,9 @@ from typing import Any, Literal, Unpack
 import torch
 from torch import Tensor, nn
 
+from difflayers.arguments import count, one_of, positive
 from difflayers.autograd import differentiate
 from difflayers.batch import BatchRun, BatchSolver, SolveOptions, only
-from difflayers.checks import count, one_of, positive
 from difflayers.noise import Noise, gaussian_noise
 from difflayers.solver import Solver
 

@@ -13,9 +13,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from difflayers.arguments import count, moving_rows, positive
 from difflayers.autograd import differentiate
 from difflayers.batch import BatchRun, BatchSolver, SolveOptions, only
-from difflayers.checks import count, moving_rows, positive
 from difflayers.solver import Array, Solver
 
 _NO_WEIGHT = 1e-12

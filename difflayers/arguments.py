@@ -1,4 +1,4 @@
-"""Checks of the numbers that layers are built with."""
+"""Checks of the options that layers are built with."""
 
 import math
 from typing import Any, TypeVar, get_args
