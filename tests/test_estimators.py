@@ -460,3 +460,28 @@ def test_no_estimator_of_the_library_is_missing_here():
     }
     # A loss has a `reduction`; it is tested among the losses.
     assert {layer for layer in layers if "reduction" not in layer.__init__.__annotations__} == built
+
+
+@pytest.mark.parametrize("name", DETERMINISTIC)
+def test_functional_transforms_give_what_autograd_gives(name):
+    costs, incoming = randn(3, 4, 5), randn(3, 4, 5, seed=1)
+    expected = torch.stack([both(build(name), *pair)[1] for pair in zip(costs, incoming, strict=True)])
+
+    def loss(c, g):
+        return (build(name)(c) * g).sum()
+
+    assert_close(torch.func.vmap(torch.func.grad(loss))(costs, incoming), expected)
+    assert_close(torch.func.grad(lambda c: loss(c, incoming[0]))(costs[0]), expected[0])
+
+
+@every_estimator
+def test_a_compiled_step_without_graph_breaks_gives_the_same(name):
+    torch._dynamo.reset()
+    eager, compiled = build(name), build(name)
+    costs, incoming = randn(6, 5), randn(6, 5, seed=1)
+    step = torch.compile(lambda c: (compiled(2 * c) * incoming).sum(), fullgraph=True, backend="aot_eager")
+    for _ in range(2):
+        leaf, same = costs.clone().requires_grad_(), costs.clone().requires_grad_()
+        step(leaf).backward()
+        (eager(2 * same) * incoming).sum().backward()
+        assert_close(leaf.grad, same.grad)
