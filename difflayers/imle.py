@@ -138,12 +138,12 @@ class IMLELayer(nn.Module):
         scales = self._scales([c[moving] for c in run.costs], [g[moving] for g in gradients])
         rows, scales = moving[scales > 0], scales[scales > 0]
         target = [p[:, rows] + each(scales, g) * g[rows] for p, g in zip(perturbed, gradients, strict=True)]
+        moved = self._solve(run, target, rows, ", target distribution")
         changed = 0
-        for result, there, y in zip(
-            results, self._solve(run, target, rows, ", target distribution"), solved, strict=True
-        ):
-            result[rows] = (there - y[:, rows]).mean(0) / each(scales, result)
-            changed += int((there != y[:, rows]).sum())
+        for result, there, y in zip(results, moved, solved, strict=True):
+            difference = (there - y[:, rows]) * each(~run.failed[rows], result)
+            result[rows] = difference.mean(0) / each(scales, result)
+            changed += int(difference.count_nonzero())
         if isinstance(self.scale, AdaptiveTarget):
             self.scale.adapt(changed / (self.samples * len(moving)))
         return results

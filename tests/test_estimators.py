@@ -1,6 +1,7 @@
 """What every estimator must do, whatever its mathematics. A new one adds a line to ESTIMATORS."""
 
 import copy
+import itertools
 import pickle
 import random
 import threading
@@ -18,6 +19,7 @@ from difflayers import (
     LPGDLayer,
     PerturbedLayer,
     RegularizedFrankWolfe,
+    SolutionPool,
     UniformScales,
     functional,
     gumbel_noise,
@@ -195,6 +197,45 @@ def test_batched_and_threaded_solvers_give_the_same(name):
     batched = build(name, lambda c: np.stack([cheaper_half(row) for row in c]), batched=True)
     assert_close(both(batched, costs, incoming), expected)
     assert_close(both(build(name, n_jobs=2), costs, incoming), expected)
+
+
+@every_estimator
+def test_a_solver_of_tensors_gives_the_same(name):
+    def solver(costs):
+        order = costs.argsort(dim=1, stable=True)
+        return torch.zeros_like(costs).scatter_(1, order[:, :3], 1)
+
+    costs, incoming = randn(6, 5), randn(6, 5, seed=1)
+    incoming[2] = 0
+    expected = both(build(name), costs, incoming)
+    assert_close(both(build(name, solver, tensors=True), costs, incoming), expected)
+
+
+@every_estimator
+def test_a_pool_of_all_solutions_stands_in_for_the_solver(name):
+    def never(costs):
+        raise AssertionError("called")
+
+    costs, incoming = randn(6, 5), randn(6, 5, seed=1)
+    pool = SolutionPool(solve_ratio=0)
+    feasible = [y for y in itertools.product([0.0, 1.0], repeat=5) if sum(y) == 3]
+    pool.add(pool.keys([costs[:1]], None) * len(feasible), torch.tensor(feasible, dtype=torch.float64))
+    expected = both(build(name), costs, incoming)
+    assert_close(both(build(name, never, pool=pool), costs, incoming), expected)
+
+
+@every_estimator
+def test_a_warm_start_is_the_solution_of_the_same_instance(name):
+    costs, incoming = randn(6, 5), randn(6, 5, seed=1)
+    first = {row: cheaper_half(c) for row, c in enumerate(costs.numpy())}
+
+    def solver(costs, row, start):
+        if start is not None:
+            np.testing.assert_array_equal(start, first[row])
+        return cheaper_half(costs)
+
+    layer = build(name, solver, warm_start=True)
+    assert_close(both(layer, costs, incoming, context=list(range(6))), both(build(name), costs, incoming))
 
 
 @every_estimator
