@@ -5,22 +5,43 @@ from types import ModuleType
 
 from difflayers import functional
 from difflayers.blackbox import BlackboxLayer
-from difflayers.scales import FixedScale, UniformScales
+from difflayers.diagnosis import diagnose
+from difflayers.identity import IdentityLayer
+from difflayers.imle import AdaptiveTarget, IMLELayer
+from difflayers.lagrangian import LPGDLayer
+from difflayers.noise import Noise, gaussian_noise, gumbel_noise, sum_of_gamma_noise
+from difflayers.perturbed import PerturbedLayer
+from difflayers.pool import SolutionPool
+from difflayers.regularized import RegularizedFrankWolfe
+from difflayers.scales import AdaptiveScale, FixedScale, UniformScales
 from difflayers.solver import Solver, SolverError
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "AdaptiveScale",
+    "AdaptiveTarget",
     "BlackboxLayer",
     "FixedScale",
+    "IMLELayer",
+    "IdentityLayer",
+    "LPGDLayer",
+    "Noise",
+    "PerturbedLayer",
+    "RegularizedFrankWolfe",
+    "SolutionPool",
     "Solver",
     "SolverError",
     "UniformScales",
+    "diagnose",
     "functional",
+    "gaussian_noise",
+    "gumbel_noise",
+    "sum_of_gamma_noise",
 ]
 
 # Imported when first used: they need Numba, which takes longer to import than everything else here.
-_ON_DEMAND = ("amwc", "graph", "multicut", "mwc", "panoptic")
+_ON_DEMAND = ("amwc", "graph", "multicut", "mwc", "panoptic", "wrap")
 
 
 def __getattr__(name: str) -> ModuleType:
