@@ -1,0 +1,112 @@
+"""What every loss does around its formula: arguments to tensors, and values with their gradients to autograd."""
+
+from collections.abc import Sequence
+from typing import Any, get_args
+
+import torch
+from torch import Tensor
+
+from difflayers.autograd import Estimator, Reduction, differentiate, reduce_losses
+from difflayers.batch import BatchRun, BatchSolver, only
+
+Tensors = Tensor | Sequence[Tensor]
+"""One tensor (B, *shape), or one for each cost tensor of a solver that takes several."""
+
+
+def evaluate(
+    loss: Estimator,
+    costs: Tensors,
+    context: Sequence[Any] | None,
+    return_solution: bool,
+    reduction: Reduction,
+    **targets: Tensors | None,
+) -> Any:
+    """Call a loss on a batch: the body of every loss's `forward`.
+
+    Args:
+        loss: what computes a value and a gradient an instance; its `solve` calls `save` at the end.
+        costs: the predicted costs, see `Tensors`.
+        context: one object an instance, or None.
+        return_solution: whether to return the solution that the loss computed too.
+        reduction: see `reduce_losses`.
+        targets: what the loss compares with, by the name of the argument; each like `costs`, or None.
+
+    Returns:
+        The loss, or with `return_solution` a pair of it and the solution, or tuple of solutions.
+
+    Raises:
+        TypeError, ValueError: the number, dtypes or shapes of the tensors do not fit, or one has a NaN or
+            infinite value.
+    """
+    costs = several(costs)
+    given = matched(loss.solver, costs, **targets)
+    losses, *solutions = differentiate(loss, costs, context, given, loss=True)
+    reduced = reduce_losses(losses, reduction, loss.solver)
+    return (reduced, only(solutions)) if return_solution else reduced
+
+
+def matched(
+    solver: BatchSolver, costs: Sequence[Tensor], **targets: Tensors | None
+) -> dict[str, list[Tensor]]:
+    """Return those targets that are given, after checking that each matches the costs in number and shapes.
+
+    True costs are negated where the solver maximises, as `differentiate` does with the costs.
+    """
+    given = {name: several(target) for name, target in targets.items() if target is not None}
+    for name, target in given.items():
+        if len(target) != len(costs):
+            raise ValueError(f"{name} has {len(target)} tensors, but there are {len(costs)} cost tensors")
+        for index, (tensor, cost) in enumerate(zip(target, costs, strict=True)):
+            if not isinstance(tensor, Tensor):
+                raise TypeError(f"{name}[{index}] must be a tensor, but is a {type(tensor).__name__}")
+            if isinstance(cost, Tensor) and tensor.shape != cost.shape:
+                raise ValueError(
+                    f"{name}[{index}] has shape {tuple(tensor.shape)}, "
+                    f"but costs[{index}] has shape {tuple(cost.shape)}"
+                )
+    if "true_costs" in given:
+        given["true_costs"] = [solver.minimized(cost) for cost in given["true_costs"]]
+    return given
+
+
+def save(
+    run: BatchRun, values: Tensor, gradients: Sequence[Tensor], solutions: Sequence[Tensor]
+) -> list[Tensor]:
+    """Return what a loss's `solve` has to, keeping ∂values/∂costs (B, *shape) for `pull_back`."""
+    run.saved = gradients
+    return [values, *solutions]
+
+
+def pull_back(run: BatchRun, gradients: list[Tensor]) -> list[Tensor]:
+    """Return the gradients that `save` kept, scaled by the incoming ones (B,)."""
+    return [columns(gradients[0], saved) * saved for saved in run.saved]
+
+
+def inner(left: Sequence[Tensor], right: Sequence[Tensor]) -> Tensor:
+    """Return Σ <left, right> over the tensors (M, *shape) of several costs, as (M,)."""
+    products = [(a * b).reshape(len(a), a[:1].numel()) for a, b in zip(left, right, strict=True)]
+    return sum((product.sum(1) for product in products[1:]), products[0].sum(1))
+
+
+def columns(vector: Tensor, like: Tensor) -> Tensor:
+    """View (B,) as (B, 1, …), to be broadcast with a tensor (B, *shape)."""
+    return vector.reshape(-1, *[1] * (like.ndim - 1))
+
+
+def several(tensors: Tensors) -> list[Tensor]:
+    """Return one tensor, or a sequence of them, as a list."""
+    return [tensors] if isinstance(tensors, Tensor) else list(tensors)
+
+
+def check_reduction(reduction: str) -> Reduction:
+    """Return `reduction`, or raise ValueError where it is none."""
+    if reduction not in get_args(Reduction):
+        raise ValueError(f"reduction must be one of {get_args(Reduction)}, but is {reduction!r}")
+    return reduction
+
+
+def check_positive(name: str, value: float) -> float:
+    """Return a float, or raise ValueError where `value` is not positive and finite."""
+    if not 0 < value < float("inf"):
+        raise ValueError(f"{name} must be positive and finite, but is {value}")
+    return float(value)
