@@ -1,0 +1,111 @@
+"""The noise of perturbed solvers, drawn from a generator of its own."""
+
+import math
+import threading
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from difflayers.solver import Array
+
+# One lock for all, as in `scales`: a lock inside the object could not be pickled or copied.
+_DRAWING = threading.Lock()
+
+
+class Noise:
+    """A distribution of independent numbers, with its random generator; its state can be stored.
+
+    Ready-made: `gaussian_noise`, `gumbel_noise` and `sum_of_gamma_noise`.
+
+    Args:
+        name: what `print` shows.
+        sample: called with a NumPy generator and a shape; returns draws of that shape. A module-level
+            function (or a partial of one) can be pickled with its layer.
+        score: ∇ν for the density exp(−ν(z)): the negative derivative of the log-density at each draw. None
+            where there is no such formula; a `PerturbedLayer` needs one, `IMLELayer` does not.
+        symmetric: whether z and −z are equally likely, so that antithetic pairs are allowed.
+        seed: of the generator; two objects with the same seed draw the same noise.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        sample: Callable[[np.random.Generator, tuple[int, ...]], Array],
+        score: Callable[[Array], Array] | None = None,
+        symmetric: bool = False,
+        seed: int = 0,
+    ) -> None:
+        self.name, self.sample, self.score, self.symmetric = name, sample, score, symmetric
+        self._generator = np.random.default_rng(seed)
+
+    def draw(self, shape: tuple[int, ...]) -> Array:
+        """Return new draws of the given shape; safe to call from several threads."""
+        with _DRAWING:
+            return self.sample(self._generator, shape)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the state of the generator as plain numbers."""
+        return {"generator": self._generator.bit_generator.state}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Set the generator to the state from `state_dict`."""
+        self._generator.bit_generator.state = state["generator"]
+
+    def __repr__(self) -> str:
+        return self.name
+
+
+def gaussian_noise(seed: int = 0) -> Noise:
+    """Make standard normal noise: mean 0, variance 1, ∇ν(z) = z."""
+    return Noise("gaussian", _gaussian, _gaussian_score, symmetric=True, seed=seed)
+
+
+def gumbel_noise(seed: int = 0) -> Noise:
+    """Make standard Gumbel noise, P(Z ≤ z) = exp(−exp(−z)): the cheapest of n items becomes their softmin.
+
+    ∇ν(z) = 1 − exp(−z).
+    """
+    return Noise("gumbel", _gumbel, _gumbel_score, seed=seed)
+
+
+def sum_of_gamma_noise(k: int, terms: int = 10, seed: int = 0) -> Noise:
+    """Make noise of which k draws add up to (nearly) one Gumbel draw, for solutions with k ones.
+
+    A draw is (1/k) (Σ_{i=1..s} Gamma(1/k, scale k/i) − log s); the sum of k of them tends to a standard
+    Gumbel variable as s grows (Niepert et al., Implicit MLE, NeurIPS 2021, Section 4; their temperature τ
+    is the `sigma` of a layer). It has no score.
+
+    Args:
+        k: how many ones a solution has, or has about; at least 1.
+        terms: s, how many Gamma variables are added up for a draw.
+        seed: of the generator.
+    """
+    for name, value in (("k", k), ("terms", terms)):
+        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+            raise ValueError(f"{name} must be an integer of at least 1, but is {value!r}")
+    return Noise(f"sum_of_gamma(k={k}, terms={terms})", partial(_sum_of_gamma, k, terms), seed=seed)
+
+
+def _gaussian(generator: np.random.Generator, shape: tuple[int, ...]) -> Array:
+    return generator.standard_normal(shape)
+
+
+def _gaussian_score(draws: Array) -> Array:
+    return draws
+
+
+def _gumbel(generator: np.random.Generator, shape: tuple[int, ...]) -> Array:
+    return generator.gumbel(size=shape)
+
+
+def _gumbel_score(draws: Array) -> Array:
+    return -np.expm1(-draws)
+
+
+def _sum_of_gamma(k: int, terms: int, generator: np.random.Generator, shape: tuple[int, ...]) -> Array:
+    total = np.full(shape, -math.log(terms) / k)
+    for term in range(1, terms + 1):
+        total += generator.standard_gamma(1 / k, shape) / term
+    return total
