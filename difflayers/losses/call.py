@@ -1,13 +1,12 @@
-"""What every loss does around its formula: arguments to tensors, and values with their gradients to autograd."""
+"""What every loss does around its formula, from the arguments of a call to values with gradients."""
 
 from collections.abc import Sequence
 from typing import Any, get_args
 
-import torch
 from torch import Tensor
 
 from difflayers.autograd import Estimator, Reduction, differentiate, reduce_losses
-from difflayers.batch import BatchRun, BatchSolver, only
+from difflayers.batch import BatchRun, BatchSolver, checked, only
 
 Tensors = Tensor | Sequence[Tensor]
 """One tensor (B, *shape), or one for each cost tensor of a solver that takes several."""
@@ -39,24 +38,26 @@ def evaluate(
             infinite value.
     """
     costs = several(costs)
-    given = matched(loss.solver, costs, **targets)
-    losses, *solutions = differentiate(loss, costs, context, given, loss=True)
+    flat = matched(loss.solver, costs, **targets)
+    losses, *solutions = differentiate(loss, costs, context, flat, loss=True)
     reduced = reduce_losses(losses, reduction, loss.solver)
     return (reduced, only(solutions)) if return_solution else reduced
 
 
-def matched(
-    solver: BatchSolver, costs: Sequence[Tensor], **targets: Tensors | None
-) -> dict[str, list[Tensor]]:
-    """Return those targets that are given, after checking that each matches the costs in number and shapes.
+def matched(solver: BatchSolver, costs: Sequence[Tensor], **targets: Tensors | None) -> list[Tensor]:
+    """Return the tensors of all targets that are given, for `truths` to take apart again.
 
-    True costs are negated where the solver maximises, as `differentiate` does with the costs.
+    Each must match the costs in number and shapes. True costs are negated where the solver maximises, as
+    `differentiate` does with the costs.
     """
-    given = {name: several(target) for name, target in targets.items() if target is not None}
-    for name, target in given.items():
-        if len(target) != len(costs):
-            raise ValueError(f"{name} has {len(target)} tensors, but there are {len(costs)} cost tensors")
-        for index, (tensor, cost) in enumerate(zip(target, costs, strict=True)):
+    flat = []
+    for name, target in targets.items():
+        if target is None:
+            continue
+        tensors = several(target)
+        if len(tensors) != len(costs):
+            raise ValueError(f"{name} has {len(tensors)} tensors, but there are {len(costs)} cost tensors")
+        for index, (tensor, cost) in enumerate(zip(tensors, costs, strict=True)):
             if not isinstance(tensor, Tensor):
                 raise TypeError(f"{name}[{index}] must be a tensor, but is a {type(tensor).__name__}")
             if isinstance(cost, Tensor) and tensor.shape != cost.shape:
@@ -64,9 +65,21 @@ def matched(
                     f"{name}[{index}] has shape {tuple(tensor.shape)}, "
                     f"but costs[{index}] has shape {tuple(cost.shape)}"
                 )
-    if "true_costs" in given:
-        given["true_costs"] = [solver.minimized(cost) for cost in given["true_costs"]]
-    return given
+            flat.append(solver.minimized(tensor) if name == "true_costs" else tensor)
+    return flat
+
+
+def truths(run: BatchRun) -> list[list[Tensor]]:
+    """Return a list of tensors for each target that the loss was given, in the order of `evaluate`.
+
+    Raises ValueError for infinite values, which make no finite loss: 0 · ∞ is not 0. What is forbidden can be
+    part of the context.
+    """
+    for kind, tensors in (("costs", run.costs), ("targets", run.targets)):
+        for index, tensor in enumerate(tensors):
+            checked(tensor, f"{kind}[{index}]", infinite=False)
+    count = len(run.costs)
+    return [run.targets[start : start + count] for start in range(0, len(run.targets), count)]
 
 
 def save(
@@ -98,7 +111,13 @@ def several(tensors: Tensors) -> list[Tensor]:
     return [tensors] if isinstance(tensors, Tensor) else list(tensors)
 
 
-def check_reduction(reduction: str) -> Reduction:
+def first_row(bad: Tensor) -> int | None:
+    """Return the first instance of (B, *shape) where `bad` is true anywhere, or None."""
+    rows = bad.nonzero()
+    return int(rows[0, 0]) if len(rows) else None
+
+
+def check_reduction(reduction: Reduction) -> Reduction:
     """Return `reduction`, or raise ValueError where it is none."""
     if reduction not in get_args(Reduction):
         raise ValueError(f"reduction must be one of {get_args(Reduction)}, but is {reduction!r}")

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from difflayers.autograd import Reduction
 from difflayers.batch import BatchRun, BatchSolver
-from difflayers.losses.call import check_reduction, columns, evaluate, pull_back, save
+from difflayers.losses.call import check_reduction, columns, evaluate, pull_back, save, truths
 from difflayers.solver import Array
 
 
@@ -24,7 +24,8 @@ class ConeAlignmentLoss(nn.Module):
     A solution y* of a linear program is optimal for ĉ exactly where −ĉ is a sum λᵀA, λ ≥ 0, of the normals A
     of the constraints a·y ≤ b that hold with equality there. With p the projection of −ĉ onto the cone of
     these sums, found by non-negative least squares, the loss is 1 − ⟨−ĉ, p⟩ / (‖ĉ‖ ‖p‖) = 1 − ‖p‖ / ‖ĉ‖: zero
-    in the cone, and 1, without a gradient, where −ĉ is at 90° or more from every normal. This is CaVE-E of the paper; it needs true solutions only to find what binds, see `binding_normals`.
+    in the cone, and 1, without a gradient, where −ĉ is at 90° or more from every normal. This
+    is CaVE-E of the paper. The true solutions only serve to find what binds, see `binding_normals`.
 
     Args:
         reduction: "mean", "sum", or "none" for a loss (B,).
@@ -66,6 +67,7 @@ class ConeAlignmentLoss(nn.Module):
 
     def solve(self, run: BatchRun) -> list[Tensor]:
         """Return the loss of each instance and the projection."""
+        truths(run)
         (towards,), (projected,) = run.costs, run.solve(note="projecting onto its cone")
         flat = towards.flatten(1)
         length, inside = flat.norm(dim=1), projected.flatten(1).norm(dim=1)

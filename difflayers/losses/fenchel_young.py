@@ -20,6 +20,7 @@ from difflayers.losses.call import (
     inner,
     pull_back,
     save,
+    truths,
 )
 from difflayers.noise import Noise, gaussian_noise
 from difflayers.solver import Solver
@@ -99,6 +100,7 @@ class FenchelYoungLoss(nn.Module):
 
     def solve(self, run: BatchRun) -> list[Tensor]:
         """Return the loss of each instance and its mean solution."""
+        (best,) = truths(run)
         perturbed, factors = [], []
         for cost in run.costs:
             noise = torch.from_numpy(self.noise.draw((self.samples, *cost.shape))).to(cost.dtype)
@@ -107,7 +109,7 @@ class FenchelYoungLoss(nn.Module):
         notes = [f"perturbed sample {s}" for s in range(self.samples) for _ in run.failed]
         solved = run.solve([each.flatten(0, 1) for each in perturbed], note=notes)
         solutions = [each.unflatten(0, (self.samples, -1)) for each in solved]
-        gaps = [best - each for best, each in zip(run.targets["true_solutions"], solutions, strict=True)]
+        gaps = [there - here for there, here in zip(best, solutions, strict=True)]
         values = inner([each.flatten(0, 1) for each in perturbed], [gap.flatten(0, 1) for gap in gaps])
         slopes = [gap if f is None else f * gap for f, gap in zip(factors, gaps, strict=True)]
         return save(

@@ -19,6 +19,7 @@ from difflayers.losses.call import (
     inner,
     pull_back,
     save,
+    truths,
 )
 from difflayers.solver import Solver
 
@@ -88,7 +89,7 @@ class PerturbationGradientLoss(nn.Module):
 
     def solve(self, run: BatchRun) -> list[Tensor]:
         """Return the loss of each instance and a solution."""
-        h, truth, batch = self.step, run.targets["true_costs"], len(run.failed)
+        h, (truth,), batch = self.step, truths(run), len(run.failed)
         upper, lower = {"backward": (0.0, -h), "forward": (h, 0.0), "central": (h, -h)}[self.difference]
         problems = [
             torch.cat([cost + upper * true, cost + lower * true])

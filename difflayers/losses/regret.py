@@ -8,7 +8,7 @@ from torch import Tensor
 
 from difflayers.autograd import Reduction
 from difflayers.batch import BatchRun, BatchSolver, SolveOptions, check_call, only
-from difflayers.losses.call import Tensors, check_reduction, inner, matched, several
+from difflayers.losses.call import Tensors, check_reduction, inner, matched, several, truths
 from difflayers.solver import Solver
 
 
@@ -145,9 +145,9 @@ def _measure(
     check_call(costs, targets, context)
     exact = [solver.minimized(cost if cost.dtype == torch.float64 else cost.float()) for cost in costs]
     run = BatchRun(solver, exact, targets, context)
-    truth, batch = run.targets["true_costs"], len(run.failed)
-    if "true_solutions" in run.targets:
-        solutions, best = run.solve(), run.targets["true_solutions"]
+    (truth, *given), batch = truths(run), len(run.failed)
+    if given:
+        solutions, (best,) = run.solve(), given
     else:
         notes = [""] * batch + ["at the true costs"] * batch
         both = run.solve([torch.cat(pair) for pair in zip(run.costs, truth, strict=True)], note=notes)

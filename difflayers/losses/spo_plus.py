@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from difflayers.autograd import Reduction
 from difflayers.batch import BatchRun, BatchSolver, SolveOptions
-from difflayers.losses.call import Tensors, check_reduction, evaluate, inner, pull_back, save
+from difflayers.losses.call import Tensors, check_reduction, evaluate, inner, pull_back, save, truths
 from difflayers.solver import Solver
 
 
@@ -60,15 +60,15 @@ class SPOPlusLoss(nn.Module):
             TypeError, ValueError: tensors that do not fit each other, or have a NaN or infinite value.
             SolverError: the solver failed, or returned something that is no solution.
         """
-        targets = {"true_costs": true_costs, "true_solutions": true_solutions}
-        return evaluate(self, costs, context, return_solution, self.reduction, **targets)
+        truth = {"true_costs": true_costs, "true_solutions": true_solutions}
+        return evaluate(self, costs, context, return_solution, self.reduction, **truth)
 
     def solve(self, run: BatchRun) -> list[Tensor]:
         """Return the loss of each instance and W(2ĉ − c)."""
-        truth = run.targets["true_costs"]
+        truth, *given = truths(run)
         reflected = [2 * cost - true for cost, true in zip(run.costs, truth, strict=True)]
-        if "true_solutions" in run.targets:
-            best, solutions = run.targets["true_solutions"], run.solve(reflected, note="at 2ĉ − c")
+        if given:
+            (best,), solutions = given, run.solve(reflected, note="at 2ĉ − c")
         else:
             batch = len(run.failed)
             notes = ["at 2ĉ − c"] * batch + ["at the true costs"] * batch

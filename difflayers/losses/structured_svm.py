@@ -15,11 +15,13 @@ from difflayers.losses.call import (
     check_positive,
     check_reduction,
     evaluate,
+    first_row,
     inner,
     pull_back,
     save,
+    truths,
 )
-from difflayers.solver import Solver, first_row
+from difflayers.solver import Solver
 
 
 class StructuredSVMLoss(nn.Module):
@@ -77,9 +79,9 @@ class StructuredSVMLoss(nn.Module):
 
     def solve(self, run: BatchRun) -> list[Tensor]:
         """Return the loss of each instance and the loss-augmented solution."""
-        best = run.targets["true_solutions"]
+        (best,) = truths(run)
         for index, solution in enumerate(best):
-            row = first_row(((solution != 0) & (solution != 1)).numpy())
+            row = first_row((solution != 0) & (solution != 1))
             if row is not None:
                 raise ValueError(f"true_solutions[{index}] has a value other than 0 and 1 in instance {row}")
         slopes = [self.margin * (1 - 2 * solution) for solution in best]
