@@ -55,10 +55,16 @@ class ConeAlignmentLoss(nn.Module):
             TypeError, ValueError: tensors or matrices that do not fit, or have a NaN or infinite value.
             SolverError: the projection of an instance did not converge.
         """
-        size = costs[:1].numel() if len(costs) else None
+        if not isinstance(costs, Tensor):
+            raise TypeError(f"costs must be a tensor, but is a {type(costs).__name__}")
+        if len(normals) != len(costs):
+            raise ValueError(
+                f"normals has {len(normals)} matrices, but the costs have a batch of {len(costs)}"
+            )
         matrices = [np.asarray(matrix, dtype=np.float64) for matrix in normals]
         for instance, matrix in enumerate(matrices):
-            if matrix.ndim != 2 or size not in (None, matrix.shape[1]):
+            size = costs[instance].numel()
+            if matrix.ndim != 2 or matrix.shape[1] != size:
                 raise ValueError(f"normals[{instance}] must have shape (K, {size}), but has {matrix.shape}")
             if not np.isfinite(matrix).all():
                 raise ValueError(f"normals[{instance}] has a NaN or infinite value")

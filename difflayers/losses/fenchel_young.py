@@ -5,7 +5,7 @@ perturbation: Dalle et al., Learning with Combinatorial Optimization Layers, arX
 """
 
 from collections.abc import Sequence
-from typing import Any, Unpack
+from typing import Any, Literal, Unpack, get_args
 
 import torch
 from torch import Tensor, nn
@@ -25,26 +25,29 @@ from difflayers.losses.call import (
 from difflayers.noise import Noise, gaussian_noise
 from difflayers.solver import Solver
 
+Perturbation = Literal["additive", "multiplicative"]
+
 
 class FenchelYoungLoss(nn.Module):
     """The Fenchel–Young loss of the perturbed solver y(ĉ) = E W(ĉ − σZ), averaged over samples of Z.
 
-    A call draws Z_1 … Z_S and returns the mean of ⟨ĉ − σZ_s, y* − W(ĉ − σZ_s)⟩. It is convex in ĉ, never
-    negative for a y* that is feasible, or a mean of feasible solutions, and its gradient is y* − (1/S) Σ_s
-    W(ĉ − σZ_s), which is zero where the mean of the perturbed solutions is y*. In expectation it is the loss
-    of Berthet et al. in the form ⟨ĉ, y*⟩ − F(ĉ) + Ω(y*), with F(ĉ) = E min_y ⟨ĉ − σZ, y⟩ and, for a vertex
-    y*, Ω(y*) = −σ E⟨Z, y*⟩. With one of n items to choose and Gumbel noise it is σ times the cross-entropy
-    of softmax(−ĉ/σ).
+    A call draws Z_1 … Z_S and returns the mean of ⟨ĉ − σZ_s, y* − W(ĉ − σZ_s)⟩. It is convex in ĉ and, for a
+    y* that is feasible or a mean of feasible solutions, never negative. Its gradient is y* − (1/S) Σ_s
+    W(ĉ − σZ_s), zero where the mean of the perturbed solutions is y*. In expectation, it is the loss
+    ⟨ĉ, y*⟩ − F(ĉ) + Ω(y*) of Berthet et al., with F(ĉ) = E min_y ⟨ĉ − σZ, y⟩ and, for a vertex y*, the
+    constant Ω(y*) = −σ E⟨Z, y*⟩. With one of n items to choose and Gumbel noise, that is σ times the
+    cross-entropy of softmax(−ĉ/σ).
 
-    With `multiplicative`, ĉ ⊙ exp(σZ − σ²/2) takes the place of ĉ − σZ, so that costs keep their signs; the
-    loss is no longer convex in general, and the gradient is the mean of exp(σZ_s − σ²/2) ⊙ (y* − W(…)).
+    With "multiplicative" perturbation, which keeps the signs of costs, ĉ ⊙ exp(σZ − σ²/2) takes the place of
+    ĉ − σZ. The loss is still convex and not negative, and its gradient is the mean of exp(σZ_s − σ²/2) ⊙
+    (y* − W(…)); for normal noise its expectation is y* − E exp(σZ − σ²/2) ⊙ W(…), as in Dalle et al.
 
     Args:
         solver: a callable on NumPy arrays, see `difflayers.Solver`; an exact one for the above to hold.
         sigma: σ, positive; in units of cost, or without unit where multiplicative.
         samples: S, how many problems a call solves an instance.
         noise: the distribution of Z with its generator; standard normal by default.
-        multiplicative: whether to perturb by a factor; it needs normal noise, for the factor's mean to be 1.
+        perturbation: "additive" or "multiplicative".
         reduction: "mean", "sum", or "none" for a loss (B,).
         options: how the solver is run, see `difflayers.batch.BatchSolver`.
 
@@ -57,20 +60,20 @@ class FenchelYoungLoss(nn.Module):
         sigma: float = 1.0,
         samples: int = 10,
         noise: Noise | None = None,
-        multiplicative: bool = False,
+        perturbation: Perturbation = "additive",
         reduction: Reduction = "mean",
         **options: Unpack[SolveOptions],
     ) -> None:
         super().__init__()
         if isinstance(samples, bool) or not isinstance(samples, int) or samples < 1:
             raise ValueError(f"samples must be an integer of at least 1, but is {samples!r}")
-        self.noise = gaussian_noise() if noise is None else noise
-        if multiplicative and self.noise.name != "gaussian":
-            raise ValueError(f"multiplicative perturbation needs gaussian noise, but noise is {self.noise}")
+        if perturbation not in get_args(Perturbation):
+            raise ValueError(f"perturbation must be one of {get_args(Perturbation)}, but is {perturbation!r}")
         self.solver = BatchSolver(solver, **options)
         self.sigma = check_positive("sigma", sigma)
         self.samples = samples
-        self.multiplicative = multiplicative
+        self.noise = gaussian_noise() if noise is None else noise
+        self.perturbation = perturbation
         self.reduction = check_reduction(reduction)
 
     def forward(
@@ -101,17 +104,19 @@ class FenchelYoungLoss(nn.Module):
     def solve(self, run: BatchRun) -> list[Tensor]:
         """Return the loss of each instance and its mean solution."""
         (best,) = truths(run)
-        perturbed, factors = [], []
-        for cost in run.costs:
-            noise = torch.from_numpy(self.noise.draw((self.samples, *cost.shape))).to(cost.dtype)
-            factors.append(torch.exp(self.sigma * noise - self.sigma**2 / 2) if self.multiplicative else None)
-            perturbed.append(cost - self.sigma * noise if factors[-1] is None else cost * factors[-1])
-        notes = [f"perturbed sample {s}" for s in range(self.samples) for _ in run.failed]
+        draws = [torch.from_numpy(self.noise.draw((self.samples, *c.shape))).to(c) for c in run.costs]
+        if self.perturbation == "additive":
+            factors = [torch.ones_like(draw) for draw in draws]
+            perturbed = [cost - self.sigma * draw for cost, draw in zip(run.costs, draws, strict=True)]
+        else:
+            factors = [torch.exp(self.sigma * draw - self.sigma**2 / 2) for draw in draws]
+            perturbed = [cost * factor for cost, factor in zip(run.costs, factors, strict=True)]
+        notes = [f"sample {s}" for s in range(self.samples) for _ in run.failed]
         solved = run.solve([each.flatten(0, 1) for each in perturbed], note=notes)
         solutions = [each.unflatten(0, (self.samples, -1)) for each in solved]
         gaps = [there - here for there, here in zip(best, solutions, strict=True)]
         values = inner([each.flatten(0, 1) for each in perturbed], [gap.flatten(0, 1) for gap in gaps])
-        slopes = [gap if f is None else f * gap for f, gap in zip(factors, gaps, strict=True)]
+        slopes = [factor * gap for factor, gap in zip(factors, gaps, strict=True)]
         return save(
             run,
             values.unflatten(0, (self.samples, -1)).mean(0),
@@ -131,10 +136,9 @@ class FenchelYoungLoss(nn.Module):
 
     def extra_repr(self) -> str:
         """Describe the loss in `print(model)`."""
-        kind = ", multiplicative=True" if self.multiplicative else ""
         return (
-            f"sigma={self.sigma:g}, samples={self.samples}, noise={self.noise}{kind}, "
-            f"reduction={self.reduction!r}"
+            f"sigma={self.sigma:g}, samples={self.samples}, noise={self.noise}, "
+            f"perturbation={self.perturbation!r}, reduction={self.reduction!r}"
         )
 
 
@@ -146,7 +150,7 @@ def fenchel_young_loss(
     sigma: float = 1.0,
     samples: int = 10,
     noise: Noise,
-    multiplicative: bool = False,
+    perturbation: Perturbation = "additive",
     context: Sequence[Any] | None = None,
     return_solution: bool = False,
     reduction: Reduction = "mean",
@@ -156,5 +160,5 @@ def fenchel_young_loss(
 
     The noise must be given and kept, since new noise would draw the same numbers at every call.
     """
-    loss = FenchelYoungLoss(solver, sigma, samples, noise, multiplicative, reduction, **options)
+    loss = FenchelYoungLoss(solver, sigma, samples, noise, perturbation, reduction, **options)
     return loss(costs, true_solutions=true_solutions, context=context, return_solution=return_solution)

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+import torch
 
 
 @dataclass
@@ -64,3 +65,11 @@ def knapsacks() -> np.ndarray:
 
 
 POLYTOPES = {"simplex": simplex(), "paths": paths(), "matchings": matchings(), "knapsacks": knapsacks()}
+
+
+def drawn_costs(points: np.ndarray, seed: int, count: int, batch: int = 4) -> list[torch.Tensor]:
+    """`count` independent float64 costs (batch, *shape); small integers at every other seed, for ties."""
+    generator = np.random.default_rng(seed)
+    shape = (count, batch, *points.shape[1:])
+    costs = generator.integers(-2, 3, shape) if seed % 2 else generator.normal(size=shape)
+    return [torch.tensor(cost, dtype=torch.float64) for cost in costs]
