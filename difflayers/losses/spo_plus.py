@@ -18,8 +18,8 @@ from difflayers.solver import Solver
 class SPOPlusLoss(nn.Module):
     """The SPO+ loss ⟨2ĉ − c, y* − W(2ĉ − c)⟩ of predicted costs ĉ, true costs c and y* = W(c).
 
-    It is convex in ĉ, never below the regret ⟨c, W(ĉ) − y*⟩, and zero where ĉ = c (Definition 3 and
-    Proposition 2 there). The gradient is the subgradient 2 (y* − W(2ĉ − c)) of Proposition 3.
+    It is convex in ĉ, never below the regret ⟨c, W(ĉ) − y*⟩, and zero where ĉ = c (Definition 3 there). The
+    gradient is the subgradient 2 (y* − W(2ĉ − c)).
 
     Args:
         solver: a callable on NumPy arrays, see `difflayers.Solver`; an exact one for the above to hold.

@@ -5,12 +5,20 @@ import pytest
 import torch
 
 from difflayers.functional import normalized_regret, regret
-from difflayers.losses import FenchelYoungLoss, PerturbationGradientLoss, SPOPlusLoss
+from difflayers.losses import (
+    ContrastiveLoss,
+    FenchelYoungLoss,
+    PerturbationGradientLoss,
+    RankingLoss,
+    SPOPlusLoss,
+)
+from difflayers.pool import SolutionPool
 from tests.losses.polytopes import Enumeration, drawn_costs, knapsacks, paths
 
 pyepo = pytest.importorskip("pyepo")
 
-from pyepo.func import PFY, PG, PFYMul, SPOPlus  # noqa: E402
+from pyepo.data.dataset import optDataset  # noqa: E402
+from pyepo.func import CMAP, NCE, PFY, PG, PFYMul, SPOPlus, lsLTR, prLTR, ptLTR  # noqa: E402
 from pyepo.metric import calRegret  # noqa: E402
 from pyepo.model.opt import optModel  # noqa: E402
 
@@ -36,13 +44,21 @@ class Peer(optModel):
 
 class Case:
     def __init__(self, points, maximize):
-        self.costs, self.true_costs = drawn_costs(points, 8, 2, batch=16)
+        self.costs, self.true_costs = drawn_costs(points, 8, 2, batch=8)
         self.peer = Peer(points, maximize)
         solver, sign = Enumeration(points), self.peer.sign
         self.solver = lambda costs: solver(sign * costs)
         self.options = {"reduction": "none", "maximize": maximize}
         self.solutions = torch.tensor(np.array([self.solver(c) for c in self.true_costs.numpy()]))
         self.objectives = (self.true_costs * self.solutions).sum(1, keepdim=True)
+
+    def seen(self):
+        """A data set for the pools of PyEPO's losses, and a pool for ours, with the same solutions."""
+        pool = SolutionPool(0)
+        ContrastiveLoss(self.solver, pool=pool, maximize=self.options["maximize"])(
+            self.true_costs, true_solutions=self.solutions
+        )
+        return optDataset(self.peer, self.costs.numpy(), self.true_costs.numpy()), pool
 
     def assert_same(self, ours, theirs, **tolerances):
         (ours, our_gradient), (theirs, their_gradient) = (self._evaluate(loss) for loss in (ours, theirs))
@@ -83,16 +99,40 @@ def test_perturbation_gradient(case, difference):
 
 @pytest.mark.parametrize("perturbation", ["additive", "multiplicative"])
 def test_perturbed_fenchel_young_in_expectation(case, perturbation):
-    samples = 2000
+    samples = 1000
     peer = PFY if perturbation == "additive" else PFYMul
     theirs = peer(case.peer, n_samples=samples, sigma=0.5, reduction="none")
     ours = FenchelYoungLoss(case.solver, 0.5, samples, perturbation=perturbation, **case.options)
-    # Four standard errors of differences between two means over 2000 samples of deviation up to about 1.
+    # Four standard errors of differences between two means over 1000 samples of deviation up to about 2.
     case.assert_same(
         lambda c: ours(c, true_solutions=case.solutions),
         lambda c: theirs(c, case.solutions),
-        atol=4 * 1.0 * (2 / samples) ** 0.5,
+        atol=4 * 2.0 * (2 / samples) ** 0.5,
         rtol=0,
+    )
+
+
+@pytest.mark.parametrize(("kind", "peer"), [("nce", NCE), ("map", CMAP)])
+def test_contrastive(case, kind, peer):
+    dataset, pool = case.seen()
+    theirs = peer(case.peer, solve_ratio=0, dataset=dataset, reduction="none")
+    ours = ContrastiveLoss(case.solver, kind, pool=pool, **case.options)
+    # Theirs keeps the solutions in float32.
+    case.assert_same(
+        lambda c: ours(c, true_solutions=case.solutions), lambda c: theirs(c, case.solutions), atol=1e-6, rtol=0
+    )
+
+
+@pytest.mark.parametrize(
+    ("kind", "peer"), [("pointwise", ptLTR), ("pairwise", prLTR), ("listwise", lsLTR)]
+)
+def test_ranking(case, kind, peer):
+    dataset, pool = case.seen()
+    theirs = peer(case.peer, solve_ratio=0, dataset=dataset, reduction="none")
+    ours = RankingLoss(case.solver, kind, pool=pool, **case.options)
+    # Theirs raises the wanted probabilities of the list to at least 1e-8.
+    case.assert_same(
+        lambda c: ours(c, true_costs=case.true_costs), lambda c: theirs(c, case.true_costs), atol=1e-5, rtol=0
     )
 
 
