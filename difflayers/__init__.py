@@ -3,20 +3,37 @@
 import importlib
 from types import ModuleType
 
-from difflayers import functional
+from difflayers import functional, losses
 from difflayers.blackbox import BlackboxLayer
+from difflayers.identity import IdentityLayer
+from difflayers.imle import AdaptiveTarget, IMLELayer
+from difflayers.lagrangian import LPGDLayer
+from difflayers.noise import Noise, gaussian_noise, gumbel_noise, sum_of_gamma_noise
+from difflayers.perturbed import PerturbedLayer
+from difflayers.regularized import RegularizedFrankWolfe
 from difflayers.scales import FixedScale, UniformScales
 from difflayers.solver import Solver, SolverError
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "AdaptiveTarget",
     "BlackboxLayer",
     "FixedScale",
+    "IMLELayer",
+    "IdentityLayer",
+    "LPGDLayer",
+    "Noise",
+    "PerturbedLayer",
+    "RegularizedFrankWolfe",
     "Solver",
     "SolverError",
     "UniformScales",
     "functional",
+    "gaussian_noise",
+    "gumbel_noise",
+    "losses",
+    "sum_of_gamma_noise",
 ]
 
 # Imported when first used: they need Numba, which takes longer to import than everything else here.

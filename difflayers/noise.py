@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from difflayers.arguments import count
 from difflayers.solver import Array
 
 # One lock for all, as in `scales`: a lock inside the object could not be pickled or copied.
@@ -26,6 +27,7 @@ class Noise:
         score: ∇ν for the density exp(−ν(z)): the negative derivative of the log-density at each draw. None
             where there is no such formula; a `PerturbedLayer` needs one, `IMLELayer` does not.
         symmetric: whether z and −z are equally likely, so that antithetic pairs are allowed.
+        mean: the mean of a draw.
         seed: of the generator; two objects with the same seed draw the same noise.
     """
 
@@ -35,9 +37,11 @@ class Noise:
         sample: Callable[[np.random.Generator, tuple[int, ...]], Array],
         score: Callable[[Array], Array] | None = None,
         symmetric: bool = False,
+        mean: float = 0.0,
         seed: int = 0,
     ) -> None:
-        self.name, self.sample, self.score, self.symmetric = name, sample, score, symmetric
+        self.name, self.sample, self.score = name, sample, score
+        self.symmetric, self.mean = symmetric, mean
         self._generator = np.random.default_rng(seed)
 
     def draw(self, shape: tuple[int, ...]) -> Array:
@@ -67,25 +71,24 @@ def gumbel_noise(seed: int = 0) -> Noise:
 
     ∇ν(z) = 1 − exp(−z).
     """
-    return Noise("gumbel", _gumbel, _gumbel_score, seed=seed)
+    return Noise("gumbel", _gumbel, _gumbel_score, mean=float(np.euler_gamma), seed=seed)
 
 
 def sum_of_gamma_noise(k: int, terms: int = 10, seed: int = 0) -> Noise:
     """Make noise of which k draws add up to (nearly) one Gumbel draw, for solutions with k ones.
 
     A draw is (1/k) (Σ_{i=1..s} Gamma(1/k, scale k/i) − log s); the sum of k of them tends to a standard
-    Gumbel variable as s grows (Niepert et al., Implicit MLE, NeurIPS 2021, Section 4; their temperature τ
-    is the `sigma` of a layer). It has no score.
+    Gumbel variable as s grows (Niepert et al., Implicit MLE, NeurIPS 2021, sum-of-Gamma noise; their
+    temperature τ is the `sigma` of a layer). It has no score.
 
     Args:
         k: how many ones a solution has, or has about; at least 1.
         terms: s, how many Gamma variables are added up for a draw.
         seed: of the generator.
     """
-    for name, value in (("k", k), ("terms", terms)):
-        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-            raise ValueError(f"{name} must be an integer of at least 1, but is {value!r}")
-    return Noise(f"sum_of_gamma(k={k}, terms={terms})", partial(_sum_of_gamma, k, terms), seed=seed)
+    sample = partial(_sum_of_gamma, count("k", k), count("terms", terms))
+    mean = (sum(1 / term for term in range(1, terms + 1)) - math.log(terms)) / k
+    return Noise(f"sum_of_gamma(k={k}, terms={terms})", sample, mean=mean, seed=seed)
 
 
 def _gaussian(generator: np.random.Generator, shape: tuple[int, ...]) -> Array:

@@ -37,6 +37,12 @@ def test_k_sum_of_gamma_draws_add_up_to_the_largest_of_exponentials(k, terms):
 
 
 @pytest.mark.parametrize("kind", KINDS)
+def test_the_mean_is_that_of_the_draws(kind):
+    draws = kind(seed=2).draw((100_000,))
+    assert abs(draws.mean() - kind().mean) < 5 * draws.std() / len(draws) ** 0.5
+
+
+@pytest.mark.parametrize("kind", KINDS)
 def test_equal_seeds_draw_equal_noise_and_draws_go_on(kind):
     noise, twin, other = kind(seed=5), kind(seed=5), kind(seed=6)
     first = noise.draw((2, 3))

@@ -1,7 +1,7 @@
 """What every loss does around its formula, from the arguments of a call to values with gradients."""
 
 from collections.abc import Sequence
-from typing import Any, get_args
+from typing import Any
 
 from torch import Tensor
 
@@ -115,17 +115,3 @@ def first_row(bad: Tensor) -> int | None:
     """Return the first instance of (B, *shape) where `bad` is true anywhere, or None."""
     rows = bad.nonzero()
     return int(rows[0, 0]) if len(rows) else None
-
-
-def check_reduction(reduction: Reduction) -> Reduction:
-    """Return `reduction`, or raise ValueError where it is none."""
-    if reduction not in get_args(Reduction):
-        raise ValueError(f"reduction must be one of {get_args(Reduction)}, but is {reduction!r}")
-    return reduction
-
-
-def check_positive(name: str, value: float) -> float:
-    """Return a float, or raise ValueError where `value` is not positive and finite."""
-    if not 0 < value < float("inf"):
-        raise ValueError(f"{name} must be positive and finite, but is {value}")
-    return float(value)

@@ -12,9 +12,10 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor, nn
 
+from difflayers.arguments import one_of
 from difflayers.autograd import Reduction
 from difflayers.batch import BatchRun, BatchSolver
-from difflayers.losses.call import check_reduction, columns, evaluate, pull_back, save, truths
+from difflayers.losses.call import columns, evaluate, pull_back, save, truths
 from difflayers.solver import Array
 
 
@@ -35,7 +36,7 @@ class ConeAlignmentLoss(nn.Module):
 
     def __init__(self, reduction: Reduction = "mean", maximize: bool = False, n_jobs: int = 1) -> None:
         super().__init__()
-        self.reduction = check_reduction(reduction)
+        self.reduction = one_of("reduction", reduction, Reduction)
         self.maximize = maximize
         self.solver = BatchSolver(_project, n_jobs=n_jobs)
 

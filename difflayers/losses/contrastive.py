@@ -4,14 +4,15 @@ Mulamba et al., Contrastive Losses and Solution Caching for Predict-and-Optimize
 """
 
 from collections.abc import Sequence
-from typing import Any, Literal, Unpack, get_args
+from typing import Any, Literal, Unpack
 
 import torch
 from torch import Tensor, nn
 
+from difflayers.arguments import one_of
 from difflayers.autograd import Reduction
 from difflayers.batch import BatchRun, BatchSolver, SolveOptions
-from difflayers.losses.call import Tensors, check_reduction, evaluate, inner, pull_back, save, truths
+from difflayers.losses.call import Tensors, evaluate, inner, pull_back, save, truths
 from difflayers.losses.pooled import kept_pool, weigh_pool, with_pool
 from difflayers.solver import Solver
 
@@ -49,11 +50,9 @@ class ContrastiveLoss(nn.Module):
         **options: Unpack[SolveOptions],
     ) -> None:
         super().__init__()
-        if kind not in get_args(Contrast):
-            raise ValueError(f"kind must be one of {get_args(Contrast)}, but is {kind!r}")
         self.solver = BatchSolver(solver, **with_pool(options))
-        self.kind = kind
-        self.reduction = check_reduction(reduction)
+        self.kind = one_of("kind", kind, Contrast)
+        self.reduction = one_of("reduction", reduction, Reduction)
 
     def forward(
         self,

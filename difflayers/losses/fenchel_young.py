@@ -5,17 +5,16 @@ perturbation: Dalle et al., Learning with Combinatorial Optimization Layers, arX
 """
 
 from collections.abc import Sequence
-from typing import Any, Literal, Unpack, get_args
+from typing import Any, Unpack
 
 import torch
 from torch import Tensor, nn
 
+from difflayers.arguments import count, one_of, positive
 from difflayers.autograd import Reduction
 from difflayers.batch import BatchRun, BatchSolver, SolveOptions
 from difflayers.losses.call import (
     Tensors,
-    check_positive,
-    check_reduction,
     evaluate,
     inner,
     pull_back,
@@ -23,9 +22,8 @@ from difflayers.losses.call import (
     truths,
 )
 from difflayers.noise import Noise, gaussian_noise
+from difflayers.perturbed import Perturbation
 from difflayers.solver import Solver
-
-Perturbation = Literal["additive", "multiplicative"]
 
 
 class FenchelYoungLoss(nn.Module):
@@ -65,16 +63,12 @@ class FenchelYoungLoss(nn.Module):
         **options: Unpack[SolveOptions],
     ) -> None:
         super().__init__()
-        if isinstance(samples, bool) or not isinstance(samples, int) or samples < 1:
-            raise ValueError(f"samples must be an integer of at least 1, but is {samples!r}")
-        if perturbation not in get_args(Perturbation):
-            raise ValueError(f"perturbation must be one of {get_args(Perturbation)}, but is {perturbation!r}")
         self.solver = BatchSolver(solver, **options)
-        self.sigma = check_positive("sigma", sigma)
-        self.samples = samples
+        self.sigma = positive("sigma", sigma)
+        self.samples = count("samples", samples)
         self.noise = gaussian_noise() if noise is None else noise
-        self.perturbation = perturbation
-        self.reduction = check_reduction(reduction)
+        self.perturbation = one_of("perturbation", perturbation, Perturbation)
+        self.reduction = one_of("reduction", reduction, Reduction)
 
     def forward(
         self,

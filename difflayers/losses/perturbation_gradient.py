@@ -4,17 +4,16 @@ Huang and Gupta, Decision-Focused Learning with Directional Gradients, NeurIPS 2
 """
 
 from collections.abc import Sequence
-from typing import Any, Literal, Unpack, get_args
+from typing import Any, Literal, Unpack
 
 import torch
 from torch import Tensor, nn
 
+from difflayers.arguments import one_of, positive
 from difflayers.autograd import Reduction
 from difflayers.batch import BatchRun, BatchSolver, SolveOptions
 from difflayers.losses.call import (
     Tensors,
-    check_positive,
-    check_reduction,
     evaluate,
     inner,
     pull_back,
@@ -55,12 +54,10 @@ class PerturbationGradientLoss(nn.Module):
         **options: Unpack[SolveOptions],
     ) -> None:
         super().__init__()
-        if difference not in get_args(Difference):
-            raise ValueError(f"difference must be one of {get_args(Difference)}, but is {difference!r}")
         self.solver = BatchSolver(solver, **options)
-        self.step = check_positive("step", step)
-        self.difference = difference
-        self.reduction = check_reduction(reduction)
+        self.step = positive("step", step)
+        self.difference = one_of("difference", difference, Difference)
+        self.reduction = one_of("reduction", reduction, Reduction)
 
     def forward(
         self,

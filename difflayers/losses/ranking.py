@@ -4,16 +4,15 @@ Mandi et al., Decision-Focused Learning: Through the Lens of Learning to Rank, I
 """
 
 from collections.abc import Sequence
-from typing import Any, Literal, Unpack, get_args
+from typing import Any, Literal, Unpack
 
 from torch import Tensor, nn
 
+from difflayers.arguments import one_of, positive
 from difflayers.autograd import Reduction
 from difflayers.batch import BatchRun, BatchSolver, SolveOptions
 from difflayers.losses.call import (
     Tensors,
-    check_positive,
-    check_reduction,
     evaluate,
     pull_back,
     save,
@@ -59,15 +58,13 @@ class RankingLoss(nn.Module):
         **options: Unpack[SolveOptions],
     ) -> None:
         super().__init__()
-        if kind not in get_args(Ranking):
-            raise ValueError(f"kind must be one of {get_args(Ranking)}, but is {kind!r}")
         if not 0 <= margin < float("inf"):
             raise ValueError(f"margin must be finite and not negative, but is {margin}")
         self.solver = BatchSolver(solver, **with_pool(options))
-        self.kind = kind
+        self.kind = one_of("kind", kind, Ranking)
         self.margin = float(margin)
-        self.temperature = check_positive("temperature", temperature)
-        self.reduction = check_reduction(reduction)
+        self.temperature = positive("temperature", temperature)
+        self.reduction = one_of("reduction", reduction, Reduction)
 
     def forward(
         self,

@@ -6,9 +6,10 @@ from typing import Any, NamedTuple, Unpack
 import torch
 from torch import Tensor
 
+from difflayers.arguments import one_of
 from difflayers.autograd import Reduction
 from difflayers.batch import BatchRun, BatchSolver, SolveOptions, check_call, only
-from difflayers.losses.call import Tensors, check_reduction, inner, matched, several, truths
+from difflayers.losses.call import Tensors, inner, matched, several, truths
 from difflayers.solver import Solver
 
 
@@ -106,7 +107,7 @@ def regret(
     Returns:
         float64, without a gradient; the mean of no instance is NaN. With `return_solution` a pair.
     """
-    check_reduction(reduction)
+    one_of("reduction", reduction, Reduction)
     solve = BatchSolver(solver, **options)
     regrets, _, solutions = _measure(solve, costs, true_costs, true_solutions, context)
     reduced = {"none": regrets, "sum": regrets.nansum(), "mean": regrets.nanmean()}[reduction]

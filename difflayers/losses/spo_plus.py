@@ -9,9 +9,10 @@ from typing import Any, Unpack
 import torch
 from torch import Tensor, nn
 
+from difflayers.arguments import one_of
 from difflayers.autograd import Reduction
 from difflayers.batch import BatchRun, BatchSolver, SolveOptions
-from difflayers.losses.call import Tensors, check_reduction, evaluate, inner, pull_back, save, truths
+from difflayers.losses.call import Tensors, evaluate, inner, pull_back, save, truths
 from difflayers.solver import Solver
 
 
@@ -32,7 +33,7 @@ class SPOPlusLoss(nn.Module):
     ) -> None:
         super().__init__()
         self.solver = BatchSolver(solver, **options)
-        self.reduction = check_reduction(reduction)
+        self.reduction = one_of("reduction", reduction, Reduction)
 
     def forward(
         self,

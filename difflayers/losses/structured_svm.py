@@ -8,12 +8,11 @@ from typing import Any, Unpack
 
 from torch import Tensor, nn
 
+from difflayers.arguments import one_of, positive
 from difflayers.autograd import Reduction
 from difflayers.batch import BatchRun, BatchSolver, SolveOptions
 from difflayers.losses.call import (
     Tensors,
-    check_positive,
-    check_reduction,
     evaluate,
     first_row,
     inner,
@@ -48,8 +47,8 @@ class StructuredSVMLoss(nn.Module):
     ) -> None:
         super().__init__()
         self.solver = BatchSolver(solver, **options)
-        self.margin = check_positive("margin", margin)
-        self.reduction = check_reduction(reduction)
+        self.margin = positive("margin", margin)
+        self.reduction = one_of("reduction", reduction, Reduction)
 
     def forward(
         self,

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from difflayers.pool import SolutionPool
 
 from difflayers.functional import normalized_regret, regret
 from difflayers.losses import (
@@ -12,7 +13,6 @@ from difflayers.losses import (
     RankingLoss,
     SPOPlusLoss,
 )
-from difflayers.pool import SolutionPool
 from tests.losses.polytopes import Enumeration, drawn_costs, knapsacks, paths
 
 pyepo = pytest.importorskip("pyepo")
@@ -119,13 +119,14 @@ def test_contrastive(case, kind, peer):
     ours = ContrastiveLoss(case.solver, kind, pool=pool, **case.options)
     # Theirs keeps the solutions in float32.
     case.assert_same(
-        lambda c: ours(c, true_solutions=case.solutions), lambda c: theirs(c, case.solutions), atol=1e-6, rtol=0
+        lambda c: ours(c, true_solutions=case.solutions),
+        lambda c: theirs(c, case.solutions),
+        atol=1e-6,
+        rtol=0,
     )
 
 
-@pytest.mark.parametrize(
-    ("kind", "peer"), [("pointwise", ptLTR), ("pairwise", prLTR), ("listwise", lsLTR)]
-)
+@pytest.mark.parametrize(("kind", "peer"), [("pointwise", ptLTR), ("pairwise", prLTR), ("listwise", lsLTR)])
 def test_ranking(case, kind, peer):
     dataset, pool = case.seen()
     theirs = peer(case.peer, solve_ratio=0, dataset=dataset, reduction="none")

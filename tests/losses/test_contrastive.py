@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 import torch
+from difflayers.pool import SolutionPool
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from difflayers.functional import contrastive_loss
 from difflayers.losses import ContrastiveLoss
-from difflayers.pool import SolutionPool
 from tests.losses.polytopes import POLYTOPES, Enumeration, drawn_costs, simplex
 
 polytopes = st.sampled_from(sorted(POLYTOPES))
@@ -74,9 +74,7 @@ def test_only_solutions_of_the_same_context_are_compared():
     costs = torch.tensor([[1.0, 2.0, 3.0, 4.0], [1.0, 2.0, 3.0, 4.0]])
     best = torch.eye(4)[[1, 3]]
     loss = ContrastiveLoss(Enumeration(points), "map", "none", pool=SolutionPool(0))
-    values, gradient, solutions = evaluate(
-        lambda c, **kw: loss(c, context=masks, **kw), costs, best
-    )
+    values, gradient, solutions = evaluate(lambda c, **kw: loss(c, context=masks, **kw), costs, best)
     # Item 0 is cheaper than item 3, but not feasible there.
     assert values.tolist() == [2 - 1, 4 - 3]
     torch.testing.assert_close(gradient, best - torch.eye(4)[[0, 2]])

@@ -1,0 +1,104 @@
+"""Negative identity: the solver's derivative replaced by −1, on costs projected to what the solver can see.
+
+Sahoo et al., Backpropagation through Combinatorial Algorithms: Identity with Projection Works, ICLR 2023.
+"""
+
+from collections.abc import Sequence
+from typing import Any, Literal, Unpack
+
+import torch
+from torch import Tensor, nn
+
+from difflayers.arguments import one_of
+from difflayers.autograd import differentiate
+from difflayers.batch import BatchRun, BatchSolver, SolveOptions, check_call, only
+from difflayers.solver import Solver
+
+Projection = Literal["none", "mean", "norm", "std"]
+
+
+class IdentityLayer(nn.Module):
+    """A combinatorial solver as a layer whose backward pass is the negative identity.
+
+    The forward pass returns y = W(P(c)), the backward pass −P′(c)ᵀ g for the incoming gradient g = ∂L/∂y:
+    no further call of the solver. The projection P takes out of the costs, and so out of the
+    gradient, what does not change the solution:
+
+    - "none": P(c) = c.
+    - "mean": P(c) = c − mean(c), onto a hyperplane; for problems all of whose solutions have equally many
+      ones (each cost tensor has its own mean).
+    - "norm": P(c) = c / ‖c‖, onto the unit sphere (one norm for all cost tensors).
+    - "std": first "mean", then "norm".
+
+    Infinite costs stay infinite; mean and norm are those of the finite ones. Where the norm is zero, P
+    does not divide.
+
+    Args:
+        solver: a callable on NumPy arrays, see `difflayers.Solver`.
+        projection: which P.
+        options: how the solver is run, see `difflayers.batch.BatchSolver`.
+
+    Shape: costs (B, *shape) of any floating dtype and on any device; solutions the same.
+    """
+
+    def __init__(
+        self, solver: Solver, projection: Projection = "std", **options: Unpack[SolveOptions]
+    ) -> None:
+        super().__init__()
+        self.solver = BatchSolver(solver, **options)
+        self.projection = one_of("projection", projection, Projection)
+
+    def forward(self, *costs: Tensor, context: Sequence[Any] | None = None) -> Any:
+        """Solve a batch; arguments, result and errors are those of `BlackboxLayer.forward`."""
+        check_call(costs, (), context)
+        solutions = differentiate(self, project(costs, self.projection), context)
+        return only([y.to(cost.dtype) for y, cost in zip(solutions, costs, strict=True)])
+
+    def solve(self, run: BatchRun) -> list[Tensor]:
+        """Return W(P(c))."""
+        return run.solve()
+
+    def pull_back(self, run: BatchRun, gradients: list[Tensor]) -> list[Tensor]:
+        """Return −g; autograd goes on through P."""
+        return [-gradient for gradient in gradients]
+
+    def extra_repr(self) -> str:
+        """Describe the layer in `print(model)`."""
+        return f"projection={self.projection!r}"
+
+
+def identity(
+    solver: Solver,
+    *costs: Tensor,
+    projection: Projection = "std",
+    context: Sequence[Any] | None = None,
+    **options: Unpack[SolveOptions],
+) -> Any:
+    """Solve a batch, differentiably: the functional form of `IdentityLayer`, with the same arguments."""
+    return IdentityLayer(solver, projection, **options)(*costs, context=context)
+
+
+def project(costs: Sequence[Tensor], projection: Projection) -> list[Tensor]:
+    """Project the costs (B, *shape) of each instance, differentiably; half precision becomes float32."""
+    exact = [cost if cost.dtype == torch.float64 else cost.float() for cost in costs]
+    flat = [cost.flatten(1) if cost.ndim > 1 else cost[:, None] for cost in exact]
+    infinite = [cost.isinf() for cost in flat]
+    # They would make NaN of the gradients of the others.
+    flat = [cost.masked_fill(hidden, 0) for cost, hidden in zip(flat, infinite, strict=True)]
+    rounding = 4 * torch.finfo(flat[0].dtype).eps * torch.cat(flat, dim=1).detach().norm(dim=1, keepdim=True)
+    if projection in ("mean", "std"):
+        flat = [_centred(cost, hidden) for cost, hidden in zip(flat, infinite, strict=True)]
+    if projection in ("norm", "std"):
+        square = torch.cat(flat, dim=1).square().sum(1, keepdim=True)
+        # Equal costs have a norm of 0 or of their mean's rounding, which is no direction to divide by.
+        norm = torch.where(square > rounding.square(), square, 1).sqrt()
+        flat = [cost / norm for cost in flat]
+    return [
+        torch.where(cost.isinf(), cost, projected.reshape(cost.shape))
+        for cost, projected in zip(exact, flat, strict=True)
+    ]
+
+
+def _centred(cost: Tensor, hidden: Tensor) -> Tensor:
+    mean = cost.sum(1, keepdim=True) / (~hidden).sum(1, keepdim=True).clamp(min=1)
+    return (cost - mean).masked_fill(hidden, 0)

@@ -1,0 +1,186 @@
+"""A solver smoothed by noise on its costs: the average of its solutions is differentiable.
+
+Additive noise: Berthet et al., Learning with Differentiable Perturbed Optimizers, NeurIPS 2020.
+Multiplicative noise: Dalle et al., Learning with Combinatorial Optimization Layers: a Probabilistic
+Approach, 2022.
+"""
+
+from collections.abc import Sequence
+from typing import Any, Literal, Unpack
+
+import torch
+from torch import Tensor, nn
+
+from difflayers.arguments import count, one_of, positive
+from difflayers.autograd import differentiate
+from difflayers.batch import BatchRun, BatchSolver, SolveOptions, only
+from difflayers.noise import Noise, gaussian_noise
+from difflayers.solver import Solver
+
+Perturbation = Literal["additive", "multiplicative"]
+ControlVariate = Literal["none", "mean", "solution", "antithetic"]
+
+
+class PerturbedLayer(nn.Module):
+    """A combinatorial solver as a layer that returns its average solution under noise.
+
+    With "additive" noise (Berthet et al.) the layer returns an estimate of y(c) = E[W(c − σ Z)]
+    from `samples` draws of Z; for noise of density exp(−ν(z)) its exact Jacobian is
+    ∂y/∂c = −E[W(c − σ Z) ∇ν(Z)ᵀ] / σ (Proposition 3.1, there for maximisation). With "multiplicative" noise
+    (Dalle et al.), which keeps the signs of the costs, it is y(c) = E[W(c ⊙ exp(σ Z − σ²/2))]
+    and ∂y/∂cⱼ = E[W(…) ∇ν(Z)ⱼ] / (σ cⱼ); a cost of 0 has the gradient 0. The backward pass uses the
+    solutions of the forward pass and calls no solver.
+
+    The control variate takes b from ⟨g, W⟩ in each sample's term ⟨g, W⟩ ∇ν(Z) of the gradient, which leaves
+    its expectation, as E[∇ν(Z)] = 0, and lowers its variance:
+
+    - "none": b = 0.
+    - "mean": b is the mean of the other samples' ⟨g, W⟩.
+    - "solution": b = ⟨g, W(c)⟩, for one more call of the solver an instance.
+    - "antithetic": the samples come in pairs Z and −Z, in which any b cancels; for symmetric noise.
+
+    Args:
+        solver: a callable on NumPy arrays, see `difflayers.Solver`. Its solutions may have another shape than
+            its costs.
+        sigma: σ, positive; in units of cost for additive noise, without a unit for multiplicative.
+        samples: how many perturbed problems an instance's solution is the average of.
+        noise: the distribution of Z; `gaussian_noise()` by default.
+        perturbation: how the noise enters.
+        control_variate: how the variance of the gradient is lowered.
+        options: how the solver is run, see `difflayers.batch.BatchSolver`. All samples of a batch are solved
+            together.
+
+    Shape: costs (B, *shape) of any floating dtype and on any device; solutions (B, *solution shape).
+
+    The state of the noise is part of the layer's `state_dict`.
+    """
+
+    def __init__(
+        self,
+        solver: Solver,
+        sigma: float = 1.0,
+        samples: int = 10,
+        noise: Noise | None = None,
+        perturbation: Perturbation = "additive",
+        control_variate: ControlVariate = "mean",
+        **options: Unpack[SolveOptions],
+    ) -> None:
+        super().__init__()
+        self.solver = BatchSolver(solver, **options)
+        self.sigma = positive("sigma", sigma)
+        self.samples = count("samples", samples)
+        self.noise = gaussian_noise() if noise is None else noise
+        self.perturbation = one_of("perturbation", perturbation, Perturbation)
+        self.control_variate = one_of("control_variate", control_variate, ControlVariate)
+        self._check()
+
+    def _check(self) -> None:
+        if self.noise.score is None:
+            raise ValueError(f"noise must have a score, but {self.noise} has none")
+        if self.control_variate == "mean" and self.samples < 2:
+            raise ValueError("control_variate 'mean' needs at least 2 samples, but samples is 1")
+        if self.control_variate == "antithetic" and (self.samples % 2 or not self.noise.symmetric):
+            raise ValueError(
+                "control_variate 'antithetic' needs an even number of samples and symmetric noise, "
+                f"but samples is {self.samples} and noise is {self.noise}"
+            )
+
+    def forward(self, *costs: Tensor, context: Sequence[Any] | None = None) -> Any:
+        """Average the solutions of perturbed problems over the samples.
+
+        Arguments and errors are those of `BlackboxLayer.forward`.
+
+        Returns:
+            The average solution (B, *solution shape), or a tuple of them for several costs, with the device
+            and dtype of the costs.
+        """
+        return only(differentiate(self, costs, context))
+
+    def solve(self, run: BatchRun) -> list[Tensor]:
+        """Return the average of W over perturbed costs."""
+        batch = len(run.failed)
+        drawn = [self._draw(cost) for cost in run.costs]
+        problems = [self._perturb(cost, z) for cost, z in zip(run.costs, drawn, strict=True)]
+        notes = [f"sample {sample}" for sample in range(self.samples)]
+        if self.control_variate == "solution":
+            problems = [torch.cat([p, c[None]]) for p, c in zip(problems, run.costs, strict=True)]
+            notes.append("unperturbed")
+        solved = run.solve(
+            [problem.flatten(0, 1) for problem in problems],
+            note=[note for note in notes for _ in range(batch)],
+            any_shape=True,
+        )
+        solved = [y.reshape(len(notes), batch, *y.shape[1:]) for y in solved]
+        run.saved = drawn, solved
+        return [y[: self.samples].mean(0) for y in solved]
+
+    def pull_back(self, run: BatchRun, gradients: list[Tensor]) -> list[Tensor]:
+        """Return the estimate of ∂⟨g, y⟩/∂c from the samples of the forward pass."""
+        drawn, solved = run.saved
+        values = torch.stack(
+            [
+                (y * g).flatten(2).sum(2) if y.ndim > 2 else y * g
+                for y, g in zip(solved, gradients, strict=True)
+            ]
+        ).sum(0)
+        weights = self._without_baseline(values) / self.samples
+        return [self._weighted(weights, z, cost) for z, cost in zip(drawn, run.costs, strict=True)]
+
+    def _draw(self, cost: Tensor) -> Tensor:
+        pairs = self.control_variate == "antithetic"
+        z = torch.from_numpy(self.noise.draw((self.samples // (1 + pairs), *cost.shape))).to(cost)
+        return torch.cat([z, -z]) if pairs else z
+
+    def _perturb(self, cost: Tensor, z: Tensor) -> Tensor:
+        if self.perturbation == "multiplicative":
+            return cost * (self.sigma * z - self.sigma**2 / 2).exp()
+        return cost - self.sigma * z
+
+    def _without_baseline(self, values: Tensor) -> Tensor:
+        if self.control_variate == "mean":
+            return (self.samples * values - values.sum(0)) / (self.samples - 1)
+        if self.control_variate == "solution":
+            return values[:-1] - values[-1]
+        return values
+
+    def _weighted(self, weights: Tensor, z: Tensor, cost: Tensor) -> Tensor:
+        assert self.noise.score is not None
+        score = torch.from_numpy(self.noise.score(z.cpu().numpy())).to(z)
+        total = torch.einsum("sb,sb...->b...", weights, score) / self.sigma
+        if self.perturbation == "multiplicative":
+            return torch.where(cost == 0, 0, total / cost)
+        return -total.masked_fill(cost.isinf(), 0)  # no noise changes what an infinite cost forbids
+
+    def get_extra_state(self) -> dict[str, Any]:
+        """Return the state of the noise, for `state_dict`."""
+        return self.noise.state_dict()
+
+    def set_extra_state(self, state: dict[str, Any]) -> None:
+        """Set the state of the noise, for `load_state_dict`."""
+        self.noise.load_state_dict(state)
+
+    def extra_repr(self) -> str:
+        """Describe the layer in `print(model)`."""
+        return (
+            f"sigma={self.sigma:g}, samples={self.samples}, noise={self.noise}, "
+            f"perturbation={self.perturbation!r}, control_variate={self.control_variate!r}"
+        )
+
+
+def perturbed(
+    solver: Solver,
+    *costs: Tensor,
+    sigma: float = 1.0,
+    samples: int = 10,
+    noise: Noise | None = None,
+    perturbation: Perturbation = "additive",
+    control_variate: ControlVariate = "mean",
+    context: Sequence[Any] | None = None,
+    **options: Unpack[SolveOptions],
+) -> Any:
+    """Solve a batch, differentiably: the functional form of `PerturbedLayer`, with the same arguments.
+
+    Hand over a `noise` that you keep: the default one draws the same numbers at every call.
+    """
+    layer = PerturbedLayer(solver, sigma, samples, noise, perturbation, control_variate, **options)
+    return layer(*costs, context=context)
