@@ -10,13 +10,15 @@ from difflayers.imle import AdaptiveTarget, IMLELayer
 from difflayers.lagrangian import LPGDLayer
 from difflayers.noise import Noise, gaussian_noise, gumbel_noise, sum_of_gamma_noise
 from difflayers.perturbed import PerturbedLayer
+from difflayers.pool import SolutionPool
 from difflayers.regularized import RegularizedFrankWolfe
-from difflayers.scales import FixedScale, UniformScales
+from difflayers.scales import AdaptiveScale, FixedScale, UniformScales
 from difflayers.solver import Solver, SolverError
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "AdaptiveScale",
     "AdaptiveTarget",
     "BlackboxLayer",
     "FixedScale",
@@ -26,6 +28,7 @@ __all__ = [
     "Noise",
     "PerturbedLayer",
     "RegularizedFrankWolfe",
+    "SolutionPool",
     "Solver",
     "SolverError",
     "UniformScales",

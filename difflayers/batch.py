@@ -1,5 +1,6 @@
-"""Run a solver over a batch: the one way from tensors to instances and back, for every estimator and loss."""
+"""Run a solver over a batch: the one way from tensors to problems and back, for every estimator and loss."""
 
+import time
 from collections.abc import Sequence
 from typing import Any, Literal, TypedDict, Unpack
 
@@ -7,9 +8,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from difflayers.parallel import active_backend, check_jobs, map_instances
+from difflayers.checks import checked
+from difflayers.parallel import WorkerEnded, active_backend, check_jobs
+from difflayers.pool import SolutionPool
 from difflayers.solver import (
     Answers,
+    Array,
     Failure,
     Problems,
     Solver,
@@ -17,95 +21,131 @@ from difflayers.solver import (
     solve_each,
     solve_together,
 )
-
-ON_FAILURE = ("raise", "skip", "zero_grad")
+from difflayers.tensors import solve_tensors
+from difflayers.workers import Workers
 
 
 class SolveOptions(TypedDict, total=False):
     """How a solver is run: the keyword arguments that every layer and loss passes on to `BatchSolver`."""
 
     batched: bool
+    tensors: bool
     n_jobs: int
     maximize: bool
     on_failure: Literal["raise", "skip", "zero_grad"]
+    pool: SolutionPool | None
+    warm_start: bool
+
+
+DEFAULTS = SolveOptions(
+    batched=False,
+    tensors=False,
+    n_jobs=1,
+    maximize=False,
+    on_failure="raise",
+    pool=None,
+    warm_start=False,
+)
 
 
 class BatchSolver(nn.Module):
-    """A solver and how it is run over a batch; every layer and loss holds one.
+    """A solver and how it is run over a batch; every layer and loss holds one, as `layer.solver`.
 
     Args:
         solver: see `difflayers.Solver`.
         batched: whether the solver takes the arrays and contexts of the whole batch at once.
-        n_jobs: how many solver calls run at the same time, see `difflayers.parallel.map_instances`.
+        tensors: whether the solver takes and returns tensors on the costs' device, those of the whole batch.
+        n_jobs: how many solver calls run at the same time, in threads or on joblib's configured backend, see
+            `difflayers.workers.Workers`; each takes a part of the batch if the solver is batched.
         maximize: whether the solver maximises <costs, solution>.
         on_failure: what follows where the solver says that it found no solution (see `Solver`). "raise" is an
             error. Otherwise the instance gets no gradient in this step; "zero_grad" makes its solution, and
             its loss, zero; "skip" makes them NaN, to be left out of averages, as our losses do.
+        pool: solutions that may be reused, see `SolutionPool`.
+        warm_start: whether the solver is also given `start=`, see `Solver`.
 
     Raises TypeError or ValueError for a solver or an option that cannot be.
+
+    Attributes:
+        solves: how many problems were given to the solver so far.
+        failures: how many of them it found no solution for.
+        seconds: how long that took, as seen from here, so with parallel calls only once.
     """
 
     def __init__(self, solver: Solver, **options: Unpack[SolveOptions]) -> None:
         super().__init__()
         if not callable(solver):
             raise TypeError(f"solver must be callable, but is a {type(solver).__name__}")
-        unknown = options.keys() - SolveOptions.__annotations__.keys()
-        if unknown:
-            raise TypeError(
-                f"unknown option {min(unknown)!r}; there are {', '.join(SolveOptions.__annotations__)}"
-            )
+        for name in options.keys() - DEFAULTS.keys():
+            raise TypeError(f"unknown option {name!r}, expected one of {', '.join(DEFAULTS)}")
+        given: SolveOptions = {**DEFAULTS, **options}
         self.function = solver
-        self.batched = options.get("batched", False)
-        self.n_jobs = options.get("n_jobs", 1)
-        self.maximize = options.get("maximize", False)
-        self.on_failure = options.get("on_failure", "raise")
+        self.batched, self.tensors, self.n_jobs = given["batched"], given["tensors"], given["n_jobs"]
+        self.maximize, self.on_failure = given["maximize"], given["on_failure"]
+        self.pool, self.warm_start = given["pool"], given["warm_start"]
         check_jobs(self.n_jobs)
-        if self.on_failure not in ON_FAILURE:
-            raise ValueError(f"on_failure must be one of {ON_FAILURE}, but is {self.on_failure!r}")
+        if self.tensors and self.n_jobs != 1:
+            raise ValueError("a solver of tensors runs where the tensors are, so n_jobs must be 1")
+        if self.on_failure not in ("raise", "skip", "zero_grad"):
+            raise ValueError(f"on_failure must be 'raise', 'skip' or 'zero_grad', but is {self.on_failure!r}")
+        if self.pool is not None and not isinstance(self.pool, SolutionPool):
+            raise TypeError(f"pool must be a SolutionPool, but is a {type(self.pool).__name__}")
+        self.workers = Workers(solver, self.batched, self.n_jobs)
+        self.solves, self.failures, self.seconds = 0, 0, 0.0
 
     def minimized(self, costs: Tensor) -> Tensor:
         """Return the costs of the minimisation problem: negated where the solver maximises."""
         return -costs if self.maximize else costs
 
-    def answer(self, problems: Problems, backend: Any, any_shape: bool) -> Answers:
-        """Solve problems of the minimisation, here or in parallel."""
-        if self.maximize:
-            for cost in problems.costs:
-                np.negative(cost, out=cost)
-        if self.batched:
-            return solve_together(self.function, problems, any_shape)
-        stop = self.on_failure == "raise"
-        count = len(problems.costs[0])
-        if self.n_jobs == 1 or count == 1:
-            return solve_each(self.function, problems, any_shape, stop)
-        chunks = [
-            (
-                self.function,
-                Problems(
-                    [cost[i : i + 1] for cost in problems.costs],
-                    problems.contexts and problems.contexts[i : i + 1],
-                    problems.starts and problems.starts[i : i + 1],
-                ),
-                any_shape,
-                stop,
+    def answer(
+        self,
+        costs: Sequence[Tensor],
+        contexts: list[Any] | None,
+        starts: Sequence[Tensor] | None,
+        backend: Any,
+        any_shape: bool,
+    ) -> Answers:
+        """Solve M problems of the minimisation, here or in parallel; solutions are tensors."""
+        # Copies in C order: a solver may write into what it gets.
+        copies = [(-cost if self.maximize else cost.clone()).contiguous() for cost in costs]
+        own = None if starts is None else [start.clone() for start in starts]
+        began = time.perf_counter()
+        if self.tensors:
+            answers = solve_tensors(self.function, copies, contexts, self.warm_start, own, any_shape)
+        else:
+            problems = Problems(
+                [cost.numpy() for cost in copies],
+                contexts,
+                self.warm_start,
+                None if own is None else [start.numpy() for start in own],
             )
-            for i in range(count)
-        ]
-        parts = map_instances(solve_each, chunks, self.n_jobs, backend=backend)
-        return Answers(
-            [np.concatenate(column) for column in zip(*(part.solutions for part in parts), strict=True)],
-            [Failure(i, failure.error) for i, part in enumerate(parts) for failure in part.failures],
-        )
+            stop = self.on_failure == "raise"
+            if self.n_jobs != 1:
+                answers = self.workers.solve(problems, backend, any_shape, stop)
+            elif self.batched:
+                answers = solve_together(self.function, problems, any_shape)
+            else:
+                answers = solve_each(self.function, problems, any_shape, stop)
+            answers = answers._replace(solutions=[torch.from_numpy(s) for s in answers.solutions])
+        self.seconds += time.perf_counter() - began
+        self.solves += len(costs[0])
+        self.failures += len(answers.failures)
+        return answers
+
+    def get_extra_state(self) -> dict[str, Any]:
+        """Return the state of the pool, for `state_dict`."""
+        return {} if self.pool is None else self.pool.state_dict()
+
+    def set_extra_state(self, state: dict[str, Any]) -> None:
+        """Set the state of the pool, for `load_state_dict`."""
+        if self.pool is not None and state:
+            self.pool.load_state_dict(state)
 
     def extra_repr(self) -> str:
-        """Name the solver and the options that are not the defaults in `print(model)`."""
+        """Name the solver and the options that are not the defaults, in `print(model)`."""
         name = getattr(self.function, "__qualname__", type(self.function).__name__)
-        options = {"batched": False, "n_jobs": 1, "maximize": False, "on_failure": "raise"}
-        changed = [
-            f"{key}={getattr(self, key)!r}"
-            for key, default in options.items()
-            if getattr(self, key) != default
-        ]
+        options = ((key, getattr(self, key), default) for key, default in DEFAULTS.items())
+        changed = [f"{key}={value!r}" for key, value, default in options if value != default]
         return ", ".join([name, *changed])
 
 
@@ -115,7 +155,8 @@ class BatchRun:
     Attributes:
         costs: (B, *shape) each, detached, float32 or float64, on the device to compute on.
         targets: (B, …) what a loss was given besides, in the dtype of the costs.
-        failed: (B,) bool, the instances that have been taken out by `on_failure`.
+        failed: (B,) bool, the instances that `on_failure` has taken out so far.
+        any_failed: whether there is one.
         saved: what an estimator keeps for its backward.
     """
 
@@ -127,16 +168,24 @@ class BatchRun:
         context: Sequence[Any] | None = None,
     ) -> None:
         self.solver = solver
-        self.costs = [checked(cost, f"costs[{i}]", infinite=True) for i, cost in enumerate(costs)]
+        device = costs[0].device if solver.tensors else torch.device("cpu")
+        self.costs = [checked(cost, f"costs[{i}]", device, infinite=True) for i, cost in enumerate(costs)]
         self.targets = [
-            checked(target, f"targets[{i}]", infinite=True).to(self.costs[0].dtype)
+            checked(target, f"targets[{i}]", device, infinite=True).to(self.costs[0].dtype)
             for i, target in enumerate(targets)
         ]
-        self.context = context
-        self.failed = torch.zeros(len(self.costs[0]), dtype=torch.bool)
+        batch = len(costs[0])
+        # Under vmap the batch is folded, and instance i has context i modulo their number.
+        self.contexts = None if context is None else [context[i % len(context)] for i in range(batch)]
+        self.failed = torch.zeros(batch, dtype=torch.bool, device=device)
+        self.any_failed = False
         self.saved: Any = None
+        self._starts: list[Tensor] | None = None
         # The backward of a GPU's tensors runs in another thread, where joblib's settings do not hold.
         self._backend = active_backend() if solver.n_jobs != 1 else None
+        if solver.pool is not None:
+            self._keys = solver.pool.keys(self.costs, self.contexts)
+            self._cached = solver.pool.cached(self._keys)
 
     def solve(
         self,
@@ -160,80 +209,96 @@ class BatchRun:
             SolverError: naming the instance, for a failure that `on_failure` does not take out.
         """
         costs = self.costs if costs is None else costs
-        owners = (
-            torch.arange(len(costs[0])) % max(len(self.failed), 1) if rows is None else torch.as_tensor(rows)
-        )
-        open_ = torch.nonzero(~self.failed[owners])[:, 0]
-        if len(open_) == 0:
+        count, batch = len(costs[0]), len(self.failed)
+        if count == 0:
             return [torch.zeros_like(cost) for cost in costs]
-        every = len(open_) == len(owners)
-        arrays = [(cost.clone() if every else cost[open_]).contiguous().numpy() for cost in costs]
-        contexts = None
-        if self.context is not None:
-            contexts = [self.context[row % len(self.context)] for row in owners[open_].tolist()]
-        answers = self.solver.answer(Problems(arrays, contexts), self._backend, any_shape)
-        for failure in answers.failures:
-            problem = None if failure.problem is None else int(open_[failure.problem])
-            if self.solver.on_failure == "raise" or not failure.expected:
-                raise self._error(problem, owners, note, failure.error) from failure.error
-            self.failed[owners[problem]] = True
-        solutions = [torch.from_numpy(solution) for solution in answers.solutions]
-        if not every:
-            full = [solution.new_zeros(len(owners), *solution.shape[1:]) for solution in solutions]
-            for whole, solution in zip(full, solutions, strict=True):
-                whole[open_] = solution
-            solutions = full
-        if self.failed.any():
+        owners = np.arange(count) % batch if rows is None else np.asarray(rows)
+        if not self.any_failed and self.solver.pool is None:
+            solutions = self._ask(costs, owners, note, any_shape)
+        else:
+            solutions = self._ask_where_needed(costs, owners, note, any_shape)
+        if self.any_failed:
             for solution in solutions:
                 solution[self.failed[owners]] = 0
+        if self.solver.warm_start and rows is None and count == batch:
+            self._starts = solutions
         return solutions
 
-    def _error(
-        self, problem: int | None, owners: Tensor, note: str | Sequence[str], error: Exception
-    ) -> SolverError:
-        name = "the batch" if problem is None else f"instance {int(owners[problem])}"
-        about = note if isinstance(note, str) else note[problem or 0]
-        kind = "" if isinstance(error, SolverError) else f"{type(error).__name__}: "
-        return SolverError(f"{name}{about and ', ' + about}: {kind}{error}")
+    def _ask(
+        self, costs: Sequence[Tensor], owners: Array, note: str | Sequence[str], any_shape: bool
+    ) -> list[Tensor]:
+        contexts = None if self.contexts is None else [self.contexts[row] for row in owners.tolist()]
+        starts = None if self._starts is None else [start[owners] for start in self._starts]
+        try:
+            answers = self.solver.answer(costs, contexts, starts, self._backend, any_shape)
+        except WorkerEnded as ended:
+            name = "instances " + ", ".join(str(row) for row in np.unique(owners[ended.unfinished]))
+            raise SolverError(f"one of the {name}: {ended}") from ended
+        for problem, error in sorted(answers.failures, key=lambda failure: failure.problem or 0):
+            if self.solver.on_failure == "raise" or not Failure(problem, error).expected:
+                name = "the batch" if problem is None else f"instance {owners[problem]}"
+                about = note if isinstance(note, str) else note[problem or 0]
+                kind = "" if isinstance(error, SolverError) else f"{type(error).__name__}: "
+                raise SolverError(f"{name}{about and ', ' + about}: {kind}{error}") from error
+            self.failed[owners[problem]] = self.any_failed = True
+        return answers.solutions
 
-
-def check_call(costs: Sequence[Tensor], targets: Sequence[Tensor], context: Sequence[Any] | None) -> None:
-    """Check the tensors and contexts that a layer or loss is called with.
-
-    Raises TypeError for something that is no floating-point tensor, ValueError for batch sizes that differ.
-    """
-    if not costs:
-        raise TypeError("the layer needs at least one cost tensor")
-    for index, cost in enumerate(costs):
-        if not isinstance(cost, Tensor):
-            raise TypeError(f"costs[{index}] must be a tensor, but is a {type(cost).__name__}")
-        if not cost.is_floating_point():
-            raise TypeError(f"costs[{index}] must have a floating dtype, but has {cost.dtype}")
-        if cost.ndim == 0:
-            raise ValueError(f"costs[{index}] has no dimension, but the first one must be the batch")
-    names = [f"costs[{i}]" for i in range(len(costs))] + [f"targets[{i}]" for i in range(len(targets))]
-    for name, tensor in zip(names, (*costs, *targets), strict=True):
-        if len(tensor) != len(costs[0]):
-            raise ValueError(
-                f"{name} has a batch of {len(tensor)}, but costs[0] has a batch of {len(costs[0])}"
+    def _ask_where_needed(
+        self, costs: Sequence[Tensor], owners: Array, note: str | Sequence[str], any_shape: bool
+    ) -> list[Tensor]:
+        """As `_ask`, without the failed instances, and with the pool for those that it answers."""
+        pool = self.solver.pool
+        failed = self.failed.cpu().numpy()[owners]
+        cached = np.zeros_like(failed) if pool is None else self._cached[owners] & ~failed
+        solutions = [torch.zeros_like(cost) for cost in costs]
+        asked = np.flatnonzero(~failed & ~cached)
+        if len(asked):
+            notes = note if isinstance(note, str) else [note[row] for row in asked.tolist()]
+            answers = self._ask([cost[asked] for cost in costs], owners[asked], notes, any_shape)
+            for index, answer in enumerate(answers):
+                if answer.shape[1:] != solutions[index].shape[1:]:
+                    solutions[index] = answer.new_zeros(len(owners), *answer.shape[1:])
+                solutions[index][asked] = answer
+        if pool is None:
+            return solutions
+        keys = [self._keys[row] for row in owners]
+        found = asked[~self.failed.cpu().numpy()[owners[asked]]]
+        if any(s.shape != c.shape for s, c in zip(solutions, costs, strict=True)):
+            raise SolverError("a pool needs solutions of the shape of their costs")
+        pool.add([keys[row] for row in found], torch.cat([s[found].flatten(1) for s in solutions], 1))
+        looked_up = np.flatnonzero(cached)
+        if len(looked_up):
+            best = pool.best(
+                [keys[row] for row in looked_up], torch.cat([c[looked_up].flatten(1) for c in costs], 1)
             )
-    if context is not None and len(context) != len(costs[0]):
-        raise ValueError(f"context has {len(context)} objects, but the costs have a batch of {len(costs[0])}")
+            for solution, part in zip(
+                solutions, best.split([s[0].numel() for s in solutions], 1), strict=True
+            ):
+                solution[looked_up] = part.reshape(-1, *solution.shape[1:])
+        return solutions
 
+    def remember(self, solutions: Sequence[Tensor]) -> None:
+        """Add solutions (B, *shape) that were not solved for here, one for each instance, to the pool."""
+        assert self.solver.pool is not None
+        rows = np.flatnonzero(~self.failed.cpu().numpy())
+        flat = torch.cat([each[rows].reshape(len(rows), each.shape[1:].numel()) for each in solutions], 1)
+        self.solver.pool.add([self._keys[row] for row in rows], flat)
 
-def checked(tensor: Tensor, name: str, *, infinite: bool) -> Tensor:
-    """Detach a (B, *shape) tensor and bring it to where solvers are, in float64 or float32.
+    def seen(self) -> list[tuple[Tensor, Tensor]]:
+        """Return the pool's solutions for each group of instances that share them.
 
-    Raises ValueError naming `name` and the instance where there is a NaN or, unless they are allowed as the
-    costs of what is forbidden, an infinite value.
-    """
-    dtype = torch.float64 if tensor.dtype == torch.float64 else torch.float32
-    tensor = tensor.detach().to("cpu", dtype).resolve_neg()
-    bad = tensor.isnan() if infinite else ~tensor.isfinite()
-    if bad.any():
-        row = int(bad.flatten(1).any(1).int().argmax()) if bad.ndim > 1 else int(bad.int().argmax())
-        raise ValueError(f"{name} has a NaN{'' if infinite else ' or infinite value'} in instance {row}")
-    return tensor
+        A group is the rows (R,) of its instances in the batch, and flat solutions (K, D), of all outputs one
+        after another, in dtype and on device of the costs. Instances without any are in no group.
+        """
+        assert self.solver.pool is not None
+        keys, like = np.array(self._keys), self.costs[0]
+        groups = []
+        for key in dict.fromkeys(self._keys):
+            solutions = self.solver.pool.seen(key)
+            if solutions is not None:
+                rows = torch.from_numpy(np.flatnonzero(keys == key)).to(like.device)
+                groups.append((rows, solutions.to(like)))
+        return groups
 
 
 def only(outputs: Sequence[Any]) -> Any:

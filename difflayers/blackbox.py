@@ -5,6 +5,7 @@ several interpolation ranges, Eq. 4 of COPS (Abbas and Swoboda, Combinatorial Op
 Segmentation, NeurIPS 2021).
 """
 
+import math
 from collections.abc import Sequence
 from typing import Any, Unpack
 
@@ -13,7 +14,7 @@ from torch import Tensor, nn
 
 from difflayers.autograd import differentiate
 from difflayers.batch import BatchRun, BatchSolver, SolveOptions, only
-from difflayers.scales import Scales, as_scales
+from difflayers.scales import Observer, Scales, as_scales
 from difflayers.solver import Solver
 
 
@@ -69,26 +70,40 @@ class BlackboxLayer(nn.Module):
 
     def pull_back(self, run: BatchRun, gradients: list[Tensor]) -> list[Tensor]:
         """Return the average over λ of (W(c + λ g) − W(c)) / λ."""
-        moved = torch.zeros_like(run.failed)
-        for gradient in gradients:
-            moved |= gradient.flatten(1).any(1) if gradient.ndim > 1 else gradient.bool()
-        rows = moved.nonzero()[:, 0]  # for the others Eq. 3 is W(c) − W(c)
-        scales = [float(scale) for scale in self.scales.draw()]
+        scales = torch.as_tensor(self.scales.draw())
+        moved = torch.stack([_flat(gradient).any(1) for gradient in gradients]).any(0)
+        # Where g = 0, Eq. 3 is W(c) − W(c), and where there is no W(c) it is not defined.
+        rows = None if moved.all() else moved.nonzero()[:, 0]
+        costs, directions, solutions = (
+            list(parts) if rows is None else [part[rows] for part in parts]
+            for parts in (run.costs, gradients, run.saved)
+        )
+        count = len(costs[0])
+        if count == 0:
+            return [torch.zeros_like(cost) for cost in run.costs]
         perturbed = run.solve(
             [
-                torch.cat([cost[rows] + scale * gradient[rows] for scale in scales])
-                for cost, gradient in zip(run.costs, gradients, strict=True)
+                torch.cat([torch.add(cost, direction, alpha=scale) for scale in scales.tolist()])
+                for cost, direction in zip(costs, directions, strict=True)
             ],
-            rows.repeat(len(scales)),
-            [f"perturbed with scale {scale:g}" for scale in scales for _ in range(len(rows))],
+            None if rows is None else rows.repeat(len(scales)),
+            [note for note in map("perturbed with scale {:g}".format, scales.tolist()) for _ in range(count)],
         )
+        changed = torch.zeros(len(scales), count, dtype=torch.bool, device=moved.device)
         averages = []
-        for solutions, at_zero in zip(perturbed, run.saved, strict=True):
-            average = torch.zeros_like(at_zero)
-            for scale, there in zip(scales, solutions.unflatten(0, (len(scales), -1)), strict=True):
-                average[rows] += (there - at_zero[rows]) / (scale * len(scales))
-            averages.append(average)
-        return averages
+        for there, at_zero in zip(perturbed, solutions, strict=True):
+            difference = there.reshape(len(scales), *at_zero.shape) - at_zero
+            changed |= difference.reshape(len(scales), count, -1).any(2)
+            difference /= len(scales) * scales.to(difference).reshape(-1, *[1] * at_zero.ndim)
+            averages.append(difference.sum(0))
+        if isinstance(self.scales, Observer):
+            self.scales.observe(changed.double().mean(1).numpy(force=True))
+        if rows is None:
+            return averages
+        results = [torch.zeros_like(cost) for cost in run.costs]
+        for result, average in zip(results, averages, strict=True):
+            result[rows] = average
+        return results
 
     def get_extra_state(self) -> dict[str, Any]:
         """Return the state of the scales, for `state_dict`."""
@@ -101,6 +116,10 @@ class BlackboxLayer(nn.Module):
     def extra_repr(self) -> str:
         """Describe the layer in `print(model)`."""
         return f"scales={self.scales}"
+
+
+def _flat(tensor: Tensor) -> Tensor:
+    return tensor.reshape(len(tensor), math.prod(tensor.shape[1:]))
 
 
 def blackbox(

@@ -19,7 +19,11 @@ class Solver(Protocol):
     <costs, g(y)> that is not linear in y, it returns g(y).
 
     A batched solver gets the arrays of all instances at once, with the batch as first dimension, and the
-    list of their contexts.
+    list of their contexts. So does a solver of tensors (option `tensors`), which gets and returns tensors
+    instead, on the device of the costs.
+
+    With the option `warm_start` it is also given `start=`: None in the first call for an instance, later its
+    solution from there (in the same form as it returns them), as the perturbed problem has a similar one.
 
     A solver that finds no solution says so: it raises SolverError or TimeoutError, or returns None; a
     batched one returns NaN in that instance's row. The layer's `on_failure` decides what follows.
@@ -44,13 +48,25 @@ class Problems(NamedTuple):
 
     Attributes:
         costs: (M, *shape) each, in C order; the solver may write into them.
-        contexts: one object a problem, or None.
-        starts: without warm starts None, otherwise one for each problem: a solution to start from, or None.
+        contexts: one object a problem, or None for no such argument.
+        warm: whether the solver takes `start`.
+        starts: (M, *shape) each, a solution of each problem to start from; None where there is none yet.
     """
 
     costs: list[Array]
     contexts: list[Any] | None = None
-    starts: list[Any] | None = None
+    warm: bool = False
+    starts: list[Array] | None = None
+
+    def part(self, rows: range) -> "Problems":
+        """Return some consecutive ones of the problems."""
+        own = slice(rows.start, rows.stop)
+        return Problems(
+            [cost[own] for cost in self.costs],
+            None if self.contexts is None else self.contexts[own],
+            self.warm,
+            None if self.starts is None else [start[own] for start in self.starts],
+        )
 
 
 class Failure(NamedTuple):
@@ -69,7 +85,7 @@ class Failure(NamedTuple):
 class Answers(NamedTuple):
     """Solutions (M, *shape) for each cost array, where rows of failed problems hold anything."""
 
-    solutions: list[Array]
+    solutions: list[Any]
     failures: list[Failure]
 
 
@@ -82,7 +98,7 @@ def solve_each(solver: Solver, problems: Problems, any_shape: bool = False, stop
         any_shape: whether solutions may have another shape than their costs, the same for all problems.
         stop: whether the first failure ends it; an unexpected one always does.
     """
-    costs, contexts, starts = problems
+    costs, contexts, warm, starts = problems
     outputs = [np.zeros_like(cost) for cost in costs]
     fixed = not any_shape
     failures: list[Failure] = []
@@ -94,7 +110,10 @@ def solve_each(solver: Solver, problems: Problems, any_shape: bool = False, stop
         columns.append(contexts)
     for index, arguments in enumerate(zip(*columns, strict=True)):
         try:
-            answer = solver(*arguments) if starts is None else solver(*arguments, start=starts[index])
+            if warm:
+                answer = solver(*arguments, start=starts and _only([start[index] for start in starts]))
+            else:
+                answer = solver(*arguments)
             solutions = (answer,) if len(costs) == 1 else _checked_tuple(answer, len(costs))
             for output, solution in enumerate(solutions):
                 if type(solution) is not np.ndarray or solution.dtype.kind not in "fbiu":
@@ -117,10 +136,10 @@ def solve_each(solver: Solver, problems: Problems, any_shape: bool = False, stop
 
 def solve_together(solver: Solver, problems: Problems, any_shape: bool = False) -> Answers:
     """Call a batched solver once for all problems; NaN in a row is that problem's failure."""
-    costs, contexts, starts = problems
+    costs, contexts, warm, starts = problems
     try:
         arguments = costs if contexts is None else [*costs, contexts]
-        answer = solver(*arguments) if starts is None else solver(*arguments, start=starts)
+        answer = solver(*arguments, start=starts and _only(starts)) if warm else solver(*arguments)
         outputs = []
         for output, solution in enumerate(
             (answer,) if len(costs) == 1 else _checked_tuple(answer, len(costs))
@@ -133,6 +152,10 @@ def solve_together(solver: Solver, problems: Problems, any_shape: bool = False) 
     except Exception as error:
         return Answers([], [Failure(None, error)])
     return Answers(outputs, _not_finite(outputs))
+
+
+def _only(parts: Sequence[Any]) -> Any:
+    return parts[0] if len(parts) == 1 else tuple(parts)
 
 
 def _not_finite(outputs: Sequence[Array]) -> list[Failure]:

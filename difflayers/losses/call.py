@@ -6,7 +6,8 @@ from typing import Any
 from torch import Tensor
 
 from difflayers.autograd import Estimator, Reduction, differentiate, reduce_losses
-from difflayers.batch import BatchRun, BatchSolver, checked, only
+from difflayers.batch import BatchRun, BatchSolver, only
+from difflayers.checks import checked
 
 Tensors = Tensor | Sequence[Tensor]
 """One tensor (B, *shape), or one for each cost tensor of a solver that takes several."""
@@ -77,7 +78,7 @@ def truths(run: BatchRun) -> list[list[Tensor]]:
     """
     for kind, tensors in (("costs", run.costs), ("targets", run.targets)):
         for index, tensor in enumerate(tensors):
-            checked(tensor, f"{kind}[{index}]", infinite=False)
+            checked(tensor, f"{kind}[{index}]", tensor.device, infinite=False)
     count = len(run.costs)
     return [run.targets[start : start + count] for start in range(0, len(run.targets), count)]
 

@@ -8,7 +8,8 @@ from torch import Tensor
 
 from difflayers.arguments import one_of
 from difflayers.autograd import Reduction
-from difflayers.batch import BatchRun, BatchSolver, SolveOptions, check_call, only
+from difflayers.batch import BatchRun, BatchSolver, SolveOptions, only
+from difflayers.checks import check_call
 from difflayers.losses.call import Tensors, inner, matched, several, truths
 from difflayers.solver import Solver
 

@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 import torch
-from difflayers.pool import SolutionPool
 
 from difflayers.functional import normalized_regret, regret
 from difflayers.losses import (
@@ -13,6 +12,7 @@ from difflayers.losses import (
     RankingLoss,
     SPOPlusLoss,
 )
+from difflayers.pool import SolutionPool
 from tests.losses.polytopes import Enumeration, drawn_costs, knapsacks, paths
 
 pyepo = pytest.importorskip("pyepo")
