@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from difflayers.arguments import one_of
 from difflayers.autograd import differentiate
-from difflayers.batch import BatchRun, BatchSolver, SolveOptions, check_call, only
+from difflayers.batch import BatchRun, BatchSolver, SolveOptions, only
+from difflayers.checks import check_call
 from difflayers.solver import Solver
 
 Projection = Literal["none", "mean", "norm", "std"]
