@@ -2,7 +2,6 @@
 
 import itertools
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 import torch
@@ -21,14 +20,12 @@ class Enumeration:
 
     def __call__(self, costs, context=None):
         instances = costs if self.batched else costs[None]
-        contexts = [None] * len(instances) if context is None else context if self.batched else [context]
         self.calls.append(len(instances))
-        chosen = [self._best(*each) for each in zip(instances, contexts, strict=True)]
-        return self.points[chosen] if self.batched else self.points[chosen[0]]
-
-    def _best(self, costs, mask) -> Any:
-        values = self.points.reshape(len(self.points), -1) @ costs.ravel()
-        return np.argmin(values if mask is None else np.where(mask, values, np.inf))
+        values = np.tensordot(instances, self.points, (range(1, instances.ndim), range(1, instances.ndim)))
+        if context is not None:
+            values = np.where(context if self.batched else [context], values, np.inf)
+        chosen = self.points[values.argmin(1)]
+        return chosen if self.batched else chosen[0]
 
 
 def simplex(items: int = 4) -> np.ndarray:
