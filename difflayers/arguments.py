@@ -3,9 +3,6 @@
 import math
 from typing import Any, TypeVar, get_args
 
-import torch
-from torch import Tensor
-
 Choice = TypeVar("Choice", bound=str)
 
 
@@ -28,11 +25,3 @@ def one_of(name: str, value: Choice, choices: Any) -> Choice:
     if value not in get_args(choices):
         raise ValueError(f"{name} must be one of {', '.join(map(repr, get_args(choices)))}, but is {value!r}")
     return value
-
-
-def moving_rows(gradients: list[Tensor]) -> Tensor:
-    """Return the instances (M,) int64 that have a nonzero gradient in any output."""
-    moved = torch.zeros(len(gradients[0]), dtype=torch.bool, device=gradients[0].device)
-    for gradient in gradients:
-        moved |= gradient.flatten(1).any(1) if gradient.ndim > 1 else gradient.bool()
-    return moved.nonzero()[:, 0]

@@ -13,6 +13,7 @@ from difflayers.arguments import one_of
 from difflayers.autograd import differentiate
 from difflayers.batch import BatchRun, BatchSolver, SolveOptions, only
 from difflayers.checks import check_call
+from difflayers.instances import flat, norms
 from difflayers.solver import Solver
 
 Projection = Literal["none", "mean", "norm", "std"]
@@ -82,21 +83,20 @@ def identity(
 def project(costs: Sequence[Tensor], projection: Projection) -> list[Tensor]:
     """Project the costs (B, *shape) of each instance, differentiably; half precision becomes float32."""
     exact = [cost if cost.dtype == torch.float64 else cost.float() for cost in costs]
-    flat = [cost.flatten(1) if cost.ndim > 1 else cost[:, None] for cost in exact]
-    infinite = [cost.isinf() for cost in flat]
-    # They would make NaN of the gradients of the others.
-    flat = [cost.masked_fill(hidden, 0) for cost, hidden in zip(flat, infinite, strict=True)]
-    rounding = 4 * torch.finfo(flat[0].dtype).eps * torch.cat(flat, dim=1).detach().norm(dim=1, keepdim=True)
+    infinite = [flat(cost).isinf() for cost in exact]
+    # Infinite costs would make NaN of the gradients of the others.
+    inner = [flat(cost).masked_fill(hidden, 0) for cost, hidden in zip(exact, infinite, strict=True)]
+    rounding = 4 * torch.finfo(inner[0].dtype).eps * norms(inner).detach()[:, None]
     if projection in ("mean", "std"):
-        flat = [_centred(cost, hidden) for cost, hidden in zip(flat, infinite, strict=True)]
+        inner = [_centred(cost, hidden) for cost, hidden in zip(inner, infinite, strict=True)]
     if projection in ("norm", "std"):
-        square = torch.cat(flat, dim=1).square().sum(1, keepdim=True)
+        square = torch.cat(inner, dim=1).square().sum(1, keepdim=True)
         # Equal costs have a norm of 0 or of their mean's rounding, which is no direction to divide by.
         norm = torch.where(square > rounding.square(), square, 1).sqrt()
-        flat = [cost / norm for cost in flat]
+        inner = [cost / norm for cost in inner]
     return [
         torch.where(cost.isinf(), cost, projected.reshape(cost.shape))
-        for cost, projected in zip(exact, flat, strict=True)
+        for cost, projected in zip(exact, inner, strict=True)
     ]
 
 

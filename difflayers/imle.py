@@ -12,9 +12,10 @@ from typing import Any, Unpack
 import torch
 from torch import Tensor, nn
 
-from difflayers.arguments import count, moving_rows, positive
+from difflayers.arguments import count, positive
 from difflayers.autograd import differentiate
 from difflayers.batch import BatchRun, BatchSolver, SolveOptions, only
+from difflayers.instances import each, moving_rows, norms
 from difflayers.noise import Noise, gumbel_noise
 from difflayers.solver import Solver
 
@@ -48,7 +49,7 @@ class AdaptiveTarget:
 
     def scales(self, costs: Sequence[Tensor], gradients: Sequence[Tensor]) -> Tensor:
         """Return λ (B,) of instances with nonzero gradients."""
-        return self.alpha * _norms(costs) / _norms(gradients)
+        return self.alpha * norms(costs) / norms(gradients)
 
     def adapt(self, changed: float) -> None:
         """Take in how many entries changed in a backward call, on average."""
@@ -136,13 +137,13 @@ class IMLELayer(nn.Module):
             return results
         scales = self._scales([c[moving] for c in run.costs], [g[moving] for g in gradients])
         rows, scales = moving[scales > 0], scales[scales > 0]
-        target = [p[:, rows] + _each(scales, g) * g[rows] for p, g in zip(perturbed, gradients, strict=True)]
+        target = [p[:, rows] + each(scales, g) * g[rows] for p, g in zip(perturbed, gradients, strict=True)]
+        moved = self._solve(run, target, rows, ", target distribution")
         changed = 0
-        for result, there, y in zip(
-            results, self._solve(run, target, rows, ", target distribution"), solved, strict=True
-        ):
-            result[rows] = (there - y[:, rows]).mean(0) / _each(scales, result)
-            changed += int((there != y[:, rows]).sum())
+        for result, there, y in zip(results, moved, solved, strict=True):
+            difference = (there - y[:, rows]) * each(~run.failed[rows], result)
+            result[rows] = difference.mean(0) / each(scales, result)
+            changed += int(difference.count_nonzero())
         if isinstance(self.scale, AdaptiveTarget):
             self.scale.adapt(changed / (self.samples * len(moving)))
         return results
@@ -194,13 +195,3 @@ def imle(
     Hand over a `noise` that you keep: the default one draws the same numbers at every call.
     """
     return IMLELayer(solver, scale, sigma, samples, noise, **options)(*costs, context=context)
-
-
-def _each(scales: Tensor, like: Tensor) -> Tensor:
-    """Shape one number an instance so that it multiplies (…, M, *shape)."""
-    return scales.reshape(-1, *[1] * (like.ndim - 1))
-
-
-def _norms(tensors: Sequence[Tensor]) -> Tensor:
-    squares = [tensor.masked_fill(tensor.isinf(), 0).square() for tensor in tensors]
-    return torch.stack([s.flatten(1).sum(1) if s.ndim > 1 else s for s in squares]).sum(0).sqrt()

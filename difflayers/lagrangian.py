@@ -10,9 +10,10 @@ from typing import Any, Literal, Unpack
 import torch
 from torch import Tensor, nn
 
-from difflayers.arguments import moving_rows, one_of, positive
+from difflayers.arguments import one_of, positive
 from difflayers.autograd import differentiate
 from difflayers.batch import BatchRun, BatchSolver, SolveOptions, only
+from difflayers.instances import moving_rows
 from difflayers.solver import Solver
 
 Envelope = Literal["lower", "upper", "average"]

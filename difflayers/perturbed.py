@@ -118,10 +118,7 @@ class PerturbedLayer(nn.Module):
         """Return the estimate of ∂⟨g, y⟩/∂c from the samples of the forward pass."""
         drawn, solved = run.saved
         values = torch.stack(
-            [
-                (y * g).flatten(2).sum(2) if y.ndim > 2 else y * g
-                for y, g in zip(solved, gradients, strict=True)
-            ]
+            [torch.einsum("sb...,b...->sb", y, g) for y, g in zip(solved, gradients, strict=True)]
         ).sum(0)
         weights = self._without_baseline(values) / self.samples
         return [self._weighted(weights, z, cost) for z, cost in zip(drawn, run.costs, strict=True)]

@@ -13,9 +13,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from difflayers.arguments import count, moving_rows, positive
+from difflayers.arguments import count, positive
 from difflayers.autograd import differentiate
 from difflayers.batch import BatchRun, BatchSolver, SolveOptions, only
+from difflayers.instances import flat, moving_rows
 from difflayers.solver import Array, Solver
 
 _NO_WEIGHT = 1e-12
@@ -178,8 +179,7 @@ def mix(run: BatchRun, strength: float, iterations: int, tolerance: float) -> li
 
 def _join(tensors: Sequence[Tensor]) -> Array:
     """Make one (B, n) float64 array of (B, *shape) tensors."""
-    flat = [tensor.flatten(1) if tensor.ndim > 1 else tensor[:, None] for tensor in tensors]
-    joined: Array = torch.cat(flat, dim=1).double().cpu().numpy()
+    joined: Array = torch.cat([flat(tensor) for tensor in tensors], dim=1).double().cpu().numpy()
     return joined
 
 

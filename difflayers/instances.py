@@ -1,0 +1,28 @@
+"""What estimators do instance by instance with a batch that consists of several tensors."""
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+
+def flat(tensor: Tensor) -> Tensor:
+    """Make (B, *shape) a matrix (B, n); one column where an instance is a single number."""
+    return tensor.reshape(len(tensor), math.prod(tensor.shape[1:]))
+
+
+def moving_rows(gradients: Sequence[Tensor]) -> Tensor:
+    """Return the instances (M,) int64 that have a nonzero gradient in any output (B, *shape)."""
+    return torch.stack([flat(gradient).any(1) for gradient in gradients]).any(0).nonzero()[:, 0]
+
+
+def norms(tensors: Sequence[Tensor]) -> Tensor:
+    """Return the Euclidean norm (B,) of each instance over all of its finite numbers."""
+    joined = torch.cat([flat(tensor) for tensor in tensors], dim=1)
+    return joined.masked_fill(joined.isinf(), 0).norm(dim=1)
+
+
+def each(numbers: Tensor, like: Tensor) -> Tensor:
+    """Shape one number an instance (B,) so that it multiplies (…, B, *shape), for `like` (B, *shape)."""
+    return numbers.reshape(-1, *[1] * (like.ndim - 1))
