@@ -3,11 +3,13 @@
 from collections.abc import Sequence
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from difflayers.autograd import Estimator, Reduction, differentiate, reduce_losses
 from difflayers.batch import BatchRun, BatchSolver, only
 from difflayers.checks import checked
+from difflayers.instances import each, flat
 
 Tensors = Tensor | Sequence[Tensor]
 """One tensor (B, *shape), or one for each cost tensor of a solver that takes several."""
@@ -93,18 +95,12 @@ def save(
 
 def pull_back(run: BatchRun, gradients: list[Tensor]) -> list[Tensor]:
     """Return the gradients that `save` kept, scaled by the incoming ones (B,)."""
-    return [columns(gradients[0], saved) * saved for saved in run.saved]
+    return [each(gradients[0], saved) * saved for saved in run.saved]
 
 
 def inner(left: Sequence[Tensor], right: Sequence[Tensor]) -> Tensor:
     """Return Σ <left, right> over the tensors (M, *shape) of several costs, as (M,)."""
-    products = [(a * b).reshape(len(a), a[:1].numel()) for a, b in zip(left, right, strict=True)]
-    return sum((product.sum(1) for product in products[1:]), products[0].sum(1))
-
-
-def columns(vector: Tensor, like: Tensor) -> Tensor:
-    """View (B,) as (B, 1, …), to be broadcast with a tensor (B, *shape)."""
-    return vector.reshape(-1, *[1] * (like.ndim - 1))
+    return torch.stack([flat(a * b).sum(1) for a, b in zip(left, right, strict=True)]).sum(0)
 
 
 def several(tensors: Tensors) -> list[Tensor]:

@@ -4,6 +4,7 @@ Tang and Khalil, CaVE: A Cone-Aligned Approach for Fast Predict-then-Optimize wi
 CPAIOR 2024.
 """
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -15,7 +16,8 @@ from torch import Tensor, nn
 from difflayers.arguments import one_of
 from difflayers.autograd import Reduction
 from difflayers.batch import BatchRun, BatchSolver
-from difflayers.losses.call import columns, evaluate, pull_back, save, truths
+from difflayers.instances import each, flat
+from difflayers.losses.call import evaluate, pull_back, save, truths
 from difflayers.solver import Array
 
 
@@ -76,14 +78,13 @@ class ConeAlignmentLoss(nn.Module):
         """Return the loss of each instance and the projection."""
         truths(run)
         (towards,), (projected,) = run.costs, run.solve(note="projecting onto its cone")
-        flat = towards.flatten(1)
-        length, inside = flat.norm(dim=1), projected.flatten(1).norm(dim=1)
+        length, inside = flat(towards).norm(dim=1), flat(projected).norm(dim=1)
         seen = (length > 0) & (inside > 0)
         length, inside = torch.where(seen, length, 1), torch.where(seen, inside, 0)
         # The derivative of ‖p‖ is p / ‖p‖: p may be held fixed, since it is the nearest point.
-        unit = projected / columns(torch.where(seen, inside, 1), towards)
-        slope = towards * columns(inside / length**2, towards) - unit
-        return save(run, 1 - inside / length, [slope / columns(length, towards)], [projected])
+        unit = projected / each(torch.where(seen, inside, 1), towards)
+        slope = towards * each(inside / length**2, towards) - unit
+        return save(run, 1 - inside / length, [slope / each(length, towards)], [projected])
 
     pull_back = staticmethod(pull_back)
 
@@ -132,7 +133,7 @@ def binding_normals(
         ValueError: a solution breaks an inequality or bound by more than the tolerance.
     """
     solutions = np.asarray(true_solutions, dtype=np.float64)
-    solutions = solutions.reshape(len(solutions), -1)
+    solutions = solutions.reshape(len(solutions), math.prod(solutions.shape[1:]))
     identity = np.eye(solutions.shape[1])
     rows, limits = [identity, -identity], [np.ones(len(identity)), np.zeros(len(identity))]
     if A_ub is not None and b_ub is not None:

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from difflayers.batch import BatchRun, SolveOptions
+from difflayers.instances import flat
 from difflayers.pool import SolutionPool
 
 Weigh = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
@@ -25,8 +26,8 @@ def weigh_pool(
     Returns:
         Losses (B,) and their gradients (B, *shape) with respect to the costs.
     """
-    predicted = _flat(run.costs)
-    true = predicted if true_costs is None else _flat(true_costs)
+    predicted = _joined(run.costs)
+    true = predicted if true_costs is None else _joined(true_costs)
     losses, gradient = predicted.new_zeros(len(predicted)), torch.zeros_like(predicted)
     for rows, solutions in run.seen():
         losses[rows], weights = weigh(predicted[rows] @ solutions.T, true[rows] @ solutions.T)
@@ -47,5 +48,5 @@ def kept_pool(options: SolveOptions) -> SolveOptions:
     return options
 
 
-def _flat(tensors: Sequence[Tensor]) -> Tensor:
-    return torch.cat([each.reshape(len(each), each.shape[1:].numel()) for each in tensors], 1)
+def _joined(tensors: Sequence[Tensor]) -> Tensor:
+    return torch.cat([flat(tensor) for tensor in tensors], dim=1)
