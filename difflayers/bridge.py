@@ -47,7 +47,8 @@ class Call:
         """Return the outputs for costs (B, *shape) and targets (B, …), on the device of the costs."""
         costs, targets = tensors[: self.costs], tensors[self.costs :]
         solver = self.estimator.solver
-        run = BatchRun(solver, costs, targets, self.context)
+        names = getattr(self.estimator, "targets", ())
+        run = BatchRun(solver, costs, targets, self.context, names)
         self.outputs = self.estimator.solve(run)
         self.run = run
         # Copies, since the caller may change in place what the estimator keeps for its backward.

@@ -78,9 +78,9 @@ def truths(run: BatchRun) -> list[list[Tensor]]:
     Raises ValueError for infinite values, which make no finite loss: 0 · ∞ is not 0. What is forbidden can be
     part of the context.
     """
-    for kind, tensors in (("costs", run.costs), ("targets", run.targets)):
-        for index, tensor in enumerate(tensors):
-            checked(tensor, f"{kind}[{index}]", tensor.device, infinite=False)
+    names = [f"costs[{index}]" for index in range(len(run.costs))] + run.target_names
+    for name, tensor in zip(names, [*run.costs, *run.targets], strict=True):
+        checked(tensor, name, tensor.device, infinite=False)
     count = len(run.costs)
     return [run.targets[start : start + count] for start in range(0, len(run.targets), count)]
 

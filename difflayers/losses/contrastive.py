@@ -42,6 +42,8 @@ class ContrastiveLoss(nn.Module):
     The pool is part of the `state_dict`.
     """
 
+    targets = ("true_solutions",)
+
     def __init__(
         self,
         solver: Solver,

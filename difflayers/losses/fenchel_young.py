@@ -52,6 +52,8 @@ class FenchelYoungLoss(nn.Module):
     The state of the noise's generator is part of the `state_dict`.
     """
 
+    targets = ("true_solutions",)
+
     def __init__(
         self,
         solver: Solver,

@@ -45,6 +45,8 @@ class PerturbationGradientLoss(nn.Module):
         options: how the solver is run, see `difflayers.batch.BatchSolver`.
     """
 
+    targets = ("true_costs",)
+
     def __init__(
         self,
         solver: Solver,

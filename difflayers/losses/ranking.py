@@ -48,6 +48,8 @@ class RankingLoss(nn.Module):
     The pool is part of the `state_dict`.
     """
 
+    targets = ("true_costs", "true_solutions")
+
     def __init__(
         self,
         solver: Solver,

@@ -28,6 +28,8 @@ class SPOPlusLoss(nn.Module):
         options: how the solver is run, see `difflayers.batch.BatchSolver`.
     """
 
+    targets = ("true_costs", "true_solutions")
+
     def __init__(
         self, solver: Solver, reduction: Reduction = "mean", **options: Unpack[SolveOptions]
     ) -> None:

@@ -38,6 +38,8 @@ class StructuredSVMLoss(nn.Module):
         options: how the solver is run, see `difflayers.batch.BatchSolver`.
     """
 
+    targets = ("true_solutions",)
+
     def __init__(
         self,
         solver: Solver,

@@ -87,7 +87,7 @@ def test_values_that_are_not_finite_are_refused_with_their_instance(case, bad):
     for name in set(case.needs) - {"normals"}:
         wrong = {**target, name: target[name].clone()}
         wrong[name][4, 0, 2] = bad
-        with pytest.raises(ValueError, match=r"\[\d\] has a NaN.* in instance 4"):
+        with pytest.raises(ValueError, match=rf"{name}\[0\] has a NaN.* in instance 4"):
             case.make()(random_costs(1), **wrong)
 
 
