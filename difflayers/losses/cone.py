@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from difflayers.arguments import one_of
 from difflayers.autograd import Reduction
 from difflayers.batch import BatchRun, BatchSolver
+from difflayers.compiler import outside_compiler
 from difflayers.instances import each, flat
 from difflayers.losses.call import evaluate, pull_back, save, truths
 from difflayers.solver import Array
@@ -58,19 +59,7 @@ class ConeAlignmentLoss(nn.Module):
             TypeError, ValueError: tensors or matrices that do not fit, or have a NaN or infinite value.
             SolverError: the projection of an instance did not converge.
         """
-        if not isinstance(costs, Tensor):
-            raise TypeError(f"costs must be a tensor, but is a {type(costs).__name__}")
-        if len(normals) != len(costs):
-            raise ValueError(
-                f"normals has {len(normals)} matrices, but the costs have a batch of {len(costs)}"
-            )
-        matrices = [np.asarray(matrix, dtype=np.float64) for matrix in normals]
-        for instance, matrix in enumerate(matrices):
-            size = costs[instance].numel()
-            if matrix.ndim != 2 or matrix.shape[1] != size:
-                raise ValueError(f"normals[{instance}] must have shape (K, {size}), but has {matrix.shape}")
-            if not np.isfinite(matrix).all():
-                raise ValueError(f"normals[{instance}] has a NaN or infinite value")
+        matrices = _checked(costs, normals)
         towards = costs if self.maximize else -costs
         return evaluate(self, towards, matrices, return_solution, self.reduction)
 
@@ -146,6 +135,22 @@ def binding_normals(
         if row.min(initial=0) < -tolerance:
             raise ValueError(f"true_solutions breaks a constraint in instance {instance}")
     return [np.concatenate([matrix[row <= tolerance], equal, -equal]) for row in slack]
+
+
+@outside_compiler
+def _checked(costs: Tensor, normals: Sequence[ArrayLike]) -> list[Array]:
+    if not isinstance(costs, Tensor):
+        raise TypeError(f"costs must be a tensor, but is a {type(costs).__name__}")
+    if len(normals) != len(costs):
+        raise ValueError(f"normals has {len(normals)} matrices, but the costs have a batch of {len(costs)}")
+    matrices = [np.asarray(matrix, dtype=np.float64) for matrix in normals]
+    for instance, matrix in enumerate(matrices):
+        size = costs[instance].numel()
+        if matrix.ndim != 2 or matrix.shape[1] != size:
+            raise ValueError(f"normals[{instance}] must have shape (K, {size}), but has {matrix.shape}")
+        if not np.isfinite(matrix).all():
+            raise ValueError(f"normals[{instance}] has a NaN or infinite value")
+    return matrices
 
 
 def _project(towards: Array, normals: Array) -> Array:

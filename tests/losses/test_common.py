@@ -210,6 +210,18 @@ def test_functional_transforms_see_the_same_gradient(case):
     torch.testing.assert_close(torch.func.grad(lambda c: case.make()(c, **target))(costs), expected)
 
 
+@pytest.mark.parametrize("name", ["spo-plus", "fenchel-young-additive", "ranking-listwise", "cone"])
+def test_compiled_steps_are_the_eager_ones(name):
+    (case,) = (case for case in CASES if case.name == name)
+    costs, target = random_costs(1), case.target(random_costs(2))
+    expected = value_and_gradient(case.make(), costs, target)
+    loss = case.make()
+    # The matrices of the cones are contexts, at which the compiler has to break its graph.
+    compiled = torch.compile(lambda c: loss(2 * c / 2, **target), backend="aot_eager", fullgraph=case.solves)
+    for ours, theirs in zip(value_and_gradient(compiled, costs, {}), expected, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=0, atol=0)
+
+
 @every_solving_loss
 def test_a_failing_solver_is_named_with_its_instance_or_left_out(case):
     solver = Enumeration(matchings())
