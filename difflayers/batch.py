@@ -164,7 +164,6 @@ class BatchRun:
     Attributes:
         costs: (B, *shape) each, detached, float32 or float64, on the device to compute on.
         targets: (B, …) what a loss was given besides, in the dtype of the costs.
-        target_names: what to call each of them in errors: `names` are those of the groups that match costs.
         failed: (B,) bool, the instances that `on_failure` has taken out so far.
         any_failed: whether there is one.
         saved: what an estimator keeps for its backward.
@@ -177,16 +176,16 @@ class BatchRun:
         targets: Sequence[Tensor] = (),
         context: Sequence[Any] | None = None,
         names: Sequence[str] = (),
+        infinite: bool = True,
     ) -> None:
         self.solver = solver
         device = costs[0].device if solver.tensors else torch.device("cpu")
-        self.costs = [checked(cost, f"costs[{i}]", device, infinite=True) for i, cost in enumerate(costs)]
+        self.costs = [checked(cost, f"costs[{i}]", device, infinite=infinite) for i, cost in enumerate(costs)]
         named = [f"{name}[{i}]" for name in names for i in range(len(costs))]
         unnamed = [f"targets[{i}]" for i in range(len(named), len(targets))]
-        self.target_names = (named + unnamed)[: len(targets)]
         self.targets = [
-            checked(target, name, device, infinite=True).to(self.costs[0].dtype)
-            for name, target in zip(self.target_names, targets, strict=True)
+            checked(target, name, device, infinite=infinite).to(self.costs[0].dtype)
+            for name, target in zip((named + unnamed)[: len(targets)], targets, strict=True)
         ]
         batch = len(costs[0])
         # Under vmap the batch is folded, and instance i has context i modulo their number.

@@ -8,7 +8,6 @@ from torch import Tensor
 
 from difflayers.autograd import Estimator, Reduction, differentiate, reduce_losses
 from difflayers.batch import BatchRun, BatchSolver, only
-from difflayers.checks import checked
 from difflayers.instances import each, flat
 
 Tensors = Tensor | Sequence[Tensor]
@@ -73,14 +72,7 @@ def matched(solver: BatchSolver, costs: Sequence[Tensor], **targets: Tensors | N
 
 
 def truths(run: BatchRun) -> list[list[Tensor]]:
-    """Return a list of tensors for each target that the loss was given, in the order of `evaluate`.
-
-    Raises ValueError for infinite values, which make no finite loss: 0 · ∞ is not 0. What is forbidden can be
-    part of the context.
-    """
-    names = [f"costs[{index}]" for index in range(len(run.costs))] + run.target_names
-    for name, tensor in zip(names, [*run.costs, *run.targets], strict=True):
-        checked(tensor, name, tensor.device, infinite=False)
+    """Return a list of tensors for each target that the loss was given, in the order of `evaluate`."""
     count = len(run.costs)
     return [run.targets[start : start + count] for start in range(0, len(run.targets), count)]
 

@@ -18,7 +18,7 @@ from difflayers.autograd import Reduction
 from difflayers.batch import BatchRun, BatchSolver
 from difflayers.compiler import outside_compiler
 from difflayers.instances import each, flat
-from difflayers.losses.call import evaluate, pull_back, save, truths
+from difflayers.losses.call import evaluate, pull_back, save
 from difflayers.solver import Array
 
 
@@ -65,7 +65,6 @@ class ConeAlignmentLoss(nn.Module):
 
     def solve(self, run: BatchRun) -> list[Tensor]:
         """Return the loss of each instance and the projection."""
-        truths(run)
         (towards,), (projected,) = run.costs, run.solve(note="projecting onto its cone")
         length, inside = flat(towards).norm(dim=1), flat(projected).norm(dim=1)
         seen = (length > 0) & (inside > 0)

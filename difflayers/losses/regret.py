@@ -146,7 +146,7 @@ def _measure(
     targets = matched(solver, costs, true_costs=true_costs, true_solutions=true_solutions)
     check_call(costs, targets, context)
     exact = [solver.minimized(cost if cost.dtype == torch.float64 else cost.float()) for cost in costs]
-    run = BatchRun(solver, exact, targets, context, ("true_costs", "true_solutions"))
+    run = BatchRun(solver, exact, targets, context, ("true_costs", "true_solutions"), infinite=False)
     (truth, *given), batch = truths(run), len(run.failed)
     if given:
         solutions, (best,) = run.solve(), given
