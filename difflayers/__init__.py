@@ -5,6 +5,7 @@ from types import ModuleType
 
 from difflayers import functional, losses
 from difflayers.blackbox import BlackboxLayer
+from difflayers.diagnosis import diagnose
 from difflayers.identity import IdentityLayer
 from difflayers.imle import AdaptiveTarget, IMLELayer
 from difflayers.lagrangian import LPGDLayer
@@ -32,6 +33,7 @@ __all__ = [
     "Solver",
     "SolverError",
     "UniformScales",
+    "diagnose",
     "functional",
     "gaussian_noise",
     "gumbel_noise",
@@ -40,7 +42,7 @@ __all__ = [
 ]
 
 # Imported when first used: they need Numba, which takes longer to import than everything else here.
-_ON_DEMAND = ("amwc", "graph", "multicut", "mwc", "panoptic")
+_ON_DEMAND = ("amwc", "graph", "multicut", "mwc", "panoptic", "wrap")
 
 
 def __getattr__(name: str) -> ModuleType:

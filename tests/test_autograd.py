@@ -1,4 +1,4 @@
-"""What `differentiate` gives every estimator and loss: vmap, torch.func, torch.compile, half precision, refusals."""
+"""What `differentiate` gives every estimator and loss: torch.func, torch.compile, half precision."""
 
 import copy
 import gc
