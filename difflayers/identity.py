@@ -27,8 +27,8 @@ class IdentityLayer(nn.Module):
     gradient, what does not change the solution:
 
     - "none": P(c) = c.
-    - "mean": P(c) = c − mean(c), onto a hyperplane; for problems all of whose solutions have equally many
-      ones (each cost tensor has its own mean).
+    - "mean": P(c) = c − mean(c), onto a hyperplane (each cost tensor has its own mean). Only for problems
+      all of whose solutions have equally many ones: the solution of others changes with the mean.
     - "norm": P(c) = c / ‖c‖, onto the unit sphere (one norm for all cost tensors).
     - "std": first "mean", then "norm".
 
@@ -44,7 +44,7 @@ class IdentityLayer(nn.Module):
     """
 
     def __init__(
-        self, solver: Solver, projection: Projection = "std", **options: Unpack[SolveOptions]
+        self, solver: Solver, projection: Projection = "none", **options: Unpack[SolveOptions]
     ) -> None:
         super().__init__()
         self.solver = BatchSolver(solver, **options)
@@ -72,7 +72,7 @@ class IdentityLayer(nn.Module):
 def identity(
     solver: Solver,
     *costs: Tensor,
-    projection: Projection = "std",
+    projection: Projection = "none",
     context: Sequence[Any] | None = None,
     **options: Unpack[SolveOptions],
 ) -> Any:

@@ -40,13 +40,13 @@ ESTIMATORS = {
         False,
     ),
     "identity": (
-        lambda solver, **o: IdentityLayer(solver, **o),
-        lambda solver, *c, **o: functional.identity(solver, *c, **o),
+        lambda solver, **o: IdentityLayer(solver, "std", **o),
+        lambda solver, *c, **o: functional.identity(solver, *c, projection="std", **o),
         True,
     ),
     "identity, no projection": (
-        lambda solver, **o: IdentityLayer(solver, "none", **o),
-        lambda solver, *c, **o: functional.identity(solver, *c, projection="none", **o),
+        lambda solver, **o: IdentityLayer(solver, **o),
+        lambda solver, *c, **o: functional.identity(solver, *c, **o),
         True,
     ),
     "lpgd": (
