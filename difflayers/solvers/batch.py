@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,7 @@ def solve_batch(
     failure: str,
     n_threads: int = 1,
     per_instance: Sequence[Array] = (),
-    sign: str = "any",
+    domain: str = "any",
 ) -> Array:
     """Check a batch of costs and solve it with a kernel, in the calling thread or in several.
 
@@ -32,67 +33,73 @@ def solve_batch(
         failure: what to say of an instance without solution.
         n_threads: among how many threads the rows are shared out.
         per_instance: arrays (B, ...) of which a kernel gets the entries of its rows.
-        sign: "any", or "non-negative" to refuse negative costs, or "clip" to take 0 for them.
+        domain: "any", or "non-negative" to refuse negative costs, "clip" to take 0 for them, or "finite" to
+            refuse infinity.
 
     Returns:
         Solutions (B, *shape) in the dtype of the costs.
 
     Raises:
         TypeError: the costs are no real numbers.
-        ValueError: the costs have the wrong shape, a NaN, minus infinity, or a negative value against `sign`.
-        SolverError: an instance has no solution. All three name the instance.
+        ValueError: the costs have the wrong shape, a NaN, minus infinity, or a value outside the domain.
+        SolverError: an instance has no solution. Both name the instance.
     """
     array = np.asarray(costs)
-    rows = checked_rows(array, shape, sign)
+    rows = checked_rows(array, shape, domain)
     solutions = np.zeros_like(rows)
+    if len(rows) == 0:
+        return solutions.reshape(array.shape).astype(array.dtype, copy=False)
     failed = _solve_rows(kernel, rows, solutions, per_instance, structure, n_threads)
     if failed >= 0:
         raise SolverError(f"instance {failed}: {failure}")
     return solutions.reshape(array.shape).astype(array.dtype, copy=False)
 
 
-def checked_rows(array: Array, shape: tuple[int, ...], sign: str = "any") -> Array:
-    """Costs as C-contiguous, writable (B, size) float64; raises as `solve_batch` says."""
+def checked_rows(array: Array, shape: tuple[int, ...] | None, domain: str = "any") -> Array:
+    """Costs as C-contiguous, writable (B, size) float64; raises as `solve_batch` says.
+
+    Without a shape an instance is a vector of any length.
+    """
     if array.dtype.kind not in "fiu":
         raise TypeError(f"costs must be real numbers, but have dtype {array.dtype}")
-    if array.shape[1:] != shape or array.ndim == 0:
-        expected = ", ".join(map(str, ("B", *shape)))
+    if array.ndim == 0 or (array.ndim != 2 if shape is None else array.shape[1:] != shape):
+        expected = ", ".join(map(str, ("B", *(("n",) if shape is None else shape))))
         raise ValueError(f"costs must have shape ({expected}), but have shape {array.shape}")
-    rows = np.ascontiguousarray(array, np.float64).reshape(len(array), -1 if array.size else 0)
     if array.size == 0:
-        return np.zeros((len(array), int(np.prod(shape))))
+        return np.zeros((len(array), int(np.prod(array.shape[1:]))))
+    rows = np.ascontiguousarray(array, np.float64).reshape(len(array), -1)
     lowest = rows.min()  # NaN where there is one, so that one pass over good costs shows that they are good
     if not lowest > -np.inf:
         raise ValueError(f"costs have a NaN or minus infinity in instance {_first(~(rows > -np.inf))}")
-    if lowest < 0 and sign == "non-negative":
+    if domain == "finite" and not rows.max() < np.inf:
+        raise ValueError(f"costs have infinity in instance {_first(rows == np.inf)}, but must be finite here")
+    if lowest < 0 and domain == "non-negative":
         raise ValueError(
             f"costs have the negative value {lowest:g} in instance {_first(rows == lowest)}, but this solver "
-            "needs non-negative ones; shift them, or build it with clip_negative=True to take 0 in their place"
+            "needs non-negative ones; shift them, or build it with clip_negative=True to take 0 instead"
         )
-    if lowest < 0 and sign == "clip":
+    if lowest < 0 and domain == "clip":
         return np.maximum(rows, 0)
     return rows if rows.flags.writeable else rows.copy()  # a kernel would be compiled again for read-only
 
 
-def checked_contexts(contexts: Sequence[Any] | None, batch: int, default: Any) -> Array:
-    """One row of integers an instance, the default where no contexts are given.
+def checked_contexts(contexts: Sequence[Any] | None, batch: int, default: Array) -> Array:
+    """One row an instance, with the shape and dtype of the default, which stands where there are no contexts.
 
-    Raises ValueError if the number of contexts is not that of instances, or one has another form.
+    Raises ValueError if the number of contexts is not that of instances, or one does not look as the default.
     """
-    row = np.asarray(default, np.int64)
+    rows = np.empty((batch, *default.shape), default.dtype)
+    rows[:] = default
     if contexts is None:
-        rows = np.empty((batch, *row.shape), np.int64)
-        rows[:] = row
         return rows
     if len(contexts) != batch:
         raise ValueError(f"there are {len(contexts)} contexts, but the costs have a batch of {batch}")
-    rows = np.empty((batch, *row.shape), np.int64)
     for instance, context in enumerate(contexts):
         given = np.asarray(context)
-        if given.dtype.kind not in "iu" or given.shape != row.shape:
+        if given.shape != default.shape or not np.can_cast(given.dtype, default.dtype, "safe"):
             raise ValueError(
-                f"the context of instance {instance} must be integers of the form {row.tolist()}, "
-                f"but is {context!r}"
+                f"the context of instance {instance} must have shape {default.shape} and a dtype that "
+                f"{default.dtype} can hold, but is {context!r}"
             )
         rows[instance] = given
     return rows
@@ -114,8 +121,8 @@ def _solve_rows(
 ) -> int:
     if n_threads == 1 or len(rows) < 2:
         return kernel(rows, solutions, *per_instance, *structure)
-    starts = np.linspace(0, len(rows), min(n_threads, len(rows)) + 1).astype(int)
-    parts = [slice(begin, end) for begin, end in zip(starts[:-1], starts[1:], strict=True)]
+    bounds = np.linspace(0, len(rows), min(n_threads, len(rows)) + 1).astype(int).tolist()
+    parts = [slice(begin, end) for begin, end in pairwise(bounds)]
 
     def solve_part(part: slice) -> int:
         failed = kernel(rows[part], solutions[part], *(array[part] for array in per_instance), *structure)

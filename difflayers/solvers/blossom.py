@@ -20,7 +20,7 @@ UNBOUNDED = np.int64(2**62)
 
 
 class Blossoms(NamedTuple):
-    """The matching and the blossoms while an instance is solved; N = n + n // 2, entry b − n for blossom b."""
+    """The matching and the blossoms of an instance; N = n + n // 2, and entry b − n is that of blossom b."""
 
     mate: np.ndarray  # (n,) vertex matched to each, or -1
     outer: np.ndarray  # (n,) outermost blossom around a vertex, or itself
@@ -60,26 +60,23 @@ def perfect_matchings(
     )
     doubled = np.empty(tails.size, np.int64)
     usable = np.empty(tails.size, np.int32)
+    chosen = np.empty(n, np.int32)
     for row in range(len(costs)):
         num_usable = _integer_costs(costs[row], doubled, usable)
         _start(state, tails, heads, doubled, usable[:num_usable])
         for root in range(n):
-            if state.mate[root] < 0 and not _search(
-                state, root, tails, heads, doubled, usable[:num_usable]
-            ):
+            if state.mate[root] < 0 and not _search(state, root, tails, heads, doubled, usable[:num_usable]):
                 return row
+        # Of parallel edges the first of the cheapest.
+        chosen[:] = -1
         for e in usable[:num_usable]:
-            # Of parallel edges the first of the cheapest: from then on the pair counts as done.
             if state.mate[tails[e]] == heads[e]:
-                cheapest = e
-                for other in usable[:num_usable]:
-                    if (tails[other] == tails[e] and heads[other] == heads[e]) or (
-                        tails[other] == heads[e] and heads[other] == tails[e]
-                    ):
-                        if costs[row, other] < costs[row, cheapest]:
-                            cheapest = other
-                solutions[row, cheapest] = 1
-                state.mate[tails[e]] = state.mate[heads[e]] = -1
+                pair = min(tails[e], heads[e])
+                if chosen[pair] < 0 or costs[row, e] < costs[row, chosen[pair]]:
+                    chosen[pair] = e
+        for e in chosen:
+            if e >= 0:
+                solutions[row, e] = 1
     return -1
 
 
@@ -295,7 +292,7 @@ def _meeting(state: Blossoms, one: int, other: int) -> int:
 
 @njit(nogil=True, cache=True)
 def _expand(state: Blossoms, blossom: int) -> None:
-    """Replace an odd blossom of the tree by its children, the even way round the cycle staying in the tree."""
+    """Replace an odd blossom of the tree by its children; the even way round the cycle stays in the tree."""
     n = state.mate.size
     b = blossom - n
     size = state.size[b]

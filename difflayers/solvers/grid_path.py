@@ -80,7 +80,7 @@ class GridShortestPath:
             failure="no path of finite cost between source and target",
             n_threads=self.n_threads,
             per_instance=(ends,),
-            sign="clip" if self.clip_negative else "non-negative",
+            domain="clip" if self.clip_negative else "non-negative",
         )
 
     def _check_cells(self, name: str, cells: Array) -> None:

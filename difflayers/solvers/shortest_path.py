@@ -29,6 +29,9 @@ class ShortestPath:
             non-negative; they are an error otherwise.
         n_threads: threads among which a batch is shared out.
 
+    Attributes:
+        acyclic: whether the graph is directed and has no cycle, so that costs may be negative.
+
     Raises:
         TypeError, ValueError: an argument has the wrong form or is out of range.
     """
@@ -40,7 +43,8 @@ class ShortestPath:
     directed: bool = True
     clip_negative: bool = False
     n_threads: int = 1
-    _order: Array | None = field(init=False, repr=False)
+    acyclic: bool = field(init=False)
+    _ends: Array = field(init=False, repr=False)
     _arcs: tuple[Array, ...] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -49,8 +53,11 @@ class ShortestPath:
         check_threads(self.n_threads)
         edges = checked_edges(self.edges, self.num_nodes)
         object.__setattr__(self, "edges", edges)
-        object.__setattr__(self, "target", self.target % self.num_nodes if self.target == -1 else self.target)
-        self._check_nodes("source and target", np.array([self.source, self.target]))
+        if self.target == -1:
+            object.__setattr__(self, "target", self.num_nodes - 1)
+        ends = np.array([self.source, self.target])
+        self._check_nodes("source and target", ends)
+        object.__setattr__(self, "_ends", ends)
         arcs = compressed_arcs(self.num_nodes, edges, self.directed)
         order = topological_order(arcs[0], arcs[1]) if self.directed else None
         if order is not None:
@@ -58,13 +65,8 @@ class ShortestPath:
             position[order] = np.arange(self.num_nodes)
             by_tail = np.argsort(position[edges[:, 0]], kind="stable")
             arcs = (edges[by_tail, 0].copy(), edges[by_tail, 1].copy(), by_tail.astype(np.int32))
-        object.__setattr__(self, "_order", order)
+        object.__setattr__(self, "acyclic", order is not None)
         object.__setattr__(self, "_arcs", arcs)
-
-    @property
-    def acyclic(self) -> bool:
-        """Whether the graph is directed and has no cycle, so that costs may be negative."""
-        return self._order is not None
 
     def __call__(self, costs: Any, contexts: Sequence[Any] | None = None) -> Array:
         """Solve a batch.
@@ -81,7 +83,7 @@ class ShortestPath:
                 an end is no node.
             SolverError: an instance has no path of finite cost.
         """
-        ends = checked_contexts(contexts, len(np.asarray(costs)), (self.source, self.target))
+        ends = checked_contexts(contexts, len(np.asarray(costs)), self._ends)
         if contexts is not None:
             for instance, nodes in enumerate(ends):
                 self._check_nodes(f"the context of instance {instance}", nodes)
@@ -93,7 +95,7 @@ class ShortestPath:
             failure="no path of finite cost between source and target",
             n_threads=self.n_threads,
             per_instance=(ends,),
-            sign="any" if self.acyclic else "clip" if self.clip_negative else "non-negative",
+            domain="any" if self.acyclic else "clip" if self.clip_negative else "non-negative",
         )
 
     def _check_nodes(self, name: str, nodes: Array) -> None:
@@ -189,7 +191,7 @@ def _dijkstra_paths(
     heads: np.ndarray,
     ids: np.ndarray,
 ) -> int:
-    """Dijkstra's algorithm; an entry of the heap that was overtaken is skipped; O((n + m) log m) an instance."""
+    """Dijkstra's algorithm, skipping overtaken entries of the heap; O((n + m) log m) an instance."""
     distance = np.empty(num_nodes)
     previous = np.empty(num_nodes, np.int32)
     last = np.empty(num_nodes, np.int32)
