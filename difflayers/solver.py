@@ -31,6 +31,24 @@ class SolverError(RuntimeError):
     """
 
 
+class InfeasibleError(SolverError):
+    """A batched solver found some instances without a solution, and solved the others.
+
+    Attributes:
+        reason: what is wrong with those instances.
+        instances: their numbers in the batch, in order; the message names the first.
+        solutions: (B, *shape), of which the rows of those instances hold anything.
+    """
+
+    def __init__(self, reason: str, instances: list[int], solutions: Array) -> None:
+        super().__init__(reason, instances, solutions)
+        self.reason, self.instances, self.solutions = reason, instances, solutions
+
+    def __str__(self) -> str:
+        more = f" (and {len(self.instances) - 1} more)" if len(self.instances) > 1 else ""
+        return f"instance {self.instances[0]}{more}: {self.reason}"
+
+
 def check_solutions(solutions: Any, costs: Sequence[Array]) -> tuple[Array, ...]:
     """Copy what a solver returned into one array for each cost array, of the same shape and dtype.
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from difflayers.solver import Array, SolverError
+from difflayers.solver import Array, InfeasibleError
 
 
 def solve_batch(
@@ -42,17 +42,16 @@ def solve_batch(
     Raises:
         TypeError: the costs are no real numbers.
         ValueError: the costs have the wrong shape, a NaN, minus infinity, or a value outside the domain.
-        SolverError: an instance has no solution. Both name the instance.
+        InfeasibleError: an instance has no solution; the others were solved.
     """
     array = np.asarray(costs)
     rows = checked_rows(array, shape, domain)
-    solutions = np.zeros_like(rows)
-    if len(rows) == 0:
-        return solutions.reshape(array.shape).astype(array.dtype, copy=False)
-    failed = _solve_rows(kernel, rows, solutions, per_instance, structure, n_threads)
-    if failed >= 0:
-        raise SolverError(f"instance {failed}: {failure}")
-    return solutions.reshape(array.shape).astype(array.dtype, copy=False)
+    found = np.zeros_like(rows)
+    failed = _solve_rows(kernel, rows, found, per_instance, structure, n_threads) if len(rows) else []
+    solutions = found.reshape(array.shape).astype(array.dtype, copy=False)
+    if failed:
+        raise InfeasibleError(failure, failed, solutions)
+    return solutions
 
 
 def checked_rows(array: Array, shape: tuple[int, ...] | None, domain: str = "any") -> Array:
@@ -118,21 +117,27 @@ def _solve_rows(
     per_instance: Sequence[Array],
     structure: Sequence[Any],
     n_threads: int,
-) -> int:
+) -> list[int]:
+    """Solve all rows and return those that have no solution."""
+
+    def solve_part(begin: int, end: int) -> list[int]:
+        failed = []
+        while begin < end:
+            part = slice(begin, end)
+            row = kernel(rows[part], solutions[part], *(array[part] for array in per_instance), *structure)
+            if row < 0:
+                break
+            failed.append(begin + row)
+            begin += row + 1
+        return failed
+
     if n_threads == 1 or len(rows) < 2:
-        return kernel(rows, solutions, *per_instance, *structure)
+        return solve_part(0, len(rows))
     bounds = np.linspace(0, len(rows), min(n_threads, len(rows)) + 1).astype(int).tolist()
-    parts = [slice(begin, end) for begin, end in pairwise(bounds)]
-
-    def solve_part(part: slice) -> int:
-        failed = kernel(rows[part], solutions[part], *(array[part] for array in per_instance), *structure)
-        return part.start + failed if failed >= 0 else -1
-
     # A pool a call, some 0.1 ms: one kept for longer would be without its threads after a fork.
-    with ThreadPoolExecutor(len(parts) - 1) as pool:
-        others = [pool.submit(solve_part, part) for part in parts[1:]]
-        failed = [solve_part(parts[0]), *(other.result() for other in others)]
-    return min((row for row in failed if row >= 0), default=-1)
+    with ThreadPoolExecutor(len(bounds) - 2) as pool:
+        others = [pool.submit(solve_part, begin, end) for begin, end in pairwise(bounds[1:])]
+        return solve_part(*bounds[:2]) + [row for other in others for row in other.result()]
 
 
 def _first(mask: Array) -> int:

@@ -66,7 +66,7 @@ class GridShortestPath:
 
         Raises:
             ValueError: the costs have a wrong shape, a NaN or a negative value, or an end lies outside.
-            SolverError: an instance has no path of finite cost.
+            InfeasibleError: an instance has no path of finite cost.
         """
         ends = checked_contexts(contexts, len(np.asarray(costs)), self._ends)
         if contexts is not None:

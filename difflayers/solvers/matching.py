@@ -49,7 +49,7 @@ class BipartiteMatching:
 
         Raises:
             ValueError: the costs have a wrong shape or a NaN.
-            SolverError: an instance has no matching of finite cost.
+            InfeasibleError: an instance has no matching of finite cost.
         """
         rows, columns = self.shape
         strides = (columns, 1) if rows <= columns else (1, columns)
@@ -103,7 +103,7 @@ class PerfectMatching:
 
         Raises:
             ValueError: the costs have a wrong shape or a NaN.
-            SolverError: an instance has no perfect matching of finite cost.
+            InfeasibleError: an instance has no perfect matching of finite cost.
         """
         return solve_batch(
             perfect_matchings,

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from difflayers.solver import Array, SolverError
+from difflayers.solver import Array, InfeasibleError
 from difflayers.solvers.batch import checked_rows
 
 
@@ -68,14 +68,15 @@ class TopK:
 
         Raises:
             ValueError: the costs have a wrong shape, a NaN or minus infinity.
-            SolverError: an instance has fewer than k items of finite cost.
+            InfeasibleError: an instance has fewer than k items of finite cost.
         """
         array = np.asarray(costs)
         rows = checked_rows(array, None)
-        few = (rows < np.inf).sum(axis=1) < self.k
-        if few.any():
-            raise SolverError(f"instance {few.argmax()}: fewer than {self.k} items of finite cost")
         taken = np.zeros_like(rows)
         order = np.argsort(rows, axis=1, kind="stable")[:, : self.k]
         np.put_along_axis(taken, order, 1.0, axis=1)
-        return taken.astype(array.dtype, copy=False)
+        solutions = taken.astype(array.dtype, copy=False)
+        failed = np.flatnonzero((rows < np.inf).sum(axis=1) < self.k).tolist()
+        if failed:
+            raise InfeasibleError(f"fewer than {self.k} items of finite cost", failed, solutions)
+        return solutions

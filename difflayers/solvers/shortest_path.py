@@ -81,7 +81,7 @@ class ShortestPath:
         Raises:
             ValueError: the costs have a wrong shape, a NaN, or a negative value in a graph with cycles; or
                 an end is no node.
-            SolverError: an instance has no path of finite cost.
+            InfeasibleError: an instance has no path of finite cost.
         """
         ends = checked_contexts(contexts, len(np.asarray(costs)), self._ends)
         if contexts is not None:

@@ -50,7 +50,7 @@ class MinimumSpanningTree:
 
         Raises:
             ValueError: the costs have a wrong shape, a NaN or minus infinity.
-            SolverError: the edges of finite cost of an instance do not connect all nodes.
+            InfeasibleError: the edges of finite cost of an instance do not connect all nodes.
         """
         return solve_batch(
             _spanning_trees,

@@ -64,7 +64,7 @@ class TravellingSalesman:
 
         Raises:
             ValueError: the costs have a wrong shape, a NaN or minus infinity.
-            SolverError: an instance has no tour of finite cost, or beyond 15 nodes none was found.
+            InfeasibleError: an instance has no tour of finite cost, or beyond 15 nodes none was found.
         """
         return solve_batch(
             _shortest_tours if self.exact else _improved_tours,

@@ -10,7 +10,7 @@ import torch
 import difflayers
 from difflayers import solvers
 from difflayers.graph import grid_edges
-from difflayers.solver import SolverError
+from difflayers.solver import InfeasibleError
 
 EDGES = grid_edges((4, 4), [1])
 
@@ -138,10 +138,17 @@ def test_impossible_numbers_of_threads_are_refused(threads):
         solvers.monotone_grid_path((2, 2), n_threads=threads)
 
 
-@pytest.mark.parametrize("threads", [1, 3])
-def test_the_first_instance_without_solution_is_named(threads):
+@pytest.mark.parametrize("threads", [1, 2, 4])
+def test_instances_without_solution_are_named_and_the_others_solved(threads):
     solver = solvers.BipartiteMatching((2, 2), n_threads=threads)
-    costs = np.ones((6, 2, 2))
-    costs[4:, 0] = np.inf
-    with pytest.raises(SolverError, match="instance 4: no matching of finite cost"):
+    costs = np.random.default_rng(0).random((7, 2, 2))
+    expected = solver(costs)
+    costs[[2, 3, 6], 0] = np.inf
+    with pytest.raises(
+        InfeasibleError, match=r"^instance 2 \(and 2 more\): no matching of finite cost$"
+    ) as info:
         solver(costs)
+    for error in (info.value, pickle.loads(pickle.dumps(info.value))):
+        assert error.instances == [2, 3, 6]
+        np.testing.assert_array_equal(error.solutions[[0, 1, 4, 5]], expected[[0, 1, 4, 5]])
+        assert isinstance(error, difflayers.SolverError)
