@@ -1,3 +1,5 @@
+from itertools import pairwise
+
 import networkx as nx
 import numpy as np
 import pytest
@@ -183,7 +185,7 @@ def test_monotone_grid_paths_are_the_cheapest_of_all(height, width, seed):
     assert all(v - u in (1, width) for u, v in graph.edges)
     number = {tuple(edge): index for index, edge in enumerate(solver.edges.tolist())}
     walks = [[0]] if height * width == 1 else nx.all_simple_paths(graph, 0, height * width - 1)
-    walks = [[number[step] for step in zip(walk, walk[1:], strict=False)] for walk in walks]
+    walks = [[number[step] for step in pairwise(walk)] for walk in walks]
     for cost, path in zip(costs, paths, strict=True):
         assert (cost * path).sum() == pytest.approx(min(cost[walk].sum() for walk in walks))
         assert path.sum() == height + width - 2
