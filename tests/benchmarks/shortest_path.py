@@ -3,12 +3,12 @@
     python -m tests.benchmarks.shortest_path [--grids 5 12 30] [--seeds 5] [--epochs 20] [--without-pyepo]
     python -m tests.benchmarks.shortest_path --scales [--grids 5]
 
-Data are PyEPO's own (`pyepo.data.shortestpath.genData`, 5 features, degree 4, noise 0.5); the model is linear,
-trained by Adam with 1e-2 in batches of 32. Both libraries get the same data, first weights, order of batches
-and training loop, so that all that differs is the loss; PyEPO solves with OR-Tools (GLOP), as it does by
-default. Times are the median of an epoch, without evaluation, over all epochs and seeds; regret is that on as
-many instances again, normalised as PyEPO does, mean ± standard deviation over seeds. Training instances are
-1 000 at 5 × 5, 500 at 12 × 12 and 100 at 30 × 30 unless --instances says otherwise.
+Data are PyEPO's own (`pyepo.data.shortestpath.genData`, 5 features, degree 4, noise 0.5); the model is
+linear, trained by Adam with 1e-2 in batches of 32. Both libraries get the same data, first weights, order of
+batches and training loop, so that all that differs is the loss; PyEPO solves with OR-Tools (GLOP), as it
+does by default. Times are the median of an epoch, without evaluation, over all epochs and seeds; regret is
+that on as many instances again, normalised as PyEPO does, mean ± standard deviation over seeds. Training
+instances are 1 000 at 5 × 5, 500 at 12 × 12 and 100 at 30 × 30 unless --instances says otherwise.
 
 --scales answers another question: whether tuning λ, or averaging over it, helps the blackbox layer. It
 prints the regret of single λ and of UniformScales beside mean squared error and SPO+.
