@@ -5,14 +5,17 @@ from types import ModuleType
 
 from difflayers import functional
 from difflayers.blackbox import BlackboxLayer
-from difflayers.scales import FixedScale, UniformScales
+from difflayers.pool import SolutionPool
+from difflayers.scales import AdaptiveScale, FixedScale, UniformScales
 from difflayers.solver import Solver, SolverError
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "AdaptiveScale",
     "BlackboxLayer",
     "FixedScale",
+    "SolutionPool",
     "Solver",
     "SolverError",
     "UniformScales",

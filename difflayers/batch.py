@@ -1,157 +1,283 @@
-"""Run a solver over a batch: the one way from tensors to instances and back, for every estimator."""
+"""Run a solver over a batch: the one way from tensors to problems and back, for every estimator and loss."""
 
+import time
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, Literal, TypedDict, Unpack
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from difflayers.parallel import active_backend, map_instances
-from difflayers.solver import Array, Solver, SolverError, check_solutions
+from difflayers.checks import checked
+from difflayers.parallel import WorkerEnded, active_backend, check_jobs
+from difflayers.pool import SolutionPool
+from difflayers.solver import (
+    Answers,
+    Array,
+    Failure,
+    Problems,
+    Solver,
+    SolverError,
+    solve_each,
+    solve_together,
+)
+from difflayers.tensors import solve_tensors
+from difflayers.workers import Workers
 
 
-class Shift(NamedTuple):
-    """A perturbation of a batch's costs, c + scale · direction."""
+class SolveOptions(TypedDict, total=False):
+    """How a solver is run: the keyword arguments that every layer and loss passes on to `BatchSolver`."""
 
-    scale: float
-    directions: tuple[Array, ...]
+    batched: bool
+    tensors: bool
+    n_jobs: int
+    maximize: bool
+    on_failure: Literal["raise", "skip", "zero_grad"]
+    pool: SolutionPool | None
+    warm_start: bool
 
 
-@dataclass(frozen=True)
-class BatchRun:
-    """A solver, and how one forward and backward call runs it over its batch.
+DEFAULTS = SolveOptions(
+    batched=False,
+    tensors=False,
+    n_jobs=1,
+    maximize=False,
+    on_failure="raise",
+    pool=None,
+    warm_start=False,
+)
+
+
+class BatchSolver(nn.Module):
+    """A solver and how it is run over a batch; every layer and loss holds one, as `layer.solver`.
+
+    Args:
+        solver: see `difflayers.Solver`.
+        batched: whether the solver takes the arrays and contexts of the whole batch at once.
+        tensors: whether the solver takes and returns tensors on the costs' device, those of the whole batch.
+        n_jobs: how many solver calls run at the same time, in threads or on joblib's configured backend, see
+            `difflayers.workers.Workers`; each takes a part of the batch if the solver is batched.
+        maximize: whether the solver maximises <costs, solution>.
+        on_failure: what follows where the solver says that it found no solution (see `Solver`). "raise" is an
+            error. Otherwise the instance gets no gradient in this step; "zero_grad" makes its solution, and
+            its loss, zero; "skip" makes them NaN, to be left out of averages, as our losses do.
+        pool: solutions that may be reused, see `SolutionPool`.
+        warm_start: whether the solver is also given `start=`, see `Solver`.
+
+    Raises TypeError or ValueError for a solver or an option that cannot be.
 
     Attributes:
-        solver: see `Solver`.
-        context: one object an instance, handed to the solver as its last argument; None for no such argument.
-        batched: whether the solver takes the whole batch at once.
-        n_jobs: how many solver calls run at the same time.
-        backend: the joblib backend of the thread that called forward; None for the current thread's.
+        solves: how many problems were given to the solver so far.
+        failures: how many of them it found no solution for.
+        seconds: how long that took, as seen from here, so with parallel calls only once.
     """
 
-    solver: Solver
-    context: Sequence[Any] | None = None
-    batched: bool = False
-    n_jobs: int = 1
-    backend: Any = None
+    def __init__(self, solver: Solver, **options: Unpack[SolveOptions]) -> None:
+        super().__init__()
+        if not callable(solver):
+            raise TypeError(f"solver must be callable, but is a {type(solver).__name__}")
+        for name in options.keys() - DEFAULTS.keys():
+            raise TypeError(f"unknown option {name!r}, expected one of {', '.join(DEFAULTS)}")
+        given: SolveOptions = {**DEFAULTS, **options}
+        self.function = solver
+        self.batched, self.tensors, self.n_jobs = given["batched"], given["tensors"], given["n_jobs"]
+        self.maximize, self.on_failure = given["maximize"], given["on_failure"]
+        self.pool, self.warm_start = given["pool"], given["warm_start"]
+        check_jobs(self.n_jobs)
+        if self.tensors and self.n_jobs != 1:
+            raise ValueError("a solver of tensors runs where the tensors are, so n_jobs must be 1")
+        if self.on_failure not in ("raise", "skip", "zero_grad"):
+            raise ValueError(f"on_failure must be 'raise', 'skip' or 'zero_grad', but is {self.on_failure!r}")
+        if self.pool is not None and not isinstance(self.pool, SolutionPool):
+            raise TypeError(f"pool must be a SolutionPool, but is a {type(self.pool).__name__}")
+        self.workers = Workers(solver, self.batched, self.n_jobs)
+        self.solves, self.failures, self.seconds = 0, 0, 0.0
 
-    @classmethod
-    def here(cls, solver: Solver, context: Sequence[Any] | None, batched: bool, n_jobs: int) -> "BatchRun":
-        """Make one that keeps this thread's joblib backend for calls from other threads."""
-        return cls(solver, context, batched, n_jobs, active_backend() if n_jobs != 1 else None)
+    def minimized(self, costs: Tensor) -> Tensor:
+        """Return the costs of the minimisation problem: negated where the solver maximises."""
+        return -costs if self.maximize else costs
 
-    def solve(self, costs: Sequence[Array], rows: Sequence[int], shift: Shift | None = None) -> list[Array]:
-        """Solve the instances `rows` of (B, *shape) costs; one (len(rows), *shape) array for each of them."""
-        return self.solve_shifted(costs, rows, [shift])[0]
+    def answer(
+        self,
+        costs: Sequence[Tensor],
+        contexts: list[Any] | None,
+        starts: Sequence[Tensor] | None,
+        backend: Any,
+        any_shape: bool,
+    ) -> Answers:
+        """Solve M problems of the minimisation, here or in parallel; solutions are tensors."""
+        # Copies in C order: a solver may write into what it gets.
+        copies = [(-cost if self.maximize else cost.clone()).contiguous() for cost in costs]
+        own = None if starts is None else [start.clone() for start in starts]
+        began = time.perf_counter()
+        if self.tensors:
+            answers = solve_tensors(self.function, copies, contexts, self.warm_start, own, any_shape)
+        else:
+            problems = Problems(
+                [cost.numpy() for cost in copies],
+                contexts,
+                self.warm_start,
+                None if own is None else [start.numpy() for start in own],
+            )
+            stop = self.on_failure == "raise"
+            if self.n_jobs != 1:
+                answers = self.workers.solve(problems, backend, any_shape, stop)
+            elif self.batched:
+                answers = solve_together(self.function, problems, any_shape)
+            else:
+                answers = solve_each(self.function, problems, any_shape, stop)
+            answers = answers._replace(solutions=[torch.from_numpy(s) for s in answers.solutions])
+        self.seconds += time.perf_counter() - began
+        self.solves += len(costs[0])
+        self.failures += len(answers.failures)
+        return answers
 
-    def solve_shifted(
-        self, costs: Sequence[Array], rows: Sequence[int], shifts: Sequence[Shift | None]
-    ) -> list[list[Array]]:
-        """Solve the instances `rows` once under each shift, all of them through one `map_instances`.
+    def get_extra_state(self) -> dict[str, Any]:
+        """Return the state of the pool, for `state_dict`."""
+        return {} if self.pool is None else self.pool.state_dict()
 
-        Returns, for each shift, one (len(rows), *shape) array for each cost array.
-        Raises SolverError naming the instance where the solver fails, or a solution is malformed or not
-        finite.
+    def set_extra_state(self, state: dict[str, Any]) -> None:
+        """Set the state of the pool, for `load_state_dict`."""
+        if self.pool is not None and state:
+            self.pool.load_state_dict(state)
+
+    def extra_repr(self) -> str:
+        """Name the solver and the options that are not the defaults, in `print(model)`."""
+        name = getattr(self.function, "__qualname__", type(self.function).__name__)
+        options = ((key, getattr(self, key), default) for key, default in DEFAULTS.items())
+        changed = [f"{key}={value!r}" for key, value, default in options if value != default]
+        return ", ".join([name, *changed])
+
+
+class BatchRun:
+    """One forward call and its backward, as an estimator or loss sees it: everything minimises.
+
+    Attributes:
+        costs: (B, *shape) each, detached, float32 or float64, on the device to compute on.
+        targets: (B, …) what a loss was given besides, in the dtype of the costs.
+        failed: (B,) bool, the instances that `on_failure` has taken out so far.
+        any_failed: whether there is one.
+        saved: what an estimator keeps for its backward.
+    """
+
+    def __init__(
+        self,
+        solver: BatchSolver,
+        costs: Sequence[Tensor],
+        targets: Sequence[Tensor] = (),
+        context: Sequence[Any] | None = None,
+    ) -> None:
+        self.solver = solver
+        device = costs[0].device if solver.tensors else torch.device("cpu")
+        self.costs = [checked(cost, f"costs[{i}]", device, infinite=True) for i, cost in enumerate(costs)]
+        self.targets = [
+            checked(target, f"targets[{i}]", device, infinite=True).to(self.costs[0].dtype)
+            for i, target in enumerate(targets)
+        ]
+        batch = len(costs[0])
+        # Under vmap the batch is folded, and instance i has context i modulo their number.
+        self.contexts = None if context is None else [context[i % len(context)] for i in range(batch)]
+        self.failed = torch.zeros(batch, dtype=torch.bool, device=device)
+        self.any_failed = False
+        self.saved: Any = None
+        self._starts: list[Tensor] | None = None
+        # The backward of a GPU's tensors runs in another thread, where joblib's settings do not hold.
+        self._backend = active_backend() if solver.n_jobs != 1 else None
+        if solver.pool is not None:
+            self._keys = solver.pool.keys(self.costs, self.contexts)
+            self._cached = solver.pool.cached(self._keys)
+
+    def solve(
+        self,
+        costs: Sequence[Tensor] | None = None,
+        rows: Sequence[int] | Tensor | None = None,
+        note: str | Sequence[str] = "",
+        any_shape: bool = False,
+    ) -> list[Tensor]:
+        """Minimise M problems, each of which belongs to an instance of the batch.
+
+        Args:
+            costs: (M, *shape) each, never written to; those of the batch by default.
+            rows: (M,) the instance of each problem, whose context it gets; i modulo B by default.
+            note: what to say of the problems in errors, for all of them or one for each.
+            any_shape: whether solutions may have another shape than the costs.
+
+        Returns:
+            Solutions (M, *shape) in dtype and device of the costs. Those of failed instances are zero.
+
+        Raises:
+            SolverError: naming the instance, for a failure that `on_failure` does not take out.
         """
-        if not rows:
-            return [[cost[:0].copy() for cost in costs] for _ in shifts]
-        # Only views are made here: the shifted costs exist while they are being solved and no longer.
-        keys = [list(rows)] if self.batched else list(rows)
-        calls = [
-            (
-                self.solver,
-                [cost[key] for cost in costs],
-                shift and (shift.scale, [direction[key] for direction in shift.directions]),
-                () if self.context is None else (self._context(key),),
+        costs = self.costs if costs is None else costs
+        count, batch = len(costs[0]), len(self.failed)
+        if count == 0:
+            return [torch.zeros_like(cost) for cost in costs]
+        owners = np.arange(count) % batch if rows is None else np.asarray(rows)
+        if not self.any_failed and self.solver.pool is None:
+            solutions = self._ask(costs, owners, note, any_shape)
+        else:
+            solutions = self._ask_where_needed(costs, owners, note, any_shape)
+        if self.any_failed:
+            for solution in solutions:
+                solution[self.failed[owners]] = 0
+        if self.solver.warm_start and rows is None and count == batch:
+            self._starts = solutions
+        return solutions
+
+    def _ask(
+        self, costs: Sequence[Tensor], owners: Array, note: str | Sequence[str], any_shape: bool
+    ) -> list[Tensor]:
+        contexts = None if self.contexts is None else [self.contexts[row] for row in owners.tolist()]
+        starts = None if self._starts is None else [start[owners] for start in self._starts]
+        try:
+            answers = self.solver.answer(costs, contexts, starts, self._backend, any_shape)
+        except WorkerEnded as ended:
+            name = "instances " + ", ".join(str(row) for row in np.unique(owners[ended.unfinished]))
+            raise SolverError(f"one of the {name}: {ended}") from ended
+        for problem, error in sorted(answers.failures, key=lambda failure: failure.problem or 0):
+            if self.solver.on_failure == "raise" or not Failure(problem, error).expected:
+                name = "the batch" if problem is None else f"instance {owners[problem]}"
+                about = note if isinstance(note, str) else note[problem or 0]
+                kind = "" if isinstance(error, SolverError) else f"{type(error).__name__}: "
+                raise SolverError(f"{name}{about and ', ' + about}: {kind}{error}") from error
+            self.failed[owners[problem]] = self.any_failed = True
+        return answers.solutions
+
+    def _ask_where_needed(
+        self, costs: Sequence[Tensor], owners: Array, note: str | Sequence[str], any_shape: bool
+    ) -> list[Tensor]:
+        """As `_ask`, without the failed instances, and with the pool for those that it answers."""
+        pool = self.solver.pool
+        failed = self.failed.cpu().numpy()[owners]
+        cached = np.zeros_like(failed) if pool is None else self._cached[owners] & ~failed
+        solutions = [torch.zeros_like(cost) for cost in costs]
+        asked = np.flatnonzero(~failed & ~cached)
+        if len(asked):
+            notes = note if isinstance(note, str) else [note[row] for row in asked.tolist()]
+            answers = self._ask([cost[asked] for cost in costs], owners[asked], notes, any_shape)
+            for index, answer in enumerate(answers):
+                if answer.shape[1:] != solutions[index].shape[1:]:
+                    solutions[index] = answer.new_zeros(len(owners), *answer.shape[1:])
+                solutions[index][asked] = answer
+        if pool is None:
+            return solutions
+        keys = [self._keys[row] for row in owners]
+        found = asked[~self.failed.cpu().numpy()[owners[asked]]]
+        if any(s.shape != c.shape for s, c in zip(solutions, costs, strict=True)):
+            raise SolverError("a pool needs solutions of the shape of their costs")
+        pool.add([keys[row] for row in found], torch.cat([s[found].flatten(1) for s in solutions], 1))
+        looked_up = np.flatnonzero(cached)
+        if len(looked_up):
+            best = pool.best(
+                [keys[row] for row in looked_up], torch.cat([c[looked_up].flatten(1) for c in costs], 1)
             )
-            for shift in shifts
-            for key in keys
-        ]
-        names = [_name(key, shift) for shift in shifts for key in keys]
-        solved = map_instances(_solve_one, calls, self.n_jobs, names=names, backend=self.backend)
-
-        results = []
-        for index, shift in enumerate(shifts):
-            mine = solved[index * len(keys) : (index + 1) * len(keys)]
-            stacked = mine[0] if self.batched else [np.stack(column) for column in zip(*mine, strict=True)]
-            for output, solutions in enumerate(stacked):
-                bad = first_row(~np.isfinite(solutions))
-                if bad is not None:
-                    raise SolverError(
-                        f"{_name(rows[bad], shift)}: solution {output} has a NaN or infinite value"
-                    )
-            results.append(list(stacked))
-        return results
-
-    def _context(self, key: Any) -> Any:
-        assert self.context is not None
-        return [self.context[row] for row in key] if self.batched else self.context[key]
+            for solution, part in zip(
+                solutions, best.split([s[0].numel() for s in solutions], 1), strict=True
+            ):
+                solution[looked_up] = part.reshape(-1, *solution.shape[1:])
+        return solutions
 
 
-def _solve_one(
-    solver: Solver, costs: list[Array], shift: tuple[float, list[Array]] | None, context: tuple[Any, ...]
-) -> tuple[Array, ...]:
-    if shift is None:
-        own = [np.array(cost, order="C") for cost in costs]  # a solver may write into its input
-    else:
-        scale, directions = shift
-        own = [
-            np.asarray(cost + scale * direction, order="C")
-            for cost, direction in zip(costs, directions, strict=True)
-        ]
-    return check_solutions(solver(*own, *context), costs)
-
-
-def _name(key: int | list[int], shift: Shift | None) -> str:
-    name = "the batch" if isinstance(key, list) else f"instance {key}"
-    return name if shift is None else f"{name}, perturbed with scale {shift.scale:g}"
-
-
-def first_row(mask: Array) -> int | None:
-    """Return the first index along dimension 0 where `mask` is true anywhere, or None."""
-    if not mask.any():
-        return None
-    return int(mask.any(axis=tuple(range(1, mask.ndim))).argmax())
-
-
-def check_call(costs: Sequence[Tensor], context: Sequence[Any] | None) -> None:
-    """Check the tensors and contexts that a layer is called with.
-
-    Raises TypeError for something that is no floating-point tensor, ValueError for batch sizes that differ.
-    """
-    if not costs:
-        raise TypeError("the layer needs at least one cost tensor")
-    for index, cost in enumerate(costs):
-        if not isinstance(cost, Tensor):
-            raise TypeError(f"costs[{index}] must be a tensor, but is a {type(cost).__name__}")
-        if not cost.is_floating_point():
-            raise TypeError(f"costs[{index}] must have a floating dtype, but has {cost.dtype}")
-        if cost.ndim == 0:
-            raise ValueError(f"costs[{index}] has no dimension, but the first one must be the batch")
-        if len(cost) != len(costs[0]):
-            raise ValueError(
-                f"costs[{index}] has a batch of {len(cost)}, but costs[0] has a batch of {len(costs[0])}"
-            )
-    if context is not None and len(context) != len(costs[0]):
-        raise ValueError(f"context has {len(context)} objects, but the costs have a batch of {len(costs[0])}")
-
-
-def to_array(tensor: Tensor, name: str, *, infinite: bool) -> Array:
-    """View or copy a (B, *shape) tensor as a NumPy array, float64 for float64 and float32 for all else.
-
-    Raises ValueError naming `name` and the instance where there is a NaN or, unless they are allowed as the
-    costs of what is forbidden, an infinite value.
-    """
-    dtype = torch.float64 if tensor.dtype == torch.float64 else torch.float32
-    array: Array = tensor.detach().to("cpu", dtype).resolve_neg().numpy()
-    bad = first_row(np.isnan(array) if infinite else ~np.isfinite(array))
-    if bad is not None:
-        raise ValueError(f"{name} has a NaN{'' if infinite else ' or infinite value'} in instance {bad}")
-    return array
-
-
-def to_tensor(array: Array, like: Tensor) -> Tensor:
-    """Copy an array into a tensor with the device and dtype of `like`."""
-    return torch.tensor(array, device=like.device, dtype=like.dtype)
+def only(outputs: Sequence[Any]) -> Any:
+    """Return the single output itself, and several as a tuple."""
+    return outputs[0] if len(outputs) == 1 else tuple(outputs)

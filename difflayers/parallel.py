@@ -1,19 +1,18 @@
-"""Map a function over instances: in this process, in threads, or on any joblib backend."""
+"""Map over instances: in this process, in threads, or on any joblib backend."""
 
 import os
 import pickle
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from difflayers.solver import SolverError
 
 
-class _Failure(NamedTuple):
-    """An exception on its way from a worker; its traceback as text where it crosses a process border."""
+class _Raised(NamedTuple):
+    """An exception on its way from a worker."""
 
     exception: Exception
-    traceback: str | None
 
 
 def map_instances(
@@ -37,35 +36,76 @@ def map_instances(
     Raises:
         SolverError: `function` raised; the message names the first failing instance, and the original
             exception is its `__cause__`. What another process raised carries its traceback there as a note.
+            Also where a worker process ended; the message then names the instances that were not done.
     """
     check_jobs(n_jobs)
+    names = [f"instance {index}" for index in range(len(instances))] if names is None else names
 
     def fail(index: int, exception: Exception) -> SolverError:
-        name = names[index] if names is not None else f"instance {index}"
         kind = "" if isinstance(exception, SolverError) else f"{type(exception).__name__}: "
-        return SolverError(f"{name}: {kind}{exception}")
+        return SolverError(f"{names[index]}: {kind}{exception}")
 
+    results: list[Any] = [None] * len(instances)
     if n_jobs == 1 or len(instances) <= 1:
-        results = []
         for index, instance in enumerate(instances):
             try:
-                results.append(function(*instance))
+                results[index] = function(*instance)
             except Exception as exception:
                 raise fail(index, exception) from exception
         return results
 
-    import joblib  # here, since most users never leave n_jobs=1
-
-    # max_nbytes: joblib would hand large arrays to other processes read-only, and solvers may write.
-    results = joblib.Parallel(n_jobs=n_jobs, backend=backend or active_backend(), max_nbytes=None)(
-        joblib.delayed(_guarded)(function, instance, os.getpid()) for instance in instances
-    )
+    try:
+        tasks = [(_guarded, function, instance, os.getpid()) for instance in instances]
+        for index, result in run_tasks(tasks, n_jobs, backend):
+            results[index] = result
+    except WorkerEnded as ended:
+        raise SolverError(f"{', '.join(names[i] for i in ended.unfinished)}: {ended}") from ended
     for index, result in enumerate(results):
-        if isinstance(result, _Failure):
-            if result.traceback is not None:
-                result.exception.add_note(f"In the worker process:\n{result.traceback}")
+        if isinstance(result, _Raised):
             raise fail(index, result.exception) from result.exception
     return results
+
+
+class WorkerEnded(Exception):
+    """A worker process died, or its results could not be fetched.
+
+    Attributes:
+        unfinished: the tasks without a result, among which is the one that did it.
+    """
+
+    def __init__(self, unfinished: list[int], cause: Exception) -> None:
+        super().__init__(f"a worker ended without a result ({type(cause).__name__}: {cause})")
+        self.unfinished = unfinished
+
+
+def run_tasks(
+    tasks: Sequence[tuple[Any, ...]], n_jobs: int, backend: Any = None
+) -> Iterator[tuple[int, Any]]:
+    """Call `task[0](*task[1:])` for each task on a joblib backend; yield (index, result) as they come.
+
+    Interrupted, or left early, it ends the workers. Raises WorkerEnded where a task has no result.
+    """
+    import joblib  # here, since most users never leave n_jobs=1
+
+    backend = backend or active_backend()
+    unfinished = set(range(len(tasks)))
+    # max_nbytes: joblib would hand large arrays to other processes read-only, and solvers may write.
+    # batch_size: joblib's own batches grow with every call that was fast, up to 0.2 s a batch.
+    returned = "generator_unordered" if backend.supports_return_generator else "list"
+    parallel = joblib.Parallel(
+        n_jobs=n_jobs, backend=backend, max_nbytes=None, batch_size=1, pre_dispatch="all", return_as=returned
+    )
+    results: Any = None
+    try:
+        results = parallel(joblib.delayed(_numbered)(index, task) for index, task in enumerate(tasks))
+        for index, result in results:
+            unfinished.discard(index)
+            yield index, result
+    except Exception as error:
+        raise WorkerEnded(sorted(unfinished), error) from error
+    finally:
+        if unfinished and hasattr(results, "close"):
+            results.close()
 
 
 def active_backend() -> Any:
@@ -86,19 +126,23 @@ def check_jobs(n_jobs: int) -> None:
         raise ValueError(f"n_jobs must be a positive integer, or -1 for all cores, but is {n_jobs!r}")
 
 
-def _guarded(function: Callable[..., Any], instance: tuple[Any, ...], caller: int) -> Any:
-    try:
-        return function(*instance)
-    except Exception as exception:
-        if os.getpid() == caller:
-            return _Failure(exception, None)
-        return _Failure(_picklable(exception), traceback.format_exc())
-
-
-def _picklable(exception: Exception) -> Exception:
-    """Keep an exception that survives pickling; otherwise keep its text, as it would break the pool."""
+def portable(exception: Exception) -> Exception:
+    """Prepare an exception for another process: with its traceback as a note, and only if it survives it."""
+    note = f"In the worker process:\n{''.join(traceback.format_exception(exception))}"
     try:
         pickle.loads(pickle.dumps(exception))
     except Exception:
-        return RuntimeError("".join(traceback.format_exception_only(exception)).strip())
+        exception = RuntimeError("".join(traceback.format_exception_only(exception)).strip())
+    exception.add_note(note)
     return exception
+
+
+def _guarded(function: Callable[..., Any], instance: tuple[Any, ...], caller: int) -> Any:
+    try:
+        return function(*instance)
+    except Exception as error:
+        return _Raised(error if os.getpid() == caller else portable(error))
+
+
+def _numbered(index: int, task: tuple[Any, ...]) -> tuple[int, Any]:
+    return index, task[0](*task[1:])

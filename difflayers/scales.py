@@ -29,6 +29,18 @@ class Scales(Protocol):
         ...
 
 
+@runtime_checkable
+class Observer(Protocol):
+    """Scales that learn from what came of them may also have this."""
+
+    def observe(self, changed: Array) -> None:
+        """Take in, for each λ of the last draw, the share from 0 to 1 of instances whose solution it changed.
+
+        Only instances with an incoming gradient count, and nothing comes where there was none.
+        """
+        ...
+
+
 class FixedScale:
     """The same λ at every call: plain blackbox differentiation (Eq. 3; Vlastelica et al. 2020).
 
@@ -88,6 +100,63 @@ class UniformScales:
 
     def __repr__(self) -> str:
         return f"UniformScales({self.low:g}, {self.high:g}, samples={self.samples})"
+
+
+class AdaptiveScale:
+    """One λ that is steered until it changes a wanted share of the solutions.
+
+    After each backward call log λ moves by rate · (target − share), where share is how many of the instances
+    with an incoming gradient got another solution: the stochastic approximation of Robbins and Monro (1951),
+    whose rest is where the share equals the target. It follows gradients that shrink as training goes on.
+    The aim is that of adaptive I-MLE (Minervini et al., AAAI 2023), which steers the number of non-zero
+    entries of the gradient by additive steps instead.
+
+    Args:
+        start: first λ, positive and finite, in units of cost per unit of gradient.
+        target: wanted share of changed solutions, above 0 and below 1.
+        rate: how far log λ moves at most in one call, positive.
+        low: λ never goes below; where no λ changes enough solutions it ends at `high`.
+        high: λ never goes above.
+
+    λ is part of the layer's `state_dict`.
+    """
+
+    def __init__(
+        self,
+        start: float = 10.0,
+        target: float = 0.5,
+        rate: float = 0.1,
+        low: float = 1e-6,
+        high: float = 1e6,
+    ) -> None:
+        self.value, self.rate = _positive("start", start), _positive("rate", rate)
+        self.low, self.high = _positive("low", low), _positive("high", high)
+        if not self.low <= self.value <= self.high:
+            raise ValueError(f"start must be from low to high, but is {start}, with {low} and {high}")
+        if not 0 < target < 1:
+            raise ValueError(f"target must be above 0 and below 1, but is {target}")
+        self.target = float(target)
+
+    def draw(self) -> Array:
+        """Return the present λ as a float64 array of shape (1,)."""
+        return np.array([self.value])
+
+    def observe(self, changed: Array) -> None:
+        """Move λ towards where the share of changed solutions is the target."""
+        with _DRAWING:
+            moved = self.value * math.exp(self.rate * (self.target - float(np.mean(changed))))
+            self.value = min(max(moved, self.low), self.high)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the present λ."""
+        return {"value": self.value}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Set λ to that of `state_dict`."""
+        self.value = _positive("value", state["value"])
+
+    def __repr__(self) -> str:
+        return f"AdaptiveScale({self.value:g}, target={self.target:g}, rate={self.rate:g})"
 
 
 def as_scales(scales: "Scales | float") -> Scales:

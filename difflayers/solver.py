@@ -1,7 +1,7 @@
-"""What a solver is, and what its answer must look like."""
+"""What a solver is, and how one is called on a batch: what it must be given and what it must return."""
 
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
@@ -15,13 +15,22 @@ class Solver(Protocol):
     `costs` are NumPy arrays in C order, float64 where the cost tensor was float64 and float32 otherwise;
     they are copies, so a solver may write into them. It returns one array of the same shape for each cost
     array (a single array for a single cost, a tuple or list for several), of any real or bool dtype: the
-    minimiser of <costs, solution> over whatever is feasible, or a good guess at it.
+    minimiser of <costs, solution> over whatever is feasible, or a good guess at it. For an objective
+    <costs, g(y)> that is not linear in y, it returns g(y).
 
     A batched solver gets the arrays of all instances at once, with the batch as first dimension, and the
-    list of their contexts.
+    list of their contexts. So does a solver of tensors (option `tensors`), which gets and returns tensors
+    instead, on the device of the costs.
+
+    With the option `warm_start` it is also given `start=`: None in the first call for an instance, later its
+    solution from there (in the same form as it returns them), as the perturbed problem has a similar one.
+
+    A solver that finds no solution says so: it raises SolverError or TimeoutError, or returns None; a
+    batched one returns NaN in that instance's row, or raises InfeasibleError. The layer's `on_failure`
+    decides what follows.
     """
 
-    def __call__(self, *costs_and_context: Any) -> Any: ...
+    def __call__(self, *costs_and_context: Any, **start: Any) -> Any: ...
 
 
 class SolverError(RuntimeError):
@@ -49,36 +58,168 @@ class InfeasibleError(SolverError):
         return f"instance {self.instances[0]}{more}: {self.reason}"
 
 
-def check_solutions(solutions: Any, costs: Sequence[Array]) -> tuple[Array, ...]:
-    """Copy what a solver returned into one array for each cost array, of the same shape and dtype.
+class MalformedSolutionError(SolverError):
+    """A solution of the wrong number, shape or type: a bug, which no `on_failure` passes over."""
 
-    Raises SolverError where the number of solutions, a shape or a dtype is wrong. (A copy, because some
-    solvers return the same buffer at every call.)
+
+class Problems(NamedTuple):
+    """Some problems of a batch, as a solver gets them.
+
+    Attributes:
+        costs: (M, *shape) each, in C order; the solver may write into them.
+        contexts: one object a problem, or None for no such argument.
+        warm: whether the solver takes `start`.
+        starts: (M, *shape) each, a solution of each problem to start from; None where there is none yet.
     """
-    if len(costs) == 1:
-        solutions = (solutions,)
-    elif not isinstance(solutions, tuple | list):
-        raise SolverError(
-            f"the solver returned {_describe(solutions)}, "
-            f"but {len(costs)} cost tensors need a tuple of {len(costs)} solutions"
+
+    costs: list[Array]
+    contexts: list[Any] | None = None
+    warm: bool = False
+    starts: list[Array] | None = None
+
+    def part(self, rows: range) -> "Problems":
+        """Return some consecutive ones of the problems."""
+        own = slice(rows.start, rows.stop)
+        return Problems(
+            [cost[own] for cost in self.costs],
+            None if self.contexts is None else self.contexts[own],
+            self.warm,
+            None if self.starts is None else [start[own] for start in self.starts],
         )
-    elif len(solutions) != len(costs):
-        raise SolverError(
-            f"the solver returned {len(solutions)} solutions, but there are {len(costs)} cost tensors"
-        )
-    return tuple(
-        _check_solution(solution, cost, output)
-        for output, (solution, cost) in enumerate(zip(solutions, costs, strict=True))
+
+
+class Failure(NamedTuple):
+    """A problem without a solution, or, with None for its index, all problems of a batched solver."""
+
+    problem: int | None
+    error: Exception
+
+    @property
+    def expected(self) -> bool:
+        """Whether the solver said that it found nothing; otherwise it, or its use, has a bug."""
+        said = isinstance(self.error, SolverError | TimeoutError)
+        return said and not isinstance(self.error, MalformedSolutionError) and self.problem is not None
+
+
+class Answers(NamedTuple):
+    """Solutions (M, *shape) for each cost array, where rows of failed problems hold anything."""
+
+    solutions: list[Any]
+    failures: list[Failure]
+
+
+def solve_each(solver: Solver, problems: Problems, any_shape: bool = False, stop: bool = True) -> Answers:
+    """Call a solver once a problem.
+
+    Args:
+        solver: see `Solver`.
+        problems: what to solve.
+        any_shape: whether solutions may have another shape than their costs, the same for all problems.
+        stop: whether the first failure ends it; an unexpected one always does.
+    """
+    costs, contexts, warm, starts = problems
+    outputs = [np.zeros_like(cost) for cost in costs]
+    fixed = not any_shape
+    failures: list[Failure] = []
+    # A problem of a single number is an array too, where iterating would give NumPy scalars.
+    columns: list[Any] = [
+        cost if cost.ndim > 1 else [cost[i, ...] for i in range(len(cost))] for cost in costs
+    ]
+    if contexts is not None:
+        columns.append(contexts)
+    for index, arguments in enumerate(zip(*columns, strict=True)):
+        try:
+            if warm:
+                answer = solver(*arguments, start=starts and _only([start[index] for start in starts]))
+            else:
+                answer = solver(*arguments)
+            solutions = (answer,) if len(costs) == 1 else _checked_tuple(answer, len(costs))
+            for output, solution in enumerate(solutions):
+                if type(solution) is not np.ndarray or solution.dtype.kind not in "fbiu":
+                    solution = _checked_numbers(solution, output)
+                if solution.shape != outputs[output].shape[1:]:
+                    if fixed:
+                        raise _wrong_shape(output, solution.shape, outputs[output].shape[1:])
+                    outputs[output] = np.zeros((len(costs[output]), *solution.shape), costs[output].dtype)
+                outputs[output][index] = solution
+            fixed = True
+        except Exception as error:
+            failures.append(Failure(index, error))
+            if stop or not failures[-1].expected:
+                break
+    failed = {failure.problem for failure in failures}
+    return Answers(
+        outputs, failures + [failure for failure in _not_finite(outputs) if failure.problem not in failed]
     )
 
 
-def _check_solution(solution: Any, cost: Array, output: int) -> Array:
+def solve_together(solver: Solver, problems: Problems, any_shape: bool = False) -> Answers:
+    """Call a batched solver once for all problems; NaN in a row is that problem's failure."""
+    costs, contexts, warm, starts = problems
+    failures = []
+    try:
+        arguments = costs if contexts is None else [*costs, contexts]
+        try:
+            answer = solver(*arguments, start=starts and _only(starts)) if warm else solver(*arguments)
+        except InfeasibleError as error:
+            answer = error.solutions
+            failures = [Failure(problem, SolverError(error.reason)) for problem in error.instances]
+        outputs = []
+        for output, solution in enumerate(
+            (answer,) if len(costs) == 1 else _checked_tuple(answer, len(costs))
+        ):
+            array, shape = _checked_numbers(solution, output), costs[output].shape
+            if array.shape != shape and not (any_shape and array.shape[:1] == shape[:1]):
+                raise _wrong_shape(output, array.shape, shape)
+            # A copy, since some solvers return the same buffer at every call.
+            outputs.append(np.array(array, dtype=costs[output].dtype))
+    except Exception as error:
+        return Answers([], [Failure(None, error)])
+    failed = {failure.problem for failure in failures}
+    return Answers(
+        outputs, failures + [failure for failure in _not_finite(outputs) if failure.problem not in failed]
+    )
+
+
+def _only(parts: Sequence[Any]) -> Any:
+    return parts[0] if len(parts) == 1 else tuple(parts)
+
+
+def _not_finite(outputs: Sequence[Array]) -> list[Failure]:
+    failures = []
+    for output, solutions in enumerate(outputs):
+        finite = np.isfinite(solutions)
+        if not finite.all():
+            rows = np.flatnonzero(~finite.all(axis=tuple(range(1, finite.ndim))))
+            error = SolverError(f"solution {output} has a NaN or infinite value")
+            failures += [Failure(int(row), error) for row in rows]
+    return failures
+
+
+def _checked_tuple(solutions: Any, count: int) -> Any:
+    if isinstance(solutions, tuple | list):
+        if len(solutions) == count:
+            return solutions
+        raise MalformedSolutionError(
+            f"the solver returned {len(solutions)} solutions, but there are {count} cost tensors"
+        )
+    error = SolverError if solutions is None else MalformedSolutionError
+    raise error(
+        f"the solver returned {_describe(solutions)}, but {count} cost tensors "
+        f"need a tuple of {count} solutions"
+    )
+
+
+def _checked_numbers(solution: Any, output: int) -> Array:
     array = np.asarray(solution)
-    if array.dtype.kind not in "biuf":
-        raise SolverError(f"solution {output} is {_describe(solution)}, but should be an array of numbers")
-    if array.shape != cost.shape:
-        raise SolverError(f"solution {output} has shape {array.shape}, but its costs have shape {cost.shape}")
-    return np.array(array, dtype=cost.dtype)
+    if array.dtype.kind in "fbiu":
+        return array
+    error = SolverError if solution is None else MalformedSolutionError
+    raise error(f"solution {output} is {_describe(solution)}, but should be an array of numbers")
+
+
+def _wrong_shape(output: int, shape: tuple[int, ...], expected: tuple[int, ...]) -> MalformedSolutionError:
+    return MalformedSolutionError(f"solution {output} has shape {shape}, but its costs have shape {expected}")
 
 
 def _describe(solution: Any) -> str:

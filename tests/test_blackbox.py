@@ -149,7 +149,9 @@ def test_batched_and_parallel_solvers_give_the_same_gradient(batched, n_jobs):
     costs, incoming = batch(size=9)
     incoming[2] = 0
     solver = cheapest_of_batch if batched else cheapest
-    layer = difflayers.BlackboxLayer(solver, difflayers.UniformScales(1.0, 3.0), batched, n_jobs)
+    layer = difflayers.BlackboxLayer(
+        solver, difflayers.UniformScales(1.0, 3.0), batched=batched, n_jobs=n_jobs
+    )
     expected = gradient(
         difflayers.BlackboxLayer(cheapest, difflayers.UniformScales(1.0, 3.0)), costs, incoming
     )
@@ -265,7 +267,7 @@ def test_a_solver_that_writes_into_its_input_leaves_the_costs_alone():
     before = costs.detach().clone()
     for batched in (False, True):
         solver = (lambda c: np.stack([destructive(row) for row in c])) if batched else destructive
-        result = gradient(difflayers.BlackboxLayer(solver, 2.0, batched), costs, incoming)
+        result = gradient(difflayers.BlackboxLayer(solver, 2.0, batched=batched), costs, incoming)
         assert_close(result, equation_3(costs, incoming, 2.0))
         assert_close(costs.detach(), before)
 
@@ -437,7 +439,7 @@ def test_state_dict_resumes_the_scales(tmp_path):
 
 def test_print_names_solver_and_options():
     text = repr(difflayers.BlackboxLayer(cheapest, 3.0, n_jobs=2))
-    assert text == "BlackboxLayer(cheapest, scales=FixedScale(3), batched=False, n_jobs=2)"
+    assert text == "BlackboxLayer(\n  scales=FixedScale(3)\n  (solver): BatchSolver(cheapest, n_jobs=2)\n)"
 
 
 def test_training_finds_the_costs_of_a_wanted_solution():
