@@ -46,7 +46,7 @@ def solve_batch(
     """
     array = np.asarray(costs)
     rows = checked_rows(array, shape, domain)
-    found = np.zeros_like(rows)
+    found = np.zeros(rows.shape)
     failed = _solve_rows(kernel, rows, found, per_instance, structure, n_threads) if len(rows) else []
     solutions = found.reshape(array.shape).astype(array.dtype, copy=False)
     if failed:
