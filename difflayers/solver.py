@@ -147,10 +147,7 @@ def solve_each(solver: Solver, problems: Problems, any_shape: bool = False, stop
             failures.append(Failure(index, error))
             if stop or not failures[-1].expected:
                 break
-    failed = {failure.problem for failure in failures}
-    return Answers(
-        outputs, failures + [failure for failure in _not_finite(outputs) if failure.problem not in failed]
-    )
+    return Answers(outputs, failures + _not_finite(outputs, failures))
 
 
 def solve_together(solver: Solver, problems: Problems, any_shape: bool = False) -> Answers:
@@ -175,24 +172,23 @@ def solve_together(solver: Solver, problems: Problems, any_shape: bool = False) 
             outputs.append(np.array(array, dtype=costs[output].dtype))
     except Exception as error:
         return Answers([], [Failure(None, error)])
-    failed = {failure.problem for failure in failures}
-    return Answers(
-        outputs, failures + [failure for failure in _not_finite(outputs) if failure.problem not in failed]
-    )
+    return Answers(outputs, failures + _not_finite(outputs, failures))
 
 
 def _only(parts: Sequence[Any]) -> Any:
     return parts[0] if len(parts) == 1 else tuple(parts)
 
 
-def _not_finite(outputs: Sequence[Array]) -> list[Failure]:
+def _not_finite(outputs: Sequence[Array], known: Sequence[Failure]) -> list[Failure]:
+    """Failures for the problems whose solution is not finite, beside those that are known to have failed."""
     failures = []
+    failed = {failure.problem for failure in known}
     for output, solutions in enumerate(outputs):
         finite = np.isfinite(solutions)
         if not finite.all():
             rows = np.flatnonzero(~finite.all(axis=tuple(range(1, finite.ndim))))
             error = SolverError(f"solution {output} has a NaN or infinite value")
-            failures += [Failure(int(row), error) for row in rows]
+            failures += [Failure(int(row), error) for row in rows if int(row) not in failed]
     return failures
 
 

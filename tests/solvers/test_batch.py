@@ -152,3 +152,18 @@ def test_instances_without_solution_are_named_and_the_others_solved(threads):
         assert error.instances == [2, 3, 6]
         np.testing.assert_array_equal(error.solutions[[0, 1, 4, 5]], expected[[0, 1, 4, 5]])
         assert isinstance(error, difflayers.SolverError)
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_a_layer_names_its_own_instance_or_takes_it_out(jobs):
+    solver = solvers.BipartiteMatching((2, 2))
+    costs = torch.rand((4, 2, 2), generator=torch.Generator().manual_seed(0))
+    costs[2, 0] = torch.inf
+    layer = difflayers.BlackboxLayer(solver, batched=True, n_jobs=jobs)
+    with pytest.raises(difflayers.SolverError, match=r"^instance 2: no matching of finite cost$"):
+        layer(costs)
+    layer = difflayers.BlackboxLayer(solver, batched=True, n_jobs=jobs, on_failure="skip")
+    matched = layer(costs).numpy()
+    assert np.isnan(matched[2]).all()
+    rest = [0, 1, 3]
+    np.testing.assert_array_equal(matched[rest], solver(costs.numpy()[rest]))
