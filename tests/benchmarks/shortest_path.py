@@ -89,9 +89,9 @@ def our_methods() -> Methods:
 def scale_methods() -> Methods:
     """Blackbox layers with several λ. A mean over the batch of 32 divides the gradients that λ multiplies."""
     methods: Methods = {"SPO+": spo_plus}
-    for scale in (1.0, 10.0, 32.0, 100.0, 320.0, 1000.0, 3200.0):
+    for scale in (1.0, 3.0, 5.0, 10.0, 20.0, 30.0, 100.0, 1000.0):
         methods[f"DBB, λ = {scale:g}"] = lambda solver, seed, scale=scale: blackbox(solver, scale)
-    for low, high in ((1.0, 100.0), (32.0, 320.0), (100.0, 1000.0), (32.0, 3200.0)):
+    for low, high in ((1.0, 20.0), (5.0, 20.0), (5.0, 50.0), (10.0, 100.0)):
         for samples in (1, 5):
             methods[f"DBB, {samples} λ in [{low:g}, {high:g}]"] = (
                 lambda solver, seed, low=low, high=high, samples=samples: blackbox(
