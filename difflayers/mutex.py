@@ -45,15 +45,36 @@ def semantic_mutex_watershed(problem: AMWC) -> Solution:
     cheapest = costs.argmin(axis=1).astype(np.int32)
     if problem.num_labels == 1:
         return _watershed(problem, cheapest, np.zeros(problem.num_nodes))
-    two = np.partition(costs, 1, axis=1)[:, :2].astype(np.float64)
+    two = np.partition(costs, 1, axis=1)
     return _watershed(problem, cheapest, two[:, 1] - two[:, 0])
 
 
 def _watershed(problem: AMWC, cheapest: np.ndarray, margin: np.ndarray) -> Solution:
-    strength = np.concatenate([np.abs(problem.edge_costs), margin])
-    order = np.argsort(-strength, kind="stable")
-    cluster, label = mutex_clusters(problem.edges, problem.edge_costs, cheapest, order)
+    strength = np.abs(np.concatenate([problem.edge_costs, margin.astype(problem.edge_costs.dtype)]))
+    # Floats that are not negative are in the order of their bits.
+    bits = strength.view(np.uint32 if strength.dtype == np.float32 else np.uint64)
+    cluster, label = mutex_clusters(problem.edges, problem.edge_costs, cheapest, descending(bits))
     return solution_from_clusters(problem, np.maximum(label, 0), cluster)
+
+
+@njit(nogil=True, cache=True)
+def descending(keys: np.ndarray) -> np.ndarray:
+    """Indices (n,) int32 of unsigned keys from largest to smallest, equal ones in order, O(n)."""
+    order = np.arange(keys.size).astype(np.int32)
+    ordered = np.empty_like(order)
+    start = np.empty(2**16 + 1, np.int64)
+    for shift in range(0, 8 * keys.itemsize, 16):
+        start[:] = 0
+        for key in keys:
+            start[2**16 - ((key >> shift) & 0xFFFF)] += 1
+        for digit in range(2**16):
+            start[digit + 1] += start[digit]
+        for i in order:
+            digit = 2**16 - 1 - ((keys[i] >> shift) & 0xFFFF)
+            ordered[start[digit]] = i
+            start[digit] += 1
+        order, ordered = ordered, order
+    return order
 
 
 @njit(nogil=True, cache=True)
