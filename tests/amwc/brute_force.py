@@ -11,7 +11,7 @@ def minimum_cost(problem: AMWC) -> float:
     """Least objective over all labelled partitions; for six nodes or so."""
     best = np.inf
     stuff = np.flatnonzero(~problem.partitionable)
-    for block in _partitions(problem.num_nodes):
+    for block in partitions(problem.num_nodes):
         count = max(block) + 1
         member = np.eye(count)[block]
         block_costs = member.T @ problem.node_costs
@@ -24,7 +24,7 @@ def minimum_cost(problem: AMWC) -> float:
     return best
 
 
-def _partitions(n: int) -> Iterator[list[int]]:
+def partitions(n: int) -> Iterator[list[int]]:
     """Every partition of n nodes once, as a block number a node, blocks numbered by first node."""
 
     def extend(block: list[int]) -> Iterator[list[int]]:
