@@ -6,12 +6,14 @@ from dataclasses import replace
 import numpy as np
 from scipy.optimize import Bounds, LinearConstraint, milp
 from scipy.sparse import coo_array, csr_array
-from scipy.sparse.csgraph import connected_components, dijkstra
+from scipy.sparse.csgraph import breadth_first_order, connected_components, dijkstra, maximum_flow
 
 from difflayers.lifted_multicut.problem import LiftedMulticut, Solution, solution_from_clusters
 from difflayers.lifted_multicut.search import solve
 
 _TOLERANCE = 1e-6
+# Capacity of an edge that is not cut at all.
+_UNIT = 10**6
 
 
 def solve_exact(problem: LiftedMulticut, time_limit: float | None = None) -> Solution:
@@ -41,7 +43,7 @@ def solve_exact(problem: LiftedMulticut, time_limit: float | None = None) -> Sol
                 return replace(best, lower_bound=min(bound, best.cost), proven_optimal=True)
             if point is None or not finished:
                 return replace(best, lower_bound=bound)
-            if program.add_violated(point, integral) == 0:
+            if program.add_violated(point) == 0:
                 break
     assert point is not None
     optimum = solution_from_clusters(problem, program.parts(point))
@@ -91,25 +93,13 @@ class _Program:
         bound = result.fun if finished and not integral else result.mip_dual_bound
         return result.x, -np.inf if bound is None else bound, finished
 
-    def add_violated(self, point: np.ndarray, integral: bool) -> int:
-        """Add the violated inequalities, those of separating cuts only at integral points; their number."""
+    def add_violated(self, point: np.ndarray) -> int:
+        """Add the violated inequalities and return their number."""
         before = len(self.rows)
         for pair, path in self._short_paths(point):
             self._add([pair, *path], [-1.0] + [1.0] * len(path), 0.0)
-        if integral:
-            part = self.parts(point)
-            differ = self.base & (part[self.tails] != part[self.heads])
-            for pair in np.flatnonzero((point < 0.5) & ~self.base).tolist():
-                u, v = part[self.tails[pair]], part[self.heads[pair]]
-                if u == v:
-                    continue
-                # The border of either end separates the two; the shorter one says more.
-                borders = [
-                    np.flatnonzero(differ & ((part[self.tails] == end) | (part[self.heads] == end)))
-                    for end in (u, v)
-                ]
-                border = min(borders, key=len).tolist()
-                self._add([pair, *border], [1.0] + [-1.0] * len(border), 1.0 - len(border))
+        for pair, border in self._thin_borders(point):
+            self._add([pair, *border], [1.0] + [-1.0] * len(border), 1.0 - len(border))
         return len(self.rows) - before
 
     def _add(self, columns: list[int], values: list[float], least: float) -> None:
@@ -139,6 +129,27 @@ class _Program:
                 path.append(self.number[min(v, w), max(v, w)])
                 v = w
             found.append((pair, path))
+        return found
+
+    def _thin_borders(self, point: np.ndarray) -> list[tuple[int, list[int]]]:
+        """Lifted pairs that are less cut than a set of edges between their ends, by ``point``."""
+        edges = np.flatnonzero(self.base)
+        tails, heads = self.tails[edges], self.heads[edges]
+        # Flows are of integers; a little capacity for every edge prefers borders of few edges.
+        capacity = np.round((1.0 - np.clip(point[edges], 0.0, 1.0)) * _UNIT).astype(np.int32) + 1
+        ends = (np.r_[tails, heads], np.r_[heads, tails])
+        graph = csr_array((np.tile(capacity, 2), ends), shape=(self.n, self.n))
+        found = []
+        for pair in np.flatnonzero((point < 1.0 - _TOLERANCE) & ~self.base).tolist():
+            u, v = int(self.tails[pair]), int(self.heads[pair])
+            result = maximum_flow(graph, u, v)
+            residual = graph - result.flow
+            residual.eliminate_zeros()
+            side = np.zeros(self.n, bool)
+            side[breadth_first_order(residual, u, return_predecessors=False)] = True
+            border = edges[side[tails] != side[heads]]
+            if point[pair] < 1.0 - (1.0 - point[border]).sum() - 10 * _TOLERANCE:
+                found.append((pair, border.tolist()))
         return found
 
     def parts(self, point: np.ndarray) -> np.ndarray:

@@ -85,7 +85,7 @@ def test_exact_is_the_least_over_all_connected_partitions(problem):
 
 
 @settings(deadline=None, max_examples=40)
-@given(random_problems(max_nodes=14, max_edges=40))
+@given(random_problems(max_nodes=10, max_edges=25))
 def test_bound_exact_and_methods_are_in_order(problem):
     exact = solve_exact(problem)
     assert exact.proven_optimal
