@@ -1,10 +1,13 @@
 """Mutex watersheds: partitions from one pass over the edges in order of strength, no search."""
 
+from typing import Any
+
 import numpy as np
 from numba import njit
 
 from difflayers import multicut
 from difflayers.amwc import AMWC, Solution
+from difflayers.amwc.constraints import solve_constrained
 from difflayers.amwc.solution import solution_from_clusters
 from difflayers.multicut import Multicut
 
@@ -20,10 +23,10 @@ def mutex_watershed(problem: Multicut) -> Solution:
         problem: the multicut. Only the order of the absolute costs matters.
 
     Returns:
-        A feasible solution of the multicut, with its cost there; the method itself minimises no sum.
+        A feasible solution of the multicut, which keeps its constraints (infinite costs), with its cost
+        there; the method itself minimises no sum.
     """
-    plain = multicut.as_amwc(problem)
-    return _watershed(plain, np.full(problem.num_nodes, -1, np.int32), np.empty(0))
+    return _partition(multicut.as_amwc(problem))
 
 
 def semantic_mutex_watershed(problem: AMWC) -> Solution:
@@ -39,14 +42,22 @@ def semantic_mutex_watershed(problem: AMWC) -> Solution:
         problem: the asymmetric multiway cut.
 
     Returns:
-        A feasible solution of the asymmetric multiway cut, with its cost there.
+        A feasible solution of the asymmetric multiway cut, which keeps its constraints, with its cost there.
     """
+    if problem.constrained:
+        return solve_constrained(problem, lambda finite, _: semantic_mutex_watershed(finite.plain))
     costs = problem.node_costs
     cheapest = costs.argmin(axis=1).astype(np.int32)
     if problem.num_labels == 1:
         return _watershed(problem, cheapest, np.zeros(problem.num_nodes))
     two = np.partition(costs, 1, axis=1)
     return _watershed(problem, cheapest, two[:, 1] - two[:, 0])
+
+
+def _partition(problem: AMWC) -> Solution:
+    if problem.constrained:
+        return solve_constrained(problem, lambda finite, _: _partition(finite.plain))
+    return _watershed(problem, np.full(problem.num_nodes, -1, np.int32), np.empty(0))
 
 
 def _watershed(problem: AMWC, cheapest: np.ndarray, margin: np.ndarray) -> Solution:
@@ -157,12 +168,12 @@ def _root(parent: np.ndarray, v: int) -> int:
 
 
 @njit(nogil=True, cache=True)
-def _key(u: int, v: int) -> int:
+def _key(u: int, v: int) -> Any:
     return (np.int64(min(u, v)) << 32) | np.int64(max(u, v))
 
 
 @njit(nogil=True, cache=True)
-def _slot(table: np.ndarray, key: int) -> int:
+def _slot(table: np.ndarray, key: int) -> Any:
     # Fibonacci hashing; the size of the table is a power of two.
     mask = table.size - 1
     slot = np.int64((np.uint64(key) * np.uint64(0x9E3779B97F4A7C15)) >> np.uint64(32)) & mask

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from difflayers.amwc import AMWC, evaluate, is_feasible
 from difflayers.multicut import Multicut, as_amwc
 from difflayers.mutex import mutex_watershed, semantic_mutex_watershed
-from tests.amwc.problems import random_problem, random_problems
+from tests.amwc.problems import constrained_problems, random_problem, random_problems
 
 
 def naive(problem: AMWC, semantic: bool) -> tuple[np.ndarray, np.ndarray]:
@@ -71,6 +71,22 @@ def test_solutions_are_feasible_and_their_cost_is_the_objective(problem):
     ):
         assert is_feasible(checked, solution.labels, solution.cuts)
         assert solution.cost == evaluate(checked, solution.labels, solution.cuts)
+
+
+@settings(deadline=None, max_examples=60)
+@given(constrained_problems(max_nodes=20, max_labels=4, max_edges=40))
+def test_constraints_are_kept(problem):
+    cut = Multicut(problem.num_nodes, problem.edges, problem.edge_costs)
+    for checked, watershed, given_problem in (
+        (problem, semantic_mutex_watershed, problem),
+        (as_amwc(cut), mutex_watershed, cut),
+    ):
+        try:
+            solution = watershed(given_problem)
+        except ValueError:
+            continue
+        assert is_feasible(checked, solution.labels, solution.cuts)
+        assert solution.cost < np.inf
 
 
 @given(st.integers(0, 1000))

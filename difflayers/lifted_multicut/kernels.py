@@ -95,7 +95,7 @@ def contract(
     component: np.ndarray,
     count: int,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Graph of the components: weights of parallels add up, and one edge among them makes an edge, O(rows)."""
+    """Graph of the components: weights of parallels add up, one edge among them makes an edge, O(rows)."""
     num_nodes = component.size
     start = np.zeros(count + 1, np.int32)
     for v in range(num_nodes):

@@ -46,9 +46,9 @@ METHODS: dict[str, int | None] = {"fast": None, "default": 0, "best": 20}
 def solve(problem: LiftedMulticut, method: str = "default") -> Solution:
     """Solve a lifted multicut approximately, deterministically and without the GIL.
 
-    Merging is greedy additive contraction (Keuper et al. 2015) in rounds: clusters that are each other's best
-    neighbour merge, lifted costs are carried along. Moves of nodes, and of clusters of nodes, refine it on the
-    way back; "best" also fuses solutions of perturbed costs (Beier et al. 2016).
+    Merging is greedy additive contraction (Keuper et al. 2015) in rounds: clusters that are each other's
+    best neighbour merge, lifted costs are carried along. Moves of nodes, and of clusters of nodes, refine it
+    on the way back; "best" also fuses solutions of perturbed costs (Beier et al. 2016).
 
     Args:
         problem: the problem.

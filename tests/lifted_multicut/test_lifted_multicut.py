@@ -175,7 +175,8 @@ def test_float32_costs_are_solved_as_such_and_summed_in_float64():
 )
 def test_bad_arguments_are_refused_by_name(name, value, message):
     pairs = np.array([[0, 1], [1, 2]])
-    good = dict(num_nodes=4, edges=pairs, edge_costs=np.ones(2), lifted_edges=pairs, lifted_costs=np.ones(2))
+    good = {"num_nodes": 4, "edges": pairs, "edge_costs": np.ones(2)}
+    good |= {"lifted_edges": pairs, "lifted_costs": np.ones(2)}
     with pytest.raises(ValueError, match=message):
         LiftedMulticut(**{**good, name: value})
     with pytest.raises(ValueError, match='"fast", "default" or "best"'):
