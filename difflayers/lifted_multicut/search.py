@@ -5,13 +5,8 @@ from typing import NamedTuple
 import numpy as np
 
 from difflayers.graph.kernels import compressed_rows
-from difflayers.lifted_multicut.kernels import (
-    connected_parts,
-    contract,
-    cut_weight,
-    merge_partners,
-    move_nodes,
-)
+from difflayers.lifted_multicut.contraction import connected_parts, contract, merge_partners
+from difflayers.lifted_multicut.moves import cut_weight, move_nodes
 from difflayers.lifted_multicut.problem import LiftedMulticut, Solution, solution_from_clusters
 
 # Most visits a node in one pass of moves, on average; passes end long before, this bounds the worst case.
@@ -31,7 +26,7 @@ _TOLERANCE = 1e-9
 
 
 class Graph(NamedTuple):
-    """A graph of the hierarchy, as :mod:`difflayers.lifted_multicut.kernels` has it."""
+    """A graph of the hierarchy, as :mod:`difflayers.lifted_multicut.contraction` has it."""
 
     indptr: np.ndarray
     neighbours: np.ndarray
