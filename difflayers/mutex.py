@@ -46,12 +46,7 @@ def semantic_mutex_watershed(problem: AMWC) -> Solution:
     """
     if problem.constrained:
         return solve_constrained(problem, lambda finite, _: semantic_mutex_watershed(finite.plain))
-    costs = problem.node_costs
-    cheapest = costs.argmin(axis=1).astype(np.int32)
-    if problem.num_labels == 1:
-        return _watershed(problem, cheapest, np.zeros(problem.num_nodes))
-    two = np.partition(costs, 1, axis=1)
-    return _watershed(problem, cheapest, two[:, 1] - two[:, 0])
+    return _watershed(problem, *_preferences(problem.node_costs))
 
 
 def _partition(problem: AMWC) -> Solution:
@@ -66,6 +61,25 @@ def _watershed(problem: AMWC, cheapest: np.ndarray, margin: np.ndarray) -> Solut
     bits = strength.view(np.uint32 if strength.dtype == np.float32 else np.uint64)
     cluster, label = mutex_clusters(problem.edges, problem.edge_costs, cheapest, descending(bits))
     return solution_from_clusters(problem, np.maximum(label, 0), cluster)
+
+
+@njit(nogil=True, cache=True)
+def _preferences(node_costs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Cheapest label of every node and by how much, 0 if there is no other, O(n K)."""
+    num_nodes, num_labels = node_costs.shape
+    cheapest = np.zeros(num_nodes, np.int32)
+    margin = np.zeros(num_nodes, node_costs.dtype)
+    for v in range(num_nodes):
+        least, second = node_costs[v, 0], node_costs[v, 0]
+        for k in range(1, num_labels):
+            cost = node_costs[v, k]
+            if cost < least:
+                cheapest[v] = k
+                least, second = cost, least
+            elif cost < second or k == 1:
+                second = cost
+        margin[v] = second - least
+    return cheapest, margin
 
 
 @njit(nogil=True, cache=True)
