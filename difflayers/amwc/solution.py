@@ -37,14 +37,32 @@ class Solution:
 
 
 def evaluate(problem: AMWC, labels: np.ndarray, cuts: np.ndarray) -> float:
-    """Objective of Eq. 2 of labels (n,) and cuts (m,), feasible or not, summed in float64."""
+    """Objective of Eq. 2 of labels (n,) and cuts (m,), feasible or not, summed in float64.
+
+    Infinite costs are constraints: +inf if one is broken, nothing for those kept.
+    """
     labels, cuts = _checked(problem, labels, cuts)
+<<<<<<< HEAD
     return _cost(problem, labels, cuts)
+=======
+    nodes = problem.node_costs[np.arange(problem.num_nodes), labels].sum(dtype=np.float64)
+    edge_costs = problem.edge_costs[cuts]
+    if problem.constrained:
+        if (problem.edge_costs[~cuts] == -np.inf).any():
+            return float(np.inf)
+        edge_costs = edge_costs[edge_costs > -np.inf]
+    return float(nodes + edge_costs.sum(dtype=np.float64))
+>>>>>>> related
 
 
 def is_feasible(problem: AMWC, labels: np.ndarray, cuts: np.ndarray) -> bool:
-    """Whether the cuts (m,) are those of a partition that agrees with the labels (n,), as Eq. 2 demands."""
+    """Whether the cuts (m,) are those of a partition that agrees with the labels (n,), as Eq. 2 demands.
+
+    Constraints, which are infinite costs, have to be kept too.
+    """
     labels, cuts = _checked(problem, labels, cuts)
+    if problem.constrained and evaluate(problem, labels, cuts) == np.inf:
+        return False
     ends = labels[problem.edges]
     differ = ends[:, 0] != ends[:, 1]
     may_cut = problem.partitionable[ends[:, 0]]
