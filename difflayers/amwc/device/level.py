@@ -14,15 +14,16 @@ NEVER = 1 << 61
 
 
 class Labels(NamedTuple):
-    """What the labels of a batch are; clusters below ``count`` are those of labels that may not be split.
+    """What the labels of a batch are.
 
     Attributes:
         partitionable: (K,) bool.
-        count: B K, the number of labels over the whole batch; label k of item b is cluster ``b K + k``.
+        total: B K. The one cluster of label k of item b, if it may not be split, has the number ``b K + k``;
+            clusters of things are numbered from here on.
     """
 
     partitionable: Tensor
-    count: int
+    total: int
 
 
 class Level(NamedTuple):
@@ -66,22 +67,25 @@ class Level(NamedTuple):
 def make_level(
     ends: Tensor, weights: Tensor, node_costs: Tensor, item: Tensor, priority: Tensor, labels: Labels
 ) -> Level:
-    """The level of edges (2, m) with different ends, of which parallel ones add up."""
-    low, high = ends.amin(0), ends.amax(0)
-    keys, order = (low * len(node_costs) + high).sort()
-    keys, group = torch.unique_consecutive(keys, return_inverse=True)
-    weights = torch.zeros_like(keys).index_add_(0, group, weights[order])
-    low, high = keys // len(node_costs), keys % len(node_costs)
+    """The level of different edges (2, m), the lower end first."""
     return Level(
-        torch.cat([low, high]),
-        torch.cat([high, low]),
-        torch.cat([weights, weights]),
+        ends.flatten(),
+        ends.flip(0).flatten(),
+        weights.repeat(2),
         node_costs,
         item,
         priority,
         *_cheapest(node_costs, labels.partitionable),
         *_cheapest(node_costs, ~labels.partitionable),
     )
+
+
+def without_parallels(ends: Tensor, weights: Tensor, num_nodes: int) -> tuple[Tensor, Tensor]:
+    """Different edges (2, m'), the lower end first, of ends (2, m); weights (..., m) add up to (..., m')."""
+    keys, order = (ends.amin(0) * num_nodes + ends.amax(0)).sort()
+    keys, group = torch.unique_consecutive(keys, return_inverse=True)
+    total = weights.new_zeros(*weights.shape[:-1], len(keys)).index_add_(-1, group, weights[..., order])
+    return torch.stack([keys // num_nodes, keys % num_nodes]), total
 
 
 def _cheapest(node_costs: Tensor, allowed: Tensor) -> tuple[Tensor, Tensor]:
@@ -128,8 +132,7 @@ def contract(level: Level, root: Tensor, labels: Labels) -> tuple[Level, Tensor,
     outer = (ends[0] != ends[1]).nonzero().squeeze(1)
     node_costs = level.node_costs.new_zeros(len(roots), level.node_costs.shape[1])
     coarse = make_level(
-        ends[:, outer],
-        level.weights[:m][outer],
+        *without_parallels(ends[:, outer], level.weights[:m][outer], len(roots)),
         node_costs.index_add_(0, number, level.node_costs),
         level.item[roots],
         level.priority[roots],

@@ -5,10 +5,15 @@ from torch import Tensor
 
 from difflayers.amwc.device.level import Labels, Level, contract, flatten
 
+_MIXER = 0x9E3779B1
+# Node costs that are looked at together; bounds the memory for the edges between different labels.
+_ENTRIES = 1 << 25
+
 
 def merge_levels(finest: Level, labels: Labels) -> tuple[list[Level], list[Tensor]]:
     """Levels from the finest on until nothing gains, and the number of every node on the next level."""
-    levels, numbers = [finest], []
+    levels: list[Level] = [finest]
+    numbers: list[Tensor] = []
     while True:
         root = best_partners(levels[-1])
         coarse, number, _ = contract(levels[-1], root, labels)
@@ -27,27 +32,44 @@ def best_partners(level: Level) -> Tensor:
     """
     n, m = level.num_nodes, level.num_edges
     nodes = torch.arange(n, device=level.tails.device)
+    attractive = (level.weights[:m] > 0).nonzero().squeeze(1)
+    if len(attractive) == 0:
+        return nodes
+    u, v = level.tails[attractive], level.heads[attractive]
+    gains = _gains(level, u, v, level.weights[attractive])
+    best = _largest(n, u, v, gains)
+    positive = gains > 0
+    tie = (((level.priority[u] + level.priority[v]) * _MIXER) & 0x3FFFFFFF) << 32 | attractive
+    chosen = torch.full_like(best, -1)
+    for end in (u, v):
+        chosen.scatter_reduce_(0, end, torch.where(positive & (gains == best[end]), tie, -1), "amax")
+    edge = torch.where(chosen >= 0, chosen & 0xFFFFFFFF, 0)
+    partner = torch.where(chosen >= 0, level.tails[edge] + level.heads[edge] - nodes, nodes)
+    mutual = partner[partner] == nodes
+    return flatten(torch.where(mutual, torch.minimum(partner, nodes), partner))
+
+
+def _gains(level: Level, u: Tensor, v: Tensor, weights: Tensor) -> Tensor:
+    """What merging gains (m,), exact wherever it may be the best of one of the two nodes."""
     least = torch.minimum(level.stuff_costs, level.thing_costs)
     cheapest = torch.where(level.stuff_costs <= level.thing_costs, level.stuff, level.thing)
-    attractive = (level.weights[:m] > 0).nonzero().squeeze(1)
-    u, v = level.tails[attractive], level.heads[attractive]
-    # A third label may suit both better still; that gain is left to the moves.
+    # One of the two cheapest labels for both: at least so much is gained, and at most the weight.
     common = torch.minimum(
         least[u] + level.node_costs[v, cheapest[u]], level.node_costs[u, cheapest[v]] + least[v]
     )
-    gains = level.weights[attractive] + least[u] + least[v] - common
-    best = gains.new_zeros(n)
+    gains = weights + least[u] + least[v] - common
+    best = _largest(level.num_nodes, u, v, gains)
+    rival = (gains < weights) & ((weights >= best[u]) | (weights >= best[v]))
+    rivals = rival.nonzero().squeeze(1)
+    for part in rivals.split(max(1, _ENTRIES // level.node_costs.shape[1])):
+        a, b = u[part], v[part]
+        common = (level.node_costs[a] + level.node_costs[b]).amin(1)
+        gains[part] = weights[part] + least[a] + least[b] - common
+    return gains
+
+
+def _largest(num_nodes: int, u: Tensor, v: Tensor, gains: Tensor) -> Tensor:
+    best = gains.new_zeros(num_nodes)
     for end in (u, v):
         best.scatter_reduce_(0, end, gains, "amax")
-    tie = (((level.priority[u] + level.priority[v]) * 0x9E3779B1) & 0x3FFFFFFF) << 32 | attractive
-    chosen = torch.full_like(best, -1)
-    for end in (u, v):
-        chosen.scatter_reduce_(0, end, torch.where((gains == best[end]) & (gains > 0), tie, -1), "amax")
-    picked = chosen & 0xFFFFFFFF
-    picks = chosen >= 0
-    edge = torch.where(picks, picked, 0)
-    if m == 0:
-        return nodes
-    partner = torch.where(picks, level.tails[edge] + level.heads[edge] - nodes, nodes)
-    mutual = partner[partner] == nodes
-    return flatten(torch.where(mutual, torch.minimum(partner, nodes), partner))
+    return best
