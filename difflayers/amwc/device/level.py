@@ -115,11 +115,15 @@ def components(num_nodes: int, tails: Tensor, heads: Tensor) -> Tensor:
 
 
 def flatten(parent: Tensor) -> Tensor:
-    """Root (n,) of every node of a forest, by pointer jumping."""
-    # A path of length p takes log p jumps; the depth is not known, and asking costs more than jumping.
-    for _ in range(len(parent).bit_length()):
-        parent = parent[parent]
-    return parent
+    """Root (n,) of every node of a forest, by pointer jumping: a path of length p takes log p jumps."""
+    while True:
+        # To ask whether it was enough takes as long as a few jumps.
+        for _ in range(3):
+            parent = parent[parent]
+        further = parent[parent]
+        if torch.equal(further, parent):
+            return parent
+        parent = further
 
 
 def contract(level: Level, root: Tensor, labels: Labels) -> tuple[Level, Tensor, Tensor]:

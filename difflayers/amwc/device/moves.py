@@ -8,7 +8,9 @@ from torch import Tensor
 from difflayers.amwc.device.level import Labels, Level, components, contract
 
 # Of moves on one level. What more of them would gain is mostly found on the next level too.
-MAX_ROUNDS = 5
+MAX_ROUNDS = 4
+# A round is not worth its time where no more than one node in so many would move.
+MOST_AT_REST = 1000
 
 
 class State(NamedTuple):
@@ -43,9 +45,9 @@ def move_nodes(level: Level, state: State, labels: Labels) -> tuple[State, int]:
         target, label, gain = best_moves(level, state, labels, active)
         wish = gain > 0
         count = int(wish.sum())
-        if count == 0:
-            break
         wishes += count
+        if count <= level.num_nodes // MOST_AT_REST:
+            break
         moved = unopposed(level, state.cluster, target, gain, wish)
         active = wish & ~moved
         active[level.heads[moved[level.tails]]] = True
@@ -127,22 +129,21 @@ def renumbered(cluster: Tensor, label: Tensor, labels: Labels, span: int) -> Sta
     return State(torch.where(cluster < labels.total, cluster, labels.total + first[cluster]), label)
 
 
-def improve(level: Level, state: State, labels: Labels) -> tuple[State, int]:
-    """Moves on the level, then on the graph of what lies together, and so on; moves again on the way back."""
-    state, wishes = move_nodes(level, state, labels)
+def improve(level: Level, state: State, labels: Labels) -> State:
+    """Moves on the graph of what lies together, then of what lies together there, and on the way back."""
     m = level.num_edges
     tails, heads = level.tails[:m], level.heads[:m]
     together = (state.cluster[tails] == state.cluster[heads]) & (level.weights[:m] > 0)
     inner = together.nonzero().squeeze(1)
     if len(inner) == 0:
-        return state, wishes
+        return state
     coarse, number, roots = contract(level, components(level.num_nodes, tails[inner], heads[inner]), labels)
     coarse_state = renumbered(state.cluster[roots], state.label[roots], labels, level.num_nodes)
-    coarse_state, coarse_wishes = improve(coarse, coarse_state, labels)
-    if coarse_wishes == 0:
-        return state, wishes
-    state, last = move_nodes(level, projected(coarse_state, number), labels)
-    return state, wishes + coarse_wishes + last
+    coarse_state, wishes = move_nodes(coarse, coarse_state, labels)
+    if wishes == 0:
+        return state
+    coarse_state = improve(coarse, coarse_state, labels)
+    return move_nodes(level, projected(coarse_state, number), labels)[0]
 
 
 def projected(state: State, number: Tensor) -> State:

@@ -67,8 +67,8 @@ def solve(
     if start is None:
         state = _from_scratch(finest, labels)
     else:
-        state = _clusters_of(start, finest, labels, nodes.shape)
-    state, _ = improve(finest, state, labels)
+        state, _ = move_nodes(finest, _clusters_of(start, finest, labels, nodes.shape), labels)
+    state = improve(finest, state, labels)
     segments = _segments(finest, state, labels, nodes.shape[1])
     label = state.label.view(segments.shape)
     cuts = segments[:, edges[:, 0]] != segments[:, edges[:, 1]]
