@@ -195,6 +195,7 @@ def test_inputs_are_left_as_they_were():
         ("edges", torch.tensor([[0, 1], [2, 2]]), ValueError, "self-loop"),
         ("partitionable", torch.ones(3, dtype=torch.bool), ValueError, "but node_costs has 2 labels"),
         ("partitionable", torch.ones(2), TypeError, "partitionable must be bool"),
+        ("method", "best", ValueError, 'method must be "fast" or "default"'),
         ("start", torch.zeros(2, dtype=torch.long), ValueError, r"start has shape \(2,\)"),
         ("start", torch.full((3,), 2), ValueError, "start must lie in 0 to 1, got 2 to 2"),
         ("start", torch.zeros(3), TypeError, "start must be integers"),
@@ -202,6 +203,7 @@ def test_inputs_are_left_as_they_were():
 )
 def test_bad_arguments_are_refused_by_name(name, value, error, message):
     good = {
+        "method": "fast",
         "node_costs": torch.zeros(3, 2),
         "edges": torch.tensor([[0, 1], [1, 2]]),
         "edge_costs": torch.tensor([1.0, -1.0]),

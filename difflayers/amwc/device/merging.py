@@ -10,12 +10,12 @@ _MIXER = 0x9E3779B1
 _ENTRIES = 1 << 25
 
 
-def merge_levels(finest: Level, labels: Labels) -> tuple[list[Level], list[Tensor]]:
+def merge_levels(finest: Level, patience: float, labels: Labels) -> tuple[list[Level], list[Tensor]]:
     """Levels from the finest on until nothing gains, and the number of every node on the next level."""
     levels: list[Level] = [finest]
     numbers: list[Tensor] = []
     while True:
-        root = best_partners(levels[-1])
+        root = best_partners(levels[-1], patience)
         coarse, number, _ = contract(levels[-1], root, labels)
         if coarse.num_nodes == levels[-1].num_nodes:
             return levels, numbers
@@ -23,12 +23,13 @@ def merge_levels(finest: Level, labels: Labels) -> tuple[list[Level], list[Tenso
         numbers.append(number)
 
 
-def best_partners(level: Level) -> Tensor:
+def best_partners(level: Level, patience: float) -> Tensor:
     """Root (n,) of every node after a round of merging.
 
     Merging two nodes gains the weight between them less what one common label costs more than two. Every
-    node points to the neighbour of the largest positive gain. Gains are ordered without ties, alike from
-    both ends, so that the only circles are pairs.
+    node points to the neighbour of the largest positive gain, unless it gains less than ``patience`` times
+    what that neighbour could. Gains are ordered without ties, alike from both ends, so that the only circles
+    are pairs.
     """
     n, m = level.num_nodes, level.num_edges
     nodes = torch.arange(n, device=level.tails.device)
@@ -46,7 +47,8 @@ def best_partners(level: Level) -> Tensor:
     edge = torch.where(chosen >= 0, chosen & 0xFFFFFFFF, 0)
     partner = torch.where(chosen >= 0, level.tails[edge] + level.heads[edge] - nodes, nodes)
     mutual = partner[partner] == nodes
-    return flatten(torch.where(mutual, torch.minimum(partner, nodes), partner))
+    waits = best.double() < patience * best[partner].double()
+    return flatten(torch.where(mutual, torch.minimum(partner, nodes), torch.where(waits, nodes, partner)))
 
 
 def _gains(level: Level, u: Tensor, v: Tensor, weights: Tensor) -> Tensor:
