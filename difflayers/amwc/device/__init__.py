@@ -4,6 +4,6 @@ The solvers of :mod:`difflayers.amwc` visit node after node; here everything hap
 work on. Imported on demand only, as this is the one solver that needs torch.
 """
 
-from difflayers.amwc.device.solving import TensorSolution, solve
+from difflayers.amwc.device.solving import METHODS, TensorSolution, solve
 
-__all__ = ["TensorSolution", "solve"]
+__all__ = ["METHODS", "TensorSolution", "solve"]

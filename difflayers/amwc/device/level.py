@@ -35,6 +35,7 @@ class Level(NamedTuple):
         weights: (2m,) int64, cost of cutting.
         node_costs: (n, K) int64.
         item: (n,) int64, the batch item of every node.
+        sizes: (B,) int64, the number of nodes of every item.
         priority: (n,) int64, different for all nodes of an item; breaks ties.
         thing: (n,) int64, the cheapest partitionable label, 0 where there is none.
         thing_costs: (n,) int64, its cost, NEVER where there is none.
@@ -47,6 +48,7 @@ class Level(NamedTuple):
     weights: Tensor
     node_costs: Tensor
     item: Tensor
+    sizes: Tensor
     priority: Tensor
     thing: Tensor
     thing_costs: Tensor
@@ -68,12 +70,14 @@ def make_level(
     ends: Tensor, weights: Tensor, node_costs: Tensor, item: Tensor, priority: Tensor, labels: Labels
 ) -> Level:
     """The level of different edges (2, m), the lower end first."""
+    sizes = item.new_zeros(labels.total // node_costs.shape[1])
     return Level(
         ends.flatten(),
         ends.flip(0).flatten(),
         weights.repeat(2),
         node_costs,
         item,
+        sizes.index_add_(0, item, torch.ones_like(item)),
         priority,
         *_cheapest(node_costs, labels.partitionable),
         *_cheapest(node_costs, ~labels.partitionable),

@@ -37,29 +37,31 @@ def _stuff_cluster(level: Level) -> Tensor:
     return level.item * level.node_costs.shape[1] + level.stuff
 
 
-def move_nodes(level: Level, state: State, labels: Labels) -> tuple[State, int]:
-    """Move nodes in rounds that each lower the cost; the new state and how often a node wished to move."""
-    active = None
-    wishes = 0
+def move_nodes(level: Level, state: State, labels: Labels, items: Tensor) -> tuple[State, Tensor]:
+    """Move nodes of some ``items`` (B,) in rounds that each lower the cost; the state and who gained (B,).
+
+    Every item rests when it would alone, so that its solution does not depend on the others of its batch.
+    """
+    active = items[level.item]
+    gained = torch.zeros_like(items)
     for _ in range(MAX_ROUNDS):
         target, label, gain = best_moves(level, state, labels, active)
-        wish = gain > 0
-        count = int(wish.sum())
-        wishes += count
-        if count <= level.num_nodes // MOST_AT_REST:
+        counts = torch.zeros_like(level.sizes).index_add_(0, level.item, (gain > 0).long())
+        going = counts > level.sizes // MOST_AT_REST
+        if not going.any():
             break
+        gained = gained | going
+        wish = (gain > 0) & going[level.item]
         moved = unopposed(level, state.cluster, target, gain, wish)
         active = wish & ~moved
         active[level.heads[moved[level.tails]]] = True
         cluster = torch.where(moved, target, state.cluster)
         state = renumbered(cluster, torch.where(moved, label, state.label), labels, 2 * level.num_nodes)
-    return state, wishes
+    return state, gained
 
 
-def best_moves(
-    level: Level, state: State, labels: Labels, active: Tensor | None
-) -> tuple[Tensor, Tensor, Tensor]:
-    """The cluster and label (n,) that every active node, or every node, likes best, and what it gains.
+def best_moves(level: Level, state: State, labels: Labels, active: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """The cluster and label (n,) that every active node likes best, and what it gains by them.
 
     A node may go to the cluster of a neighbour, to that of its cheapest stuff label, or to a new one of
     its cheapest thing label.
@@ -69,11 +71,8 @@ def best_moves(
     nodes = torch.arange(n, device=node_costs.device)
     cluster, own_label = state
     stuff_cluster = _stuff_cluster(level)
-    if active is None:
-        v, c, w = level.tails, cluster[level.heads], level.weights
-    else:
-        edge = active[level.tails].nonzero().squeeze(1)
-        v, c, w = level.tails[edge], cluster[level.heads[edge]], level.weights[edge]
+    edge = active[level.tails].nonzero().squeeze(1)
+    v, c, w = level.tails[edge], cluster[level.heads[edge]], level.weights[edge]
     inner = c == cluster[v]
     own = w.new_zeros(n).index_add_(0, v, w * inner)
     to_stuff = w.new_zeros(n).index_add_(0, v, w * (c == stuff_cluster[v]))
@@ -103,8 +102,7 @@ def best_moves(
     first = torch.where(joins, first, 0)
     target = torch.where(joins, first, target)
     label = torch.where(joins, label_of[first], label)
-    gain = stay - least
-    return target, label, gain if active is None else torch.where(active, gain, 0)
+    return target, label, torch.where(active, stay - least, 0)
 
 
 def unopposed(level: Level, cluster: Tensor, target: Tensor, gain: Tensor, wish: Tensor) -> Tensor:
@@ -129,7 +127,7 @@ def renumbered(cluster: Tensor, label: Tensor, labels: Labels, span: int) -> Sta
     return State(torch.where(cluster < labels.total, cluster, labels.total + first[cluster]), label)
 
 
-def improve(level: Level, state: State, labels: Labels) -> State:
+def improve(level: Level, state: State, labels: Labels, items: Tensor) -> State:
     """Moves on the graph of what lies together, then of what lies together there, and on the way back."""
     m = level.num_edges
     tails, heads = level.tails[:m], level.heads[:m]
@@ -139,11 +137,11 @@ def improve(level: Level, state: State, labels: Labels) -> State:
         return state
     coarse, number, roots = contract(level, components(level.num_nodes, tails[inner], heads[inner]), labels)
     coarse_state = renumbered(state.cluster[roots], state.label[roots], labels, level.num_nodes)
-    coarse_state, wishes = move_nodes(coarse, coarse_state, labels)
-    if wishes == 0:
+    coarse_state, gained = move_nodes(coarse, coarse_state, labels, items & (coarse.sizes < level.sizes))
+    if not gained.any():
         return state
-    coarse_state = improve(coarse, coarse_state, labels)
-    return move_nodes(level, projected(coarse_state, number), labels)[0]
+    coarse_state = improve(coarse, coarse_state, labels, gained)
+    return move_nodes(level, projected(coarse_state, number), labels, gained)[0]
 
 
 def projected(state: State, number: Tensor) -> State:

@@ -12,6 +12,7 @@ from difflayers.amwc.device.moves import State, improve, move_nodes, projected, 
 
 # The more patient, the longer two clusters wait to merge until each is the other's best partner.
 PATIENCES = {"fast": 0.0, "default": 0.7}
+METHODS = tuple(PATIENCES)
 # No sum of costs of one item takes more bits than this; gains and what breaks ties need the others.
 _BITS = 59
 
@@ -71,11 +72,12 @@ def solve(
     nodes, costs = (node_costs[None], edge_costs[None]) if single else (node_costs, edge_costs)
     labels = Labels(partitionable, nodes.shape[0] * nodes.shape[2])
     finest = _finest(nodes, edges, costs, labels)
+    everything = torch.ones_like(finest.sizes, dtype=torch.bool)
     if start is None:
-        state = _from_scratch(finest, PATIENCES[method], labels)
+        state = _from_scratch(finest, PATIENCES[method], labels, everything)
     else:
-        state, _ = move_nodes(finest, _clusters_of(start, finest, labels, nodes.shape), labels)
-    state = improve(finest, state, labels)
+        state, _ = move_nodes(finest, _clusters_of(start, finest, labels, nodes.shape), labels, everything)
+    state = improve(finest, state, labels, everything)
     segments = _segments(finest, state, labels, nodes.shape[1])
     label = state.label.view(segments.shape)
     cuts = segments[:, edges[:, 0]] != segments[:, edges[:, 1]]
@@ -84,11 +86,14 @@ def solve(
     return TensorSolution(*(part[0] for part in solution)) if single else solution
 
 
-def _from_scratch(finest: Level, patience: float, labels: Labels) -> State:
+def _from_scratch(finest: Level, patience: float, labels: Labels, everything: Tensor) -> State:
     levels, numbers = merge_levels(finest, patience, labels)
-    state, _ = move_nodes(levels[-1], single_nodes(levels[-1], labels), labels)
+    coarse = levels[-1]
+    state, _ = move_nodes(coarse, single_nodes(coarse, labels), labels, everything)
     for level, number in zip(levels[-2::-1], numbers[::-1], strict=True):
-        state, _ = move_nodes(level, projected(state, number), labels)
+        # Some items have fewer levels than others.
+        state, _ = move_nodes(level, projected(state, number), labels, coarse.sizes < level.sizes)
+        coarse = level
     return state
 
 
