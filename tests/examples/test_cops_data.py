@@ -11,8 +11,8 @@ from PIL import Image
 
 from difflayers.panoptic.labels import VOID, PanopticLabels, encode_ids
 from examples.cops.data import CocoPanoptic, open_dataset
-from examples.cops.samples import Sample, augment, shrink, shrink_image, to_tensor
-from examples.cops.scenes import DrawnScenes
+from examples.cops.data.samples import Sample, augment, shrink, shrink_image, to_tensor
+from examples.cops.data.scenes import DrawnScenes
 
 SHARED = Path(__file__).resolve().parents[3] / "shared" / "data"
 needs_data = pytest.mark.skipif(not SHARED.is_dir(), reason=f"needs the real data sets in {SHARED}")
