@@ -1,7 +1,7 @@
 """From images to panoptic labels: network, AMWC, rejection of small segments (paper, Section 4.1)."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import groupby
@@ -22,6 +22,8 @@ from examples.cops.data.samples import shrink_image, to_tensor
 from examples.cops.network import CopsNetwork
 from examples.cops.processes import solver_jobs
 from examples.cops.train import autocast
+
+AmwcSolver = Callable[[amwc.AMWC], amwc.Solution]
 
 
 @dataclass
@@ -80,9 +82,13 @@ class Predictor:
         network: trained network, on the device to use.
         is_thing: (K,) bool.
         config: sizes, thresholds, distances and method of the run.
+        solver: in place of the method of `config`.
     """
 
-    def __init__(self, network: CopsNetwork, is_thing: np.ndarray, config: Config) -> None:
+    def __init__(
+        self, network: CopsNetwork, is_thing: np.ndarray, config: Config, solver: AmwcSolver | None = None
+    ) -> None:
+        self.solver = solver or partial(amwc.solve, method=config.inference_method)
         self.network = network.eval()
         self.is_thing = is_thing
         self.config = config
@@ -112,7 +118,7 @@ class Predictor:
         instances = self._costs(batch, (height, width))
         predicted = time.perf_counter()
         shape = -(-height // STRIDE), -(-width // STRIDE)
-        solve = partial(_solve, shape, self.config, self.is_thing)
+        solve = partial(_solve, shape, self.config, self.is_thing, self.solver)
         solved = map_instances(solve, instances, solver_jobs())
         done = time.perf_counter()
         results = [
@@ -167,12 +173,13 @@ def _solve(
     shape: tuple[int, int],
     config: Config,
     is_thing: np.ndarray,
+    solver: AmwcSolver,
     node_costs: np.ndarray,
     edge_costs: list[tuple[np.ndarray, np.ndarray]],
 ) -> tuple[Solved, PanopticLabels]:
     flat = np.concatenate([side.ravel() for pair in edge_costs for side in pair])
     problem = amwc.AMWC(node_costs, grid_edges(shape, config.distances), flat, is_thing)
-    solution = amwc.solve(problem, config.inference_method)
+    solution = solver(problem)
     labels = from_solution(solution.labels, solution.segments, shape)
     return Solved(node_costs, edge_costs, solution, shape), labels
 

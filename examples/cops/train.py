@@ -62,7 +62,7 @@ class CrossEntropyStep(nn.Module):
 
     def forward(self, batch: Batch, trunk: Any = None) -> tuple[Tensor, dict[str, float]]:
         self.network.train()
-        logits = _logits(self.network, batch.images, self.config)
+        logits = logits_of(self.network, batch.images, self.config)
         return stage_one_loss(logits, batch.targets, self.config)
 
 
@@ -93,7 +93,7 @@ class SolverStep(nn.Module):
 
     def forward(self, batch: Batch, trunk: Any = None) -> tuple[Tensor, dict[str, float]]:
         self.network.train(not self.frozen_trunk)
-        costs = self.network.costs(_logits(self.network, batch.images, self.config, trunk))
+        costs = self.network.costs(logits_of(self.network, batch.images, self.config, trunk))
         costs = drop_costs(costs, self.config.cost_dropout)
         low, high = self.config.scales
         self.layer.scales = difflayers.UniformScales(low, high, self.config.samples, seed=batch.scale_seed)
@@ -124,15 +124,20 @@ def train_stage_one(
 
 
 def train_stage_two(
-    network: CopsNetwork, data: Any, config: Config, checkpoint: Checkpoint, progress: bool = True
+    network: CopsNetwork,
+    data: Any,
+    config: Config,
+    checkpoint: Checkpoint,
+    progress: bool = True,
+    step: nn.Module | None = None,
 ) -> Log:
-    """Stage 2: soft PQ through the AMWC solver; backbone and batch norm frozen. Returns the log."""
+    """Stage 2: soft PQ through the solver (or another step), trunk and batch norm frozen. Returns the log."""
     network.requires_grad_(False)
     groups = []
-    for step, parameters in enumerate(network.full_training_groups()):
+    for distance, parameters in enumerate(network.full_training_groups()):
         for parameter in parameters:
             parameter.requires_grad_(True)
-        reduction = max(1.0, step * config.rate_reduction)
+        reduction = max(1.0, distance * config.rate_reduction)
         groups.append({"params": parameters, "lr": config.learning_rate_two / reduction})
     phase = Phase(
         STAGE_TWO,
@@ -140,7 +145,7 @@ def train_stage_two(
         config.batch_two,
         config.warm_up,
         groups,
-        SolverStep(network, data.is_thing, config, frozen_trunk=True),
+        step or SolverStep(network, data.is_thing, config, frozen_trunk=True),
         frozen_trunk=True,
     )
     return train(network, data, config, phase, checkpoint, progress)
@@ -288,7 +293,7 @@ def event_writer(checkpoint: Checkpoint, done: int) -> Any:
     return SummaryWriter(str(checkpoint.events), purge_step=done)
 
 
-def _logits(network: CopsNetwork, images: Tensor, config: Config, trunk: Any = None) -> Logits:
+def logits_of(network: CopsNetwork, images: Tensor, config: Config, trunk: Any = None) -> Logits:
     """The network's logits in float32, whatever it computed in."""
     with autocast(config, images.device):
         logits = network(images) if trunk is None else network.heads(trunk)

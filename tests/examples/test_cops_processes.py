@@ -92,7 +92,7 @@ def test_two_processes_give_the_curve_of_one_that_accumulates(tmp_path: Path) ->
     settings = (
         "size = [32, 48]\ndistances = [1, 4]\nthing_area = 32\nstuff_area = 128\n"
         "batch_one = 4\nbatch_two = 4\n"
-        "iterations_one = 4\niterations_two = 3\nwarm_up = 1\nlearning_rate_two = 2e-4\n"
+        "iterations_one = 4\niterations_two = 3\nwarm_up = 1\nlearning_rate_two = 1e-6\n"
         "[widths]\naspp = 16\ndecoder = 16\nproject_res3 = 8\nproject_res2 = 8\ndilations = [1, 2, 3]\n"
     )
     (tmp_path / "tiny.toml").write_text(settings)
@@ -122,6 +122,7 @@ def test_two_processes_give_the_curve_of_one_that_accumulates(tmp_path: Path) ->
         )
         assert done.returncode == 0, done.stderr
         logs[name] = json.loads((out / "figures.json").read_text())["log"]
+    # Stage 2's rate is small: Adam turns a gradient that is rounding alone into a whole step, and labels flip.
     for name, stage, iterations in (("two", 1, 4), ("two, stage 2", 2, 3)):
         curves = [[entry for entry in logs[run] if entry["stage"] == stage] for run in (name, "one")]
         assert len(curves[0]) == iterations
@@ -173,13 +174,14 @@ def test_processes_that_read_change_nothing(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("stage", [1, 2, 3])
 def test_bfloat16_starts_at_the_loss_of_float32(stage: int, tmp_path: Path) -> None:
-    logs = [
-        trained(replace(TINY, precision=precision), stage, tmp_path / precision)[0]
+    results = [
+        trained(replace(TINY, precision=precision), stage, tmp_path / precision)
         for precision in ("float32", "bfloat16")
     ]
-    assert logs[1][0]["loss"] == pytest.approx(logs[0][0]["loss"], rel=0.05)
-    assert logs[1] != logs[0]
-    assert np.isfinite([entry["loss"] for entry in logs[1]]).all()
+    (log, weights), (half_log, half_weights) = results
+    assert half_log[0]["loss"] == pytest.approx(log[0]["loss"], rel=0.05)
+    assert not torch.equal(half_weights, weights)
+    assert np.isfinite([entry["loss"] for entry in half_log]).all()
 
 
 def test_the_single_stage_reaches_every_layer(tmp_path: Path) -> None:
