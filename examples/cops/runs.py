@@ -1,7 +1,6 @@
 """One run, start to end: build the network, train it, measure it after each stage, draw what came out."""
 
 import json
-import time
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -109,9 +108,8 @@ def run(
     for name, (train_stage, settings) in stages.items():
         file = name.replace(" ", "")
         checkpoint = Checkpoint(out / f"{file}.pt", about=about, events=out / "events" / file)
-        started = time.perf_counter()
         log += train_stage(network, train, settings, checkpoint, progress and rank() == 0)
-        seconds[name] = time.perf_counter() - started
+        seconds[name] = (checkpoint.load() or {}).get("seconds", 0.0)  # killed runs included
         predictor = Predictor(network, held_out.is_thing, config)
         quality = evaluate(predictor, held_out, out=out / "predictions" / file).quality
         figures[name] = summary(quality)
@@ -128,9 +126,11 @@ def run(
 
 def check_classes(train: Any, other: Any) -> None:
     """Raise ValueError where two splits differ in their classes."""
-    names = [[(c.id, c.name) for c in data.categories] for data in (train, other)]
-    if names[0] != names[1]:
-        raise ValueError(f"the splits list other categories: {names[0]} in training, {names[1]} held out")
+    names, held_out = ([(c.id, c.name) for c in data.categories] for data in (train, other))
+    if names != held_out:
+        raise ValueError(
+            f"{other.json_path} lists other categories than {train.json_path}: {held_out} instead of {names}"
+        )
 
 
 def summary(quality: PanopticQualityResult) -> dict[str, float]:

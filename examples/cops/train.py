@@ -4,6 +4,7 @@ All that is random in an iteration is drawn from (seed, stage, iteration), so a 
 resumed continues exactly as it would have. Under torchrun each process takes a part of the batch.
 """
 
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
@@ -175,10 +176,12 @@ def train(
     optimizer = torch.optim.Adam(phase.groups)
     base = [group["lr"] for group in optimizer.param_groups]
     log: Log = []
+    spent, started = 0.0, time.perf_counter()
     if (state := checkpoint.load()) is not None:
         network.load_state_dict(state["network"])
         optimizer.load_state_dict(state["optimizer"])
         log, base = state["log"], state["base_rates"]
+        spent = state.get("seconds", 0.0)
     trained = [p for group in optimizer.param_groups for p in group["params"] if p.requires_grad]
 
     # The batch is split into parts, over the processes and, within each, over its backward passes.
@@ -220,7 +223,11 @@ def train(
                 writer.add_scalar(f"stage {phase.stage}/{name}", value, iteration)
         if (iteration + 1) % checkpoint.every == 0 or iteration + 1 == phase.iterations:
             checkpoint.save(
-                network=network.state_dict(), optimizer=optimizer.state_dict(), log=log, base_rates=base
+                network=network.state_dict(),
+                optimizer=optimizer.state_dict(),
+                log=log,
+                base_rates=base,
+                seconds=spent + time.perf_counter() - started,
             )
     if writer is not None:
         writer.close()

@@ -1,10 +1,11 @@
 """COPS: network against solver at inference, and what the solver costs in training.
 
-    python -m tests.benchmarks.cops [--checkpoint runs/demo/stage2.pt] [--paper] [--instances ../shared/instances]
+    python -m tests.benchmarks.cops [--checkpoint runs/demo/stage2.pt] [--paper] [--estimate]
 
-Prints medians. Without a GPU the small network runs on all cores, and the paper's with `--paper`; on a GPU the
-paper's network runs in bfloat16. Solver times at the paper's sizes are those of instances drawn by scene.py,
-since an untrained network gives costs that no trained one gives; with --checkpoint also those of real costs.
+Prints medians. Without a GPU the small network runs on all cores, and the paper's with `--paper`; on a GPU
+the paper's network runs in bfloat16. Solver times at the paper's sizes are those of instances drawn by
+scene.py, since an untrained network gives costs that no trained one gives; with --checkpoint also those of
+real costs. `--estimate` counts the operations and the activations of training, without running it.
 """
 
 import argparse
@@ -21,6 +22,8 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch.autograd.graph import saved_tensors_hooks
+from torch.utils.flop_counter import FlopCounterMode
 
 from difflayers import amwc
 from examples.cops import runs, train
@@ -45,7 +48,12 @@ def main() -> None:
     parser.add_argument("--data", type=Path, help="of the checkpoint; drawn scenes without it")
     parser.add_argument("--paper", action="store_true", help="run the paper's network on the CPU too")
     parser.add_argument("--repeats", default=5, type=int, help="runs of which the median counts")
+    parser.add_argument("--estimate", action="store_true", help="only count operations and activations")
     options = parser.parse_args()
+    if options.estimate:
+        for name in PRESETS:
+            estimate(name)
+        return
     torch.set_num_threads(os.cpu_count() or 1)
     print(f"device {DEVICE}, {torch.get_num_threads()} threads")
     if options.checkpoint is not None:
@@ -122,7 +130,7 @@ def paper_inference(instances: Path, repeats: int) -> None:
 
 
 def training(name: str, config: Config, batch: int, iterations: int = 9) -> None:
-    """Images a second of stage 2: with the solver, overlapped and not, and with a mean of the costs instead."""
+    """Images a second of stage 2: with the solver, overlapped or not, and with a mean of costs instead."""
     scenes = DrawnScenes("train", 0, 64, size=config.size)
     for what, settings, step in (
         ("solver overlapped", replace(config, overlap=True), None),
@@ -134,6 +142,50 @@ def training(name: str, config: Config, batch: int, iterations: int = 9) -> None
         seconds = iteration_seconds(network, scenes, settings, step)
         print(f"stage 2, {name} {config.size}, batch {batch}, {what}: {batch / seconds:.1f} images/s", end="")
         print(peak_memory())
+
+
+def estimate(name: str) -> None:
+    """Operations and saved activations for an image, counted on tensors without content.
+
+    A backward pass is taken to cost twice its forward pass: torch's own count of it overlooks groups.
+    """
+    config = paper_settings(name)
+    with torch.device("meta"):
+        network = runs.build_network(config, {"coco": 133, "cityscapes": 19}[name])
+        crop, whole = torch.empty(1, 3, *config.size), torch.empty(1, 3, *PRESETS[name])
+    trunk = operations(lambda: network.trunk(crop))
+    forward = operations(lambda: network(crop))
+    print(f"{name} inference, {PRESETS[name]}: {operations(lambda: network(whole)):.2f} TFLOP an image")
+    for stage, total in ((1, 3 * forward), (2, trunk + 3 * (forward - trunk))):
+        network.train(stage == 1)
+        network.requires_grad_(stage == 1)
+        for parameter in (p for group in network.full_training_groups() for p in group):
+            parameter.requires_grad_(True)
+        print(
+            f"{name} stage {stage}, {config.size}: {total:.2f} TFLOP and "
+            f"{activations(network, crop):.2f} GiB of activations in bfloat16 a crop"
+        )
+
+
+def operations(run: Callable[[], Any]) -> float:
+    """Floating-point operations in 10^12; a multiplication and an addition count as two."""
+    with FlopCounterMode(display=False) as count, torch.no_grad():
+        run()
+    return count.get_total_flops() / 1e12
+
+
+def activations(network: Any, images: torch.Tensor) -> float:
+    """GiB that a forward pass keeps for its backward pass, two bytes a number, weights not counted."""
+    kept: dict[int, torch.Tensor] = {}
+
+    def note(tensor: torch.Tensor) -> torch.Tensor:
+        if not isinstance(tensor, torch.nn.Parameter):
+            kept[id(tensor)] = tensor  # kept alive, so that no other tensor gets its id
+        return tensor
+
+    with saved_tensors_hooks(note, lambda tensor: tensor):
+        network(images)
+    return 2 * sum(tensor.numel() for tensor in kept.values()) / 2**30
 
 
 class MeanCosts(torch.nn.Module):

@@ -110,6 +110,17 @@ def test_a_png_that_contradicts_the_json_is_named(folder: Path) -> None:
         CocoPanoptic(folder, "train")[0]
 
 
+def test_an_image_without_a_segment_is_all_void(folder: Path) -> None:
+    Image.new("RGB", (6, 4)).save(folder / "panoptic_train" / "a.png")
+    edit(folder, "annotations", [{"image_id": "a", "file_name": "a.png", "segments_info": []}])
+    labels = CocoPanoptic(folder, "train")[0].labels
+    assert (labels.segments == VOID).all()
+    assert len(labels.classes) == 0
+    assert (
+        augment(CocoPanoptic(folder, "train")[0], (8, 8), np.random.default_rng(0)).labels.areas() == []
+    ).all()
+
+
 @pytest.mark.parametrize(
     ("entry", "value", "message"),
     [

@@ -13,10 +13,11 @@ import numpy as np
 import pytest
 import torch
 
+from difflayers.panoptic import PanopticLabels
 from examples.cops import runs
 from examples.cops.checkpoint import Checkpoint
 from examples.cops.config import DRAWN, Config
-from examples.cops.data import DrawnScenes
+from examples.cops.data import Category, DrawnScenes, Sample
 from examples.cops.train import train_stage_one, train_stage_two, train_through_solver
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -122,7 +123,7 @@ def test_two_processes_give_the_curve_of_one_that_accumulates(tmp_path: Path) ->
         )
         assert done.returncode == 0, done.stderr
         logs[name] = json.loads((out / "figures.json").read_text())["log"]
-    # Stage 2's rate is small: Adam turns a gradient that is rounding alone into a whole step, and labels flip.
+    # Stage 2's rate is small: Adam makes a whole step of a gradient that is only rounding, and labels flip.
     for name, stage, iterations in (("two", 1, 4), ("two, stage 2", 2, 3)):
         curves = [[entry for entry in logs[run] if entry["stage"] == stage] for run in (name, "one")]
         assert len(curves[0]) == iterations
@@ -194,6 +195,43 @@ def test_the_single_stage_reaches_every_layer(tmp_path: Path) -> None:
         if not torch.equal(value, before[name])
     }
     assert changed == {name.split(".")[0] for name in before}
+
+
+@pytest.mark.parametrize("stage", [1, 2, 3])
+def test_images_without_a_segment_and_a_class_that_never_occurs_can_be_trained_on(
+    stage: int, tmp_path: Path
+) -> None:
+    scenes = tiny_scenes()
+    never = Category(9, "tram", True, (0, 0, 0))
+    empty = PanopticLabels(np.full((128, 192), -1), np.zeros(0, int))
+
+    class OneLabelled:
+        categories = (*scenes.categories, never)
+        is_thing = np.append(scenes.is_thing, True)
+
+        def __len__(self) -> int:
+            return 4
+
+        def __getitem__(self, index: int) -> Sample:
+            sample = scenes[index]
+            return sample if index == 0 else sample._replace(labels=empty)
+
+    network = runs.build_network(TINY, 9)
+    log = STAGES[stage](network, OneLabelled(), TINY, Checkpoint(tmp_path / "1.pt"), progress=False)
+    assert np.isfinite([entry["loss"] for entry in log]).all()
+    assert all(value.isfinite().all() for value in network.state_dict().values())
+
+
+def test_splits_of_other_classes_are_refused_with_both_files(tmp_path: Path) -> None:
+    data = write_scenes(tmp_path / "data")
+    path = data / "panoptic_val.json"
+    content = json.loads(path.read_text())
+    content["categories"][0]["name"] = "heaven"
+    path.write_text(json.dumps(content))
+    with pytest.raises(
+        ValueError, match=r"panoptic_val\.json lists other categories than .*panoptic_train\.json"
+    ):
+        runs.run(data, tmp_path / "out", TINY, progress=False)
 
 
 def test_a_batch_that_cannot_be_split_says_so(tmp_path: Path) -> None:
