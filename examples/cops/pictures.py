@@ -13,6 +13,7 @@ from difflayers.panoptic.labels import VOID, PanopticLabels
 from examples.cops.data.samples import Category
 
 OUTLINE = (255, 255, 255)
+UNKNOWN = (40, 60, 110)
 STAGE_NAMES = {3.0: "single stage"}
 Entry = dict[str, float]
 
@@ -79,17 +80,19 @@ def grid(rows: Sequence[Sequence[tuple[str, np.ndarray]]], path: Path, width: fl
     """Save rows of (title, image) as one PNG.
 
     Args:
-        rows: images (H, W, 3) uint8; as many in each row.
+        rows: images (H, W, 3) uint8; a shorter row leaves places empty.
         path: the file; its folder is made where it is missing.
         width: of an image in inches.
     """
     heights = [width * max(image.shape[0] / image.shape[1] for _, image in row) for row in rows]
-    figure = Figure(figsize=(width * len(rows[0]), sum(heights) + 0.3 * len(rows)), layout="constrained")
-    axes = figure.subplots(len(rows), len(rows[0]), squeeze=False, gridspec_kw={"height_ratios": heights})
+    columns = max(len(row) for row in rows)
+    figure = Figure(figsize=(width * columns, sum(heights) + 0.3 * len(rows)), layout="constrained")
+    axes = figure.subplots(len(rows), columns, squeeze=False, gridspec_kw={"height_ratios": heights})
+    for axis in axes.flat:
+        axis.axis("off")
     for row, row_axes in zip(rows, axes, strict=True):
-        for (title, image), axis in zip(row, row_axes, strict=True):
+        for (title, image), axis in zip(row, row_axes, strict=False):
             axis.imshow(image, interpolation="nearest")
-            axis.axis("off")
             axis.set_title(title, fontsize=11)
     _save(figure, path)
 
@@ -128,12 +131,14 @@ def draw_names(picture: np.ndarray, labels: PanopticLabels, categories: Sequence
 
 
 def grey(values: np.ndarray) -> np.ndarray:
-    """Values (h, w) in [0, 1] as a picture (h, w, 3) uint8, 1 white."""
-    return np.repeat((255 * values).round().astype(np.uint8)[..., None], 3, axis=2)
+    """Values (h, w) in [0, 1] as a picture (h, w, 3) uint8, 1 white; NaN in a colour of its own."""
+    known = np.repeat(np.nan_to_num(255 * values).round().astype(np.uint8)[..., None], 3, axis=2)
+    return np.where(np.isnan(values)[..., None], np.array(UNKNOWN, np.uint8), known)
 
 
 def tinted(image: np.ndarray, strength: np.ndarray) -> np.ndarray:
-    """An image (h, w, 3) uint8, darkened, with red as strong as (h, w) says in [0, 1]."""
+    """An image (h, w, 3) uint8, darkened, with red as strong as (h, w) says in [0, 1]; NaN is none."""
+    strength = np.nan_to_num(strength)
     red = np.array([255.0, 40.0, 40.0])
     return (0.5 * image * (1 - strength[..., None]) + red * strength[..., None]).round().astype(np.uint8)
 

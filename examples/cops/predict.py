@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from difflayers.panoptic import PanopticLabels
+from difflayers.panoptic import PanopticLabels, resize
 from examples.cops.data import Category
 from examples.cops.data.folders import read_image
 from examples.cops.inference import Prediction, Predictor, Solved
@@ -14,6 +14,7 @@ from examples.cops.pictures import draw_names, grey, grid, overlay, tinted
 from examples.cops.submission import write_index, write_prediction
 
 SUFFIXES = {".jpg", ".jpeg", ".png"}
+READABLE = 512  # pixels of the longer side that names can be read on
 
 
 def predict_files(
@@ -40,13 +41,22 @@ def predict_files(
         annotations.append(
             write_prediction(out, prediction.labels, (path.stem, f"{path.stem}.png"), categories)
         )
-        drawn = draw_names(overlay(image, prediction.labels, categories), prediction.labels, categories)
+        large, labels = enlarged(image, prediction.labels)
+        drawn = draw_names(overlay(large, labels, categories), labels, categories)
         (out / "overlay").mkdir(exist_ok=True)
         Image.fromarray(drawn).save(out / "overlay" / f"{path.stem}.png")
         if explain:
             explanation(image, prediction, predictor, categories, out / "explain" / f"{path.stem}.png")
         print(f"{path}: {len(prediction.labels.classes)} segments")
     write_index(out, annotations)
+
+
+def enlarged(image: np.ndarray, labels: PanopticLabels) -> tuple[np.ndarray, PanopticLabels]:
+    """A small image and its labels so large that names can be read on it; others as they are."""
+    factor = -(-READABLE // max(labels.shape))
+    shape = factor * labels.shape[0], factor * labels.shape[1]
+    large = Image.fromarray(image).resize(shape[::-1], Image.Resampling.BILINEAR)
+    return np.asarray(large), resize(labels, shape)
 
 
 def explanation(
@@ -63,27 +73,20 @@ def explanation(
     argmax = PanopticLabels(segments.reshape(solved.shape).astype(np.int32), classes)
     small = np.asarray(Image.fromarray(image).resize(solved.shape[::-1], Image.Resampling.BILINEAR))
     stuff_colors = [category._replace(is_thing=False) for category in categories]  # no instances, no outlines
-    labelled = overlay(image, prediction.labels, categories)
-    rows = [
-        [
-            ("image", image),
-            ("labels", labelled),
-            ("cheapest class of each pixel", overlay(small, argmax, stuff_colors)),
-        ]
-    ]
     cuts = cut_maps(solved)
+    above = [
+        ("image", image),
+        ("labels", overlay(image, prediction.labels, categories)),
+        ("cheapest class of each pixel", overlay(small, argmax, stuff_colors)),
+        (f"cuts at distance {distances[0]}", tinted(small, halfway(cuts[0], solved.shape, distances[0]))),
+    ]
+    likely, separated = [], []
     for distance, sides, cut in zip(distances, solved.edge_costs, cuts, strict=True):
         # A cost is minus a logit: the sigmoid gives back the probability of a boundary.
         probability = [1 / (1 + np.exp(np.clip(side, -50, 50))) for side in sides]
-        likely, separated = (halfway(pair, solved.shape, distance) for pair in (probability, cut))
-        rows.append(
-            [
-                (f"boundary at distance {distance}", grey(likely)),
-                (f"cut at distance {distance}", grey(separated)),
-                ("cuts on the image", tinted(small, separated)),
-            ]
-        )
-    grid(rows, path)
+        likely.append((f"boundary, distance {distance}", grey(halfway(probability, solved.shape, distance))))
+        separated.append((f"cut, distance {distance}", grey(halfway(cut, solved.shape, distance))))
+    grid([above, likely, separated], path)
 
 
 def cut_maps(solved: Solved) -> list[tuple[np.ndarray, np.ndarray]]:
@@ -99,14 +102,17 @@ def cut_maps(solved: Solved) -> list[tuple[np.ndarray, np.ndarray]]:
 
 
 def halfway(sides: Sequence[np.ndarray], shape: tuple[int, int], distance: int) -> np.ndarray:
-    """Lay values of pairs out on the image (h, w): the mean over both directions at the pixel half-way."""
+    """Lay values of pairs out on the image (h, w), at the pixel half-way: the mean over both directions.
+
+    NaN where no pair has its middle.
+    """
     total, count = np.zeros(shape), np.zeros(shape)
     for axis, side in enumerate(sides):
         where = [slice(0, size) for size in side.shape]
         where[axis] = slice(distance // 2, distance // 2 + side.shape[axis])
         total[tuple(where)] += side
         count[tuple(where)] += 1
-    return total / np.maximum(count, 1)
+    return np.where(count > 0, total / np.maximum(count, 1), np.nan)
 
 
 def image_files(paths: Sequence[Path]) -> list[Path]:
