@@ -55,6 +55,7 @@ def arguments() -> argparse.ArgumentParser:
     command.add_argument("--split", default="val")
     command.add_argument("--batch", type=int, default=1, help="images that the network sees together")
     command.add_argument("--out", type=Path, help="folder for the predictions and figures.json")
+    command.add_argument("--instances", action="store_true", help="write instances as Cityscapes wants them")
     command = commands.add_parser("predict", help="label images: overlay, panoptic PNG and JSON")
     command.add_argument("--checkpoint", type=Path, required=True)
     command.add_argument("--out", type=Path, default=Path("runs/predictions"))
@@ -124,7 +125,7 @@ def evaluate_checkpoint(options: argparse.Namespace, device: torch.device) -> No
                 f"the data has {[c.name for c in data.categories]}"
             )
     predictor = Predictor(network.to(device), data.is_thing, config)
-    evaluation = evaluate(predictor, data, options.batch, options.out)
+    evaluation = evaluate(predictor, data, options.batch, options.out, options.instances)
     if rank() > 0:
         return
     print(f"{len(data)} images  ({predictor.timing})\n{evaluation.table(data.categories)}")

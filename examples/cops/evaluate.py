@@ -14,7 +14,7 @@ from examples.cops.data.samples import Category, Sample
 from examples.cops.inference import Prediction, Predictor
 from examples.cops.instances import Instance, average_precision, predicted_instances, true_instances
 from examples.cops.processes import gathered, rank, world
-from examples.cops.submission import write_index, write_prediction
+from examples.cops.submission import write_index, write_instances, write_prediction
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,7 +47,9 @@ class Evaluation:
         return "\n".join([f"{'':<24} {'PQ':>6} {'SQ':>6} {'RQ':>6}", *lines])
 
 
-def evaluate(predictor: Predictor, data: Any, batch: int = 1, out: Path | None = None) -> Evaluation:
+def evaluate(
+    predictor: Predictor, data: Any, batch: int = 1, out: Path | None = None, instance_files: bool = False
+) -> Evaluation:
     """Predict and measure every image of a data set at its own resolution.
 
     Under torchrun each process takes a part of the images, and all return the same.
@@ -57,6 +59,7 @@ def evaluate(predictor: Predictor, data: Any, batch: int = 1, out: Path | None =
         data: a data set of `Sample` with `categories`, `is_thing` and `file_ids`.
         batch: images that are read together; the network sees those of one size together.
         out: a folder for `panoptic.json` and `panoptic/` in COCO-panoptic format; None writes nothing.
+        instance_files: whether `out` also receives `instances/`, in Cityscapes' format.
     """
     num_classes = len(data.is_thing)
     quality = PanopticQuality(num_classes, data.is_thing)
@@ -70,9 +73,10 @@ def evaluate(predictor: Predictor, data: Any, batch: int = 1, out: Path | None =
         found += predicted_instances(index, prediction.labels, prediction.scores, data.is_thing)
         truth += true_instances(index, sample.labels, data.is_thing)
         if out is not None:
-            annotations.append(
-                write_prediction(out, prediction.labels, data.file_ids(index), data.categories)
-            )
+            ids = data.file_ids(index)
+            annotations.append(write_prediction(out, prediction.labels, ids, data.categories))
+            if instance_files:
+                write_instances(out, prediction.labels, prediction.scores, str(ids[0]), data.categories)
     parts = gathered((quality, confusion, found, truth, annotations))
     if out is not None and rank() == 0:
         write_index(out, [entry for part in parts for entry in part[4]])

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from PIL import Image
 
 from difflayers.panoptic import PanopticLabels, to_coco
@@ -30,6 +31,30 @@ def write_prediction(
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(rgb).save(path)
     return {"image_id": image_id, "file_name": file_name, "segments_info": segments}
+
+
+def write_instances(
+    out: Path, labels: PanopticLabels, scores: np.ndarray, name: str, categories: Sequence[Category]
+) -> None:
+    """Write one image's things in Cityscapes' format, for `csEvalInstanceLevelSemanticLabeling`.
+
+    Args:
+        out: the folder; `out/instances` receives `<name>.txt`, with a line of mask, category id and score for
+            each instance, and the masks.
+        labels: the prediction.
+        scores: (S,) of its segments.
+        name: of the image, as its ground truth begins: city, sequence and frame.
+        categories: of the classes.
+    """
+    folder = out / "instances"
+    folder.mkdir(parents=True, exist_ok=True)
+    lines = []
+    for segment, (kind, score) in enumerate(zip(labels.classes, scores, strict=True)):
+        if categories[kind].is_thing:
+            mask = f"{name}_{segment}.png"
+            Image.fromarray(np.uint8(255) * (labels.segments == segment)).save(folder / mask)
+            lines.append(f"{mask} {categories[kind].id} {score:.6f}\n")
+    (folder / f"{name}.txt").write_text("".join(lines))
 
 
 def write_index(out: Path, annotations: Iterable[dict[str, Any]]) -> Path:

@@ -18,7 +18,7 @@ from examples.cops.data import Category, DrawnScenes, Sample, open_dataset
 from examples.cops.evaluate import Evaluation, count_classes, evaluate, mean_iou
 from examples.cops.inference import Prediction, Predictor, mean_probabilities
 from examples.cops.predict import cut_maps, halfway, predict_files
-from examples.cops.submission import official_quality
+from examples.cops.submission import official_quality, write_instances
 from tests.examples.test_cops_processes import write_scenes
 
 CONFIG = replace(DRAWN, size=(32, 48), distances=(1, 2, 4), thing_area=4.0, stuff_area=8.0)
@@ -164,6 +164,44 @@ def test_an_image_without_a_segment_is_counted_as_the_evaluators_do(folder: Path
     assert np.isnan(quality.mean_iou)
     assert quality.instances == {}
     assert "nan" in quality.table(data.categories)
+
+
+def test_instance_files_have_the_ap_of_one_in_cityscapes_own_evaluation(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    official = pytest.importorskip(
+        "cityscapesscripts.evaluation.evalInstanceLevelSemanticLabeling",
+        reason="needs the package cityscapesscripts",
+    )
+    road, car, person = (Category(7, "road", False, (0,) * 3), Category(26, "car", True, (0,) * 3),
+                         Category(24, "person", True, (0,) * 3))  # fmt: skip
+    ids = np.full((60, 80), 7, dtype=np.int32)
+    ids[10:40, 5:30], ids[10:40, 30:60], ids[5:50, 65:75] = 26000, 26001, 24000
+    numbers, segments = np.unique(ids, return_inverse=True)
+    kinds = np.array([{7: 0, 24: 2, 26: 1}[n if n < 1000 else n // 1000] for n in numbers])
+    labels = PanopticLabels(segments.reshape(ids.shape), kinds)
+    stem = "frankfurt_000000_000294"
+    truth = tmp_path / "gtFine" / f"{stem}_gtFine_instanceIds.png"
+    truth.parent.mkdir()
+    Image.fromarray(ids.astype(np.uint16)).save(truth)
+    write_instances(tmp_path / "out", labels, np.linspace(0.5, 1, 4), stem, (road, car, person))
+    settings = official.args
+    for name, value in {
+        "predictionPath": str(tmp_path / "out" / "instances"),
+        "predictionWalk": None,
+        "gtInstancesFile": str(tmp_path / "gt.json"),
+        "JSONOutput": False,
+        "quiet": True,
+        "distanceAvailable": False,
+    }.items():
+        monkeypatch.setattr(settings, name, value, raising=False)
+    monkeypatch.chdir(tmp_path)  # it leaves a file behind where it runs
+    monkeypatch.setattr(np, "in1d", np.isin, raising=False)  # NumPy 2.4 took away what it calls
+    results = official.evaluateImgLists(
+        [official.getPrediction(str(truth), settings)], [str(truth)], settings
+    )
+    assert results["averages"]["classes"]["car"]["ap"] == 1
+    assert results["averages"]["classes"]["person"]["ap"] == 1
 
 
 # ---- inference
