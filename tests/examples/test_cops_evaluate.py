@@ -195,8 +195,9 @@ def test_instance_files_have_the_ap_of_one_in_cityscapes_own_evaluation(
         "distanceAvailable": False,
     }.items():
         monkeypatch.setattr(settings, name, value, raising=False)
-    monkeypatch.chdir(tmp_path)  # it leaves a file behind where it runs
-    monkeypatch.setattr(np, "in1d", np.isin, raising=False)  # NumPy 2.4 took away what it calls
+    # Version 2.3.0 calls what NumPy 2.4 took away, and cannot write its own matches to a file with it.
+    monkeypatch.setattr(np, "in1d", np.isin, raising=False)
+    monkeypatch.setattr(official, "writeDict2JSON", lambda *_: None)
     results = official.evaluateImgLists(
         [official.getPrediction(str(truth), settings)], [str(truth)], settings
     )
