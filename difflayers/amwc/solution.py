@@ -42,17 +42,7 @@ def evaluate(problem: AMWC, labels: np.ndarray, cuts: np.ndarray) -> float:
     Infinite costs are constraints: +inf if one is broken, nothing for those kept.
     """
     labels, cuts = _checked(problem, labels, cuts)
-<<<<<<< HEAD
     return _cost(problem, labels, cuts)
-=======
-    nodes = problem.node_costs[np.arange(problem.num_nodes), labels].sum(dtype=np.float64)
-    edge_costs = problem.edge_costs[cuts]
-    if problem.constrained:
-        if (problem.edge_costs[~cuts] == -np.inf).any():
-            return float(np.inf)
-        edge_costs = edge_costs[edge_costs > -np.inf]
-    return float(nodes + edge_costs.sum(dtype=np.float64))
->>>>>>> related
 
 
 def is_feasible(problem: AMWC, labels: np.ndarray, cuts: np.ndarray) -> bool:
@@ -85,6 +75,11 @@ def solution_from_clusters(problem: AMWC, labels: np.ndarray, cluster: np.ndarra
 
 def _cost(problem: AMWC, labels: np.ndarray, cuts: np.ndarray) -> float:
     nodes = problem.node_costs[np.arange(problem.num_nodes), labels].sum(dtype=np.float64)
+    if problem.constrained:
+        edge_costs, cut = problem.edge_costs, cuts.astype(bool)
+        if (edge_costs[~cut] == -np.inf).any():
+            return float(np.inf)
+        return float(nodes + edge_costs[cut & (edge_costs > -np.inf)].sum(dtype=np.float64))
     # A product, as selecting by a mask takes five times as long; einsum, as the sum stays in float64.
     return float(nodes + np.einsum("e,e->", problem.edge_costs, cuts, dtype=np.float64))
 
