@@ -109,7 +109,7 @@ def test_other_node_costs_on_the_same_graph_make_the_problem_that_the_constructo
     assert single.node_costs.dtype == single.edge_costs.dtype == single.rows[2].dtype == np.float64
     with pytest.raises(ValueError, match="node_costs has 2 rows, but the problem has 3 nodes"):
         problem.with_node_costs(node_costs[:2], partitionable)
-    with pytest.raises(ValueError, match="node_costs must be finite"):
+    with pytest.raises(ValueError, match="node_costs must be no NaN"):
         problem.with_node_costs(np.full((3, 4), np.nan), partitionable)
 
 
