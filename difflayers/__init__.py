@@ -15,6 +15,7 @@ from difflayers.pool import SolutionPool
 from difflayers.regularized import RegularizedFrankWolfe
 from difflayers.scales import AdaptiveScale, FixedScale, UniformScales
 from difflayers.solver import Solver, SolverError
+from difflayers.warming import warmup
 
 __version__ = "0.1.0"
 
@@ -39,6 +40,7 @@ __all__ = [
     "gumbel_noise",
     "losses",
     "sum_of_gamma_noise",
+    "warmup",
 ]
 
 # Imported when first used: they need Numba, which takes longer to import than everything else here.

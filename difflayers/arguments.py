@@ -2,7 +2,7 @@
 
 import math
 import operator
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, TypeVar, get_args
 
 import numpy as np
@@ -66,6 +66,14 @@ def as_array(name: str, value: Any) -> np.ndarray[Any, Any]:
         return np.asarray(value)
     except (ValueError, RuntimeError) as error:
         raise ValueError(f"{name} is no array: {error}") from error
+
+
+def one_of_names(name: str, value: str, names: Iterable[str]) -> str:
+    """Return the value; raises ValueError naming the argument unless it is one of the names."""
+    known = list(names)
+    if value not in known:
+        raise ValueError(f"{name} must be among {', '.join(map(repr, known))}, but one is {value!r}")
+    return value
 
 
 def one_of(name: str, value: Choice, choices: Any) -> Choice:

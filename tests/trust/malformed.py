@@ -111,7 +111,7 @@ def _other_shape(draw, array):
         return array[..., :0] if array.ndim else array
     return {
         "empty": array.ravel()[:0],
-        "scalar": array.ravel()[:1].sum(),
+        "scalar": array.ravel()[:1].reshape(()) if array.size else array,
         "more": array[None],
         "flat": array.ravel(),
     }[how]
