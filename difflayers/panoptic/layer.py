@@ -45,7 +45,7 @@ class PanopticLayer(nn.Module):
         lifted_solver: MWC solver of the backward pass, called as ``lifted_solver(problem, start=labels)``.
         n_jobs: solves at once, over images and λ; -1 uses every core.
         on_device: whether both passes run as tensor operations where the costs live, by
-            :func:`difflayers.amwc.device.solve` in place of the two solvers. By default they do for costs on
+            :func:`difflayers.amwc.device.solve` ("fast") in place of the two solvers. By default for costs on
             a GPU, unless another solver is given.
     """
 
