@@ -102,7 +102,7 @@ class PanopticLayer(nn.Module):
         )
 
     def _passes(self, node_costs: Tensor) -> type[torch.autograd.Function]:
-        default = self.solver is amwc.solve and self.lifted_solver is mwc.solve
+        default = self.solver is amwc.solve and self.lifted_solver is amwc.solve
         on_device = node_costs.is_cuda and default if self.on_device is None else self.on_device
         if not on_device:
             return _LiftedMultiwayCut
