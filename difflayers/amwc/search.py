@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from difflayers.amwc.constraints import solve_constrained
 from difflayers.amwc.fusion import fuse
 from difflayers.amwc.level import Level, make_level
 from difflayers.amwc.moves import objective
@@ -38,14 +39,19 @@ def solve(problem: AMWC, method: str = "default", *, start: np.ndarray | Solutio
             only improves the start; the others also solve from scratch and return the better solution.
 
     Returns:
-        A feasible solution; its cost is summed in float64.
+        A feasible solution, which keeps all constraints; its cost is summed in float64.
 
     Raises:
-        ValueError: if the method is unknown or the start does not fit the problem.
+        ValueError: if the method is unknown, the start does not fit the problem or constraints contradict
+            each other.
         TypeError: if the start is not of integers.
     """
     if method not in PLANS:
         raise ValueError(f'method must be "fast", "default" or "best", got {method!r}')
+    if problem.constrained:
+        return solve_constrained(
+            problem, lambda finite, begin: solve(finite.plain, method, start=begin), start
+        )
     plan = PLANS[method]
     finest = make_level(problem.rows, problem.node_costs, problem.partitionable)
     found = []
