@@ -6,7 +6,9 @@ from pathlib import Path
 import pytest
 
 PAGE = Path(__file__).parents[1] / "docs" / "other-solvers.md"
-BLOCKS = re.findall(r"^## (.*?)\n.*?^```python\n(.*?)^```", PAGE.read_text(encoding="utf-8"), flags=re.M | re.S)
+BLOCKS = re.findall(
+    r"^## (.*?)\n.*?^```python\n(.*?)^```", PAGE.read_text(encoding="utf-8"), flags=re.M | re.S
+)
 PACKAGES = {"HiGHS": "highspy", "OR-Tools": "ortools", "Gurobi": "gurobipy", "CVXPY": "cvxpy"}
 
 
