@@ -116,7 +116,7 @@ def run_tasks(
 
 
 def _run_in_threads(tasks: Sequence[tuple[Any, ...]], workers: int) -> Iterator[tuple[int, Any]]:
-    """As `run_tasks`, in threads that stay: joblib starts new ones for each call, which takes milliseconds."""
+    """As `run_tasks`, in threads that stay: joblib starts new ones at each call, which takes milliseconds."""
     if getattr(_HERE, "is_worker", False):  # waiting for one's own pool could take forever
         for index, task in enumerate(tasks):
             yield index, task[0](*task[1:])
