@@ -5,6 +5,7 @@ from types import ModuleType
 
 from difflayers import functional
 from difflayers.blackbox import BlackboxLayer
+from difflayers.diagnosis import diagnose
 from difflayers.pool import SolutionPool
 from difflayers.scales import AdaptiveScale, FixedScale, UniformScales
 from difflayers.solver import Solver, SolverError
@@ -19,11 +20,12 @@ __all__ = [
     "Solver",
     "SolverError",
     "UniformScales",
+    "diagnose",
     "functional",
 ]
 
 # Imported when first used: they need Numba, which takes longer to import than everything else here.
-_ON_DEMAND = ("amwc", "graph", "multicut", "mwc", "panoptic", "solvers")
+_ON_DEMAND = ("amwc", "graph", "multicut", "mwc", "panoptic", "solvers", "wrap")
 
 
 def __getattr__(name: str) -> ModuleType:

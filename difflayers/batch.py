@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, Literal, TypedDict, Unpack
 
 import numpy as np
@@ -48,6 +49,15 @@ DEFAULTS = SolveOptions(
 )
 
 
+@dataclass
+class Statistics:
+    """Problems solved so far, those of them without a solution, and the wall-clock time in seconds."""
+
+    solves: int = 0
+    failures: int = 0
+    seconds: float = 0.0
+
+
 class BatchSolver(nn.Module):
     """A solver and how it is run over a batch; every layer and loss holds one, as `layer.solver`.
 
@@ -67,9 +77,7 @@ class BatchSolver(nn.Module):
     Raises TypeError or ValueError for a solver or an option that cannot be.
 
     Attributes:
-        solves: how many problems were given to the solver so far.
-        failures: how many of them it found no solution for.
-        seconds: how long that took, as seen from here, so with parallel calls only once.
+        statistics: what has been solved so far.
     """
 
     def __init__(self, solver: Solver, **options: Unpack[SolveOptions]) -> None:
@@ -91,7 +99,7 @@ class BatchSolver(nn.Module):
         if self.pool is not None and not isinstance(self.pool, SolutionPool):
             raise TypeError(f"pool must be a SolutionPool, but is a {type(self.pool).__name__}")
         self.workers = Workers(solver, self.batched, self.n_jobs)
-        self.solves, self.failures, self.seconds = 0, 0, 0.0
+        self.statistics = Statistics()
 
     def minimized(self, costs: Tensor) -> Tensor:
         """Return the costs of the minimisation problem: negated where the solver maximises."""
@@ -120,16 +128,17 @@ class BatchSolver(nn.Module):
                 None if own is None else [start.numpy() for start in own],
             )
             stop = self.on_failure == "raise"
-            if self.n_jobs != 1:
+            if self.n_jobs != 1 and len(costs[0]) > 1:
                 answers = self.workers.solve(problems, backend, any_shape, stop)
             elif self.batched:
                 answers = solve_together(self.function, problems, any_shape)
             else:
                 answers = solve_each(self.function, problems, any_shape, stop)
-            answers = answers._replace(solutions=[torch.from_numpy(s) for s in answers.solutions])
-        self.seconds += time.perf_counter() - began
-        self.solves += len(costs[0])
-        self.failures += len(answers.failures)
+            answers = Answers([torch.from_numpy(s) for s in answers.solutions], answers.failures)
+        statistics = self.statistics
+        statistics.seconds += time.perf_counter() - began
+        statistics.solves += len(costs[0])
+        statistics.failures += len(answers.failures)
         return answers
 
     def get_extra_state(self) -> dict[str, Any]:

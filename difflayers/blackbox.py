@@ -5,17 +5,20 @@ several interpolation ranges, Eq. 4 of COPS (Abbas and Swoboda, Combinatorial Op
 Segmentation, NeurIPS 2021).
 """
 
+import functools
 import math
 from collections.abc import Sequence
 from typing import Any, Unpack
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from difflayers.autograd import differentiate
 from difflayers.batch import BatchRun, BatchSolver, SolveOptions, only
-from difflayers.scales import Observer, Scales, as_scales
-from difflayers.solver import Solver
+from difflayers.compiler import uncompiled
+from difflayers.scales import Scales, as_scales
+from difflayers.solver import Array, Solver
 
 
 class BlackboxLayer(nn.Module):
@@ -70,40 +73,42 @@ class BlackboxLayer(nn.Module):
 
     def pull_back(self, run: BatchRun, gradients: list[Tensor]) -> list[Tensor]:
         """Return the average over λ of (W(c + λ g) − W(c)) / λ."""
-        scales = torch.as_tensor(self.scales.draw())
-        moved = torch.stack([_flat(gradient).any(1) for gradient in gradients]).any(0)
-        # Where g = 0, Eq. 3 is W(c) − W(c), and where there is no W(c) it is not defined.
+        scales = self.scales.draw().tolist()
+        # Where g = 0, Eq. 3 is W(c) − W(c) and need not be solved.
+        moved = functools.reduce(torch.logical_or, (_rows(gradient).any(1) for gradient in gradients))
         rows = None if moved.all() else moved.nonzero()[:, 0]
         costs, directions, solutions = (
-            list(parts) if rows is None else [part[rows] for part in parts]
+            parts if rows is None else [part[rows] for part in parts]
             for parts in (run.costs, gradients, run.saved)
         )
         count = len(costs[0])
-        if count == 0:
-            return [torch.zeros_like(cost) for cost in run.costs]
+        notes = [f"perturbed with scale {scale:g}" for scale in scales]
         perturbed = run.solve(
             [
-                torch.cat([torch.add(cost, direction, alpha=scale) for scale in scales.tolist()])
+                torch.cat([torch.add(cost, direction, alpha=scale) for scale in scales])
                 for cost, direction in zip(costs, directions, strict=True)
             ],
             None if rows is None else rows.repeat(len(scales)),
-            [note for note in map("perturbed with scale {:g}".format, scales.tolist()) for _ in range(count)],
+            [note for note in notes for _ in range(count)] if len(scales) > 1 else notes[0],
         )
-        changed = torch.zeros(len(scales), count, dtype=torch.bool, device=moved.device)
+        changes = [
+            [there - solution for there in batch.split(count)] if count else []
+            for batch, solution in zip(perturbed, solutions, strict=True)
+        ]
+        observe = getattr(self.scales, "observe", None)  # isinstance with a protocol takes as long as a solve
+        if count and observe is not None:
+            observe(_shares(changes))
         averages = []
-        for there, at_zero in zip(perturbed, solutions, strict=True):
-            difference = there.reshape(len(scales), *at_zero.shape) - at_zero
-            changed |= difference.reshape(len(scales), count, -1).any(2)
-            difference /= len(scales) * scales.to(difference).reshape(-1, *[1] * at_zero.ndim)
-            averages.append(difference.sum(0))
-        if isinstance(self.scales, Observer):
-            self.scales.observe(changed.double().mean(1).numpy(force=True))
-        if rows is None:
-            return averages
-        results = [torch.zeros_like(cost) for cost in run.costs]
-        for result, average in zip(results, averages, strict=True):
-            result[rows] = average
-        return results
+        for differences, cost in zip(changes, run.costs, strict=True):
+            average = torch.zeros_like(cost)
+            for difference, scale in zip(differences, scales, strict=False):
+                difference /= scale * len(scales)
+                if rows is None:
+                    average += difference
+                else:
+                    average[rows] += difference
+            averages.append(average)
+        return averages
 
     def get_extra_state(self) -> dict[str, Any]:
         """Return the state of the scales, for `state_dict`."""
@@ -118,10 +123,21 @@ class BlackboxLayer(nn.Module):
         return f"scales={self.scales}"
 
 
-def _flat(tensor: Tensor) -> Tensor:
+def _rows(tensor: Tensor) -> Tensor:
     return tensor.reshape(len(tensor), math.prod(tensor.shape[1:]))
 
 
+def _shares(changes: Sequence[Sequence[Tensor]]) -> Array:
+    """Return for each λ how many of the instances have another solution, in any of their outputs."""
+    return np.array(
+        [
+            float(functools.reduce(torch.logical_or, (_rows(part).any(1) for part in parts)).double().mean())
+            for parts in zip(*changes, strict=True)
+        ]
+    )
+
+
+@uncompiled
 def blackbox(
     solver: Solver,
     *costs: Tensor,

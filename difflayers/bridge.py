@@ -1,5 +1,6 @@
 """The autograd functions behind `differentiate`: from tensors to an estimator and back."""
 
+import inspect
 from collections.abc import Sequence
 from typing import Any, Protocol
 
@@ -142,6 +143,11 @@ class _Backward(torch.autograd.Function):
             ]
             slices.append(_Backward.apply(call, *own))
         return tuple(torch.stack(column) for column in zip(*slices, strict=True)), (0,) * call.costs
+
+
+# Otherwise torch works out the signatures anew at every call, which takes as long as a small solve.
+for _function in (Forward, _Backward):
+    _function.forward.__signature__ = inspect.signature(_function.forward)  # type: ignore[attr-defined]
 
 
 def _folded(size: int, tensors: Sequence[Tensor | None], dims: Sequence[int | None]) -> list[Tensor | None]:

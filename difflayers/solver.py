@@ -119,7 +119,8 @@ def solve_each(solver: Solver, problems: Problems, any_shape: bool = False, stop
     """
     costs, contexts, warm, starts = problems
     outputs = [np.zeros_like(cost) for cost in costs]
-    fixed = not any_shape
+    shapes = [cost.shape[1:] for cost in costs]
+    single, fixed = len(costs) == 1, not any_shape
     failures: list[Failure] = []
     # A problem of a single number is an array too, where iterating would give NumPy scalars.
     columns: list[Any] = [
@@ -133,14 +134,14 @@ def solve_each(solver: Solver, problems: Problems, any_shape: bool = False, stop
                 answer = solver(*arguments, start=starts and _only([start[index] for start in starts]))
             else:
                 answer = solver(*arguments)
-            solutions = (answer,) if len(costs) == 1 else _checked_tuple(answer, len(costs))
-            for output, solution in enumerate(solutions):
+            for output, solution in enumerate((answer,) if single else _checked_tuple(answer, len(costs))):
                 if type(solution) is not np.ndarray or solution.dtype.kind not in "fbiu":
                     solution = _checked_numbers(solution, output)
-                if solution.shape != outputs[output].shape[1:]:
+                if solution.shape != shapes[output]:
                     if fixed:
-                        raise _wrong_shape(output, solution.shape, outputs[output].shape[1:])
-                    outputs[output] = np.zeros((len(costs[output]), *solution.shape), costs[output].dtype)
+                        raise _wrong_shape(output, solution.shape, shapes[output])
+                    outputs[output] = np.zeros((len(costs[0]), *solution.shape), costs[output].dtype)
+                    shapes[output] = solution.shape
                 outputs[output][index] = solution
             fixed = True
         except Exception as error:

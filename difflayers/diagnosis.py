@@ -1,0 +1,245 @@
+"""What a blackbox layer's gradients are made of, and whether its λ and the sense of its costs are right."""
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from difflayers.batch import BatchRun
+from difflayers.blackbox import BlackboxLayer
+from difflayers.solver import Array, SolverError
+
+# λ changes too few solutions below the first share, and the costs hardly matter above the second.
+_TOO_FEW, _TOO_MANY = 0.1, 0.9
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """What `diagnose` found.
+
+    Attributes:
+        scales: (N,) the λ that were tried, ascending.
+        changed: (N,) share of instances whose solution each λ changed, of those with a gradient.
+        norms: (N,) mean Euclidean norm of the gradient (W(c + λ g) − W(c)) / λ of an instance.
+        cosines: (N, N) mean cosine between the gradients of two λ, over instances where neither is zero; NaN
+            where there is none.
+        with_gradient: share of instances whose incoming gradient is not zero.
+        suggested: lowest and highest λ that change from 10 to 90 % of the solutions; None where none does.
+        beaten: share of solutions that are beaten in the objective by the solver's answer to the costs of
+            another instance: none for an exact solver, most where it works in the other sense; NaN where
+            the solver fails on those.
+        seconds: (B,) how long each instance's solve took; one number, the mean, for a batched solver.
+        failures: share of the problems that the solver found no solution for.
+    """
+
+    scales: Array
+    changed: Array
+    norms: Array
+    cosines: Array
+    with_gradient: float
+    suggested: tuple[float, float] | None
+    beaten: float
+    seconds: Array
+    failures: float
+
+    @property
+    def wrong_sense(self) -> bool:
+        """Whether the solver likely maximises what is taken as costs, or the other way round."""
+        return self.beaten > 0.5
+
+    def __str__(self) -> str:
+        lines = ["         λ   changed   |gradient|   cosine to the next λ"]
+        following = [*(f"{value:.2f}" for value in np.diagonal(self.cosines, 1)), ""]
+        for row in zip(self.scales, self.changed, self.norms, following, strict=True):
+            lines.append("{:10.4g}   {:6.1%}   {:10.4g}   {}".format(*row))
+        lines.append(f"{self.with_gradient:.0%} of the instances have an incoming gradient")
+        if self.suggested is None:
+            lines.append("no λ that was tried changes from 10 % to 90 % of the solutions")
+        else:
+            lines.append("suggested: UniformScales({:.3g}, {:.3g})".format(*self.suggested))
+        if self.wrong_sense:
+            lines.append(
+                f"{self.beaten:.0%} of the solutions are beaten by the answer to other costs: "
+                "does the solver minimise, or with `maximize` maximise?"
+            )
+        milliseconds = self.seconds * 1e3
+        lines.append(
+            f"a solve takes {np.median(milliseconds):.3g} ms (median), {milliseconds.max():.3g} ms at most"
+        )
+        if self.failures:
+            lines.append(f"{self.failures:.1%} of the problems had no solution")
+        return "\n".join(lines)
+
+    def plot(self, path: str | Path | None = None) -> Any:
+        """Draw how many solutions each λ changes, and the norms and cosines of its gradients.
+
+        Args:
+            path: where to save the picture, if anywhere.
+
+        Returns:
+            The matplotlib figure. Raises ImportError without matplotlib.
+        """
+        from matplotlib.figure import Figure
+
+        figure = Figure(figsize=(9, 3), layout="constrained")
+        shares, norms, cosines = figure.subplots(1, 3)
+        shares.plot(self.scales, self.changed, "o-")
+        shares.set(xscale="log", xlabel="λ", ylim=(-0.03, 1.03), title="share of changed solutions")
+        if self.suggested is not None:
+            shares.axvspan(*self.suggested, alpha=0.2)
+        norms.plot(self.scales, self.norms, "o-")
+        norms.set(xscale="log", yscale="symlog", xlabel="λ", title="norm of the gradient")
+        ticks = [f"{scale:.2g}" for scale in self.scales]
+        image = cosines.imshow(self.cosines, vmin=-1, vmax=1, cmap="coolwarm")
+        cosines.set(title="cosine between λ", xticks=range(len(ticks)), yticks=range(len(ticks)))
+        cosines.set_xticklabels(ticks, rotation=90, fontsize=7)
+        cosines.set_yticklabels(ticks, fontsize=7)
+        figure.colorbar(image, ax=cosines)
+        if path is not None:
+            figure.savefig(path, dpi=150)
+        return figure
+
+
+def diagnose(
+    layer: BlackboxLayer,
+    costs: Tensor | Sequence[Tensor],
+    *,
+    loss: Callable[..., Tensor] | None = None,
+    gradient: Tensor | Sequence[Tensor] | None = None,
+    context: Sequence[Any] | None = None,
+    scales: Sequence[float] | None = None,
+) -> Diagnosis:
+    """Report how a blackbox layer reacts to each λ on one batch; `print` it, or `plot()` it.
+
+    The layer's own state, such as its generator and an adaptive λ, is left as it is.
+
+    Args:
+        layer: the layer; its solver is called twice for the batch and once more for each λ.
+        costs: (B, *shape), or several such tensors, as the layer is called with.
+        loss: from the layer's solutions to the loss that is trained with, for the incoming gradient.
+        gradient: the incoming gradient itself, one (B, *shape) for each cost, in place of `loss`.
+        context: as the layer is called with.
+        scales: the λ to try; by default 13 over six decades, around the standard deviation of the costs
+            divided by the largest entry of the gradient.
+
+    Raises:
+        ValueError: neither or both of loss and gradient are given.
+        SolverError: a solver failed, and `on_failure` is "raise".
+    """
+    if (loss is None) == (gradient is None):
+        raise ValueError("either loss or gradient must be given")
+    tensors = [costs] if isinstance(costs, Tensor) else list(costs)
+    solver = layer.solver
+    exact = [solver.minimized(cost.detach()) for cost in tensors]
+    pool, solver.pool = solver.pool, None  # what is asked here is what the solver would do
+    before = (solver.statistics.solves, solver.statistics.failures)
+    try:
+        run = BatchRun(solver, exact, (), context)
+        seconds = _timed(run)
+        solutions = run.saved
+        incoming = _incoming(solutions, tensors, loss, gradient)
+        tried = _candidates(run.costs, incoming) if scales is None else np.sort(np.asarray(scales, float))
+        gradients = []
+        for scale in tried.tolist():
+            moved = run.solve(
+                [cost + scale * g for cost, g in zip(run.costs, incoming, strict=True)],
+                note=f"perturbed with scale {scale:g}",
+            )
+            parts = [(there - y).flatten(1) for there, y in zip(moved, solutions, strict=True)]
+            gradients.append(torch.cat(parts, 1) / scale)
+        beaten = _beaten(run, solutions)
+    finally:
+        solver.pool = pool
+    solves = solver.statistics.solves - before[0]
+    failures = solver.statistics.failures - before[1]
+    active = torch.cat([g.flatten(1) for g in incoming], 1).any(1) & ~run.failed
+    vectors = torch.stack(gradients)[:, active].cpu()
+    changed = vectors.any(2).double()
+    shares = changed.mean(1).numpy() if active.any() else np.zeros(len(tried))
+    fitting = tried[(shares >= _TOO_FEW) & (shares <= _TOO_MANY)]
+    return Diagnosis(
+        scales=tried,
+        changed=shares,
+        norms=vectors.norm(dim=2).mean(1).numpy() if active.any() else np.zeros(len(tried)),
+        cosines=_cosines(vectors),
+        with_gradient=float(active.double().mean()),
+        suggested=(float(fitting[0]), float(fitting[-1])) if len(fitting) else None,
+        beaten=beaten,
+        seconds=seconds,
+        failures=failures / max(solves, 1),
+    )
+
+
+def _timed(run: BatchRun) -> Array:
+    """Solve the batch itself, into `run.saved`; return the seconds of each solve."""
+    batch = len(run.failed)
+    if run.solver.batched or run.solver.tensors:
+        start = time.perf_counter()
+        run.saved = run.solve()
+        return np.array([(time.perf_counter() - start) / max(batch, 1)])
+    answers, seconds = [], []
+    for row in range(batch):
+        start = time.perf_counter()
+        answers.append(run.solve([cost[row : row + 1] for cost in run.costs], [row]))
+        seconds.append(time.perf_counter() - start)
+    run.saved = [torch.cat(column) for column in zip(*answers, strict=True)]
+    return np.array(seconds)
+
+
+def _incoming(
+    solutions: Sequence[Tensor],
+    costs: Sequence[Tensor],
+    loss: Callable[..., Tensor] | None,
+    gradient: Tensor | Sequence[Tensor] | None,
+) -> list[Tensor]:
+    if loss is None:
+        assert gradient is not None
+        given = [gradient] if isinstance(gradient, Tensor) else gradient
+    else:
+        leaves = [
+            y.detach().clone().to(cost.device, cost.dtype).requires_grad_()
+            for y, cost in zip(solutions, costs, strict=True)
+        ]
+        with torch.enable_grad():
+            given = torch.autograd.grad(loss(*leaves), leaves)
+    return [g.detach().to(y) for g, y in zip(given, solutions, strict=True)]
+
+
+def _candidates(costs: Sequence[Tensor], incoming: Sequence[Tensor]) -> Array:
+    finite = torch.cat([cost[cost.isfinite()] for cost in costs])
+    largest = max(float(g.abs().amax()) for g in incoming)
+    middle = float(finite.std()) / largest if largest > 0 and len(finite) > 1 else 1.0
+    return (middle or 1.0) * np.logspace(-3, 3, 13)
+
+
+def _cosines(vectors: Tensor) -> Array:
+    norms = vectors.norm(dim=2, keepdim=True)
+    units = vectors / norms.where(norms > 0, 1)
+    present = (norms[..., 0] > 0).double()
+    products = torch.einsum("nbd,mbd->nm", units, units)
+    return (products / (present @ present.T).where(present @ present.T > 0, torch.nan)).numpy()
+
+
+def _beaten(run: BatchRun, solutions: Sequence[Tensor]) -> float:
+    """Return how many solutions cost more than what the solver says to the costs of the next instance.
+
+    The other one is feasible too, since the context stays, and so beats an optimum only in the wrong sense.
+    """
+    try:
+        others = run.solve([cost.roll(1, 0) for cost in run.costs])
+    except SolverError:  # costs may forbid what another instance needs
+        return math.nan
+    other, own = _objective(run.costs, others), _objective(run.costs, solutions)
+    different = (other != own) & ~run.failed
+    return float((other < own)[different].double().mean()) if different.any() else 0.0
+
+
+def _objective(costs: Sequence[Tensor], solutions: Sequence[Tensor]) -> Tensor:
+    parts = [torch.where(y == 0, 0, cost * y) for cost, y in zip(costs, solutions, strict=True)]
+    return torch.stack([part.flatten(1).sum(1) for part in parts]).sum(0)

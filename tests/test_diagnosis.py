@@ -1,0 +1,143 @@
+"""`diagnose` against what can be worked out by hand."""
+
+import numpy as np
+import pytest
+import torch
+
+import difflayers
+
+
+def cheaper(costs):
+    """One of two items, the cheaper."""
+    return np.eye(2)[costs.argmin()]
+
+
+def gaps(*values):
+    """Instances whose second item is dearer by so much."""
+    return torch.tensor([[0.0, value] for value in values], dtype=torch.float64)
+
+
+def push(count):
+    """An incoming gradient of 1 against item 0, which λ > gap makes too dear."""
+    return torch.tensor([[1.0, 0.0]], dtype=torch.float64).expand(count, 2)
+
+
+def test_shares_norms_and_cosines_are_those_of_equation_3():
+    found = difflayers.diagnose(
+        difflayers.BlackboxLayer(cheaper), gaps(1, 3, 5, 7), gradient=push(4), scales=[0.5, 4.0, 2.0, 8.0]
+    )
+    assert found.scales.tolist() == [0.5, 2, 4, 8]
+    assert found.changed.tolist() == [0, 0.25, 0.5, 1]
+    np.testing.assert_allclose(found.norms, np.sqrt(2) * found.changed / found.scales)
+    assert np.isnan(found.cosines[0]).all()
+    np.testing.assert_allclose(found.cosines[1:, 1:], 1)
+    assert found.suggested == (2.0, 4.0)
+
+
+def test_cosines_see_gradients_that_disagree():
+    # At λ = 1 item 0 gives way to item 1; at λ = 10 item 2, on which the loss leans more, is cheaper still.
+    costs = torch.tensor([[0.0, 0.5, 5.0]], dtype=torch.float64)
+    found = difflayers.diagnose(
+        difflayers.BlackboxLayer(lambda c: np.eye(3)[c.argmin()]),
+        costs,
+        gradient=torch.tensor([[1.0, 0.0, -1.0]], dtype=torch.float64),
+        scales=[1.0, 10.0],
+    )
+    assert found.cosines[0, 1] == pytest.approx(0.5)  # (-1, 1, 0) and (-1, 0, 1)
+
+
+def test_the_loss_gives_the_gradient_and_instances_without_one_do_not_count():
+    target = torch.tensor([[1.0, 0.0], [0.0, 1.0], [0.0, 1.0]], dtype=torch.float64)
+    found = difflayers.diagnose(
+        difflayers.BlackboxLayer(cheaper),
+        gaps(1, 1, 4),
+        loss=lambda y: ((y - target) ** 2).sum() / 2,
+        scales=[1.0],
+    )
+    # The gradient is y − target: none for the first, (1, −1) for the others; 2 λ bridges only a gap of 1.
+    assert found.with_gradient == pytest.approx(2 / 3)
+    assert found.changed.tolist() == [0.5]
+
+
+def test_the_default_scales_find_the_range_whatever_the_units():
+    generator = torch.Generator().manual_seed(0)
+    costs, incoming = (torch.randn(64, 5, generator=generator, dtype=torch.float64) for _ in range(2))
+    for cost_unit, gradient_unit in ((1.0, 1.0), (1e4, 1e-3), (1e-3, 1e2)):
+        found = difflayers.diagnose(
+            difflayers.BlackboxLayer(lambda c: np.eye(5)[c.argmin()]),
+            cost_unit * costs,
+            gradient=gradient_unit * incoming,
+        )
+        low, high = found.suggested
+        assert found.changed[0] < 0.1
+        assert found.changed[-1] > 0.7
+        assert 0.03 < low * gradient_unit / cost_unit < high * gradient_unit / cost_unit < 3e3
+
+
+@pytest.mark.parametrize("maximize", [False, True])
+def test_a_solver_in_the_wrong_sense_is_noticed(maximize):
+    generator = torch.Generator().manual_seed(0)
+    costs = torch.randn(32, 5, generator=generator)
+
+    def dearest(c):
+        return np.eye(5)[c.argmax()]
+
+    layer = difflayers.BlackboxLayer(dearest, maximize=maximize)
+    found = difflayers.diagnose(layer, costs, loss=lambda y: y.square().sum(), scales=[1.0])
+    assert found.wrong_sense is not maximize
+    assert ("does the solver minimise" in str(found)) is not maximize
+    assert found.beaten == (0 if maximize else 1)
+
+
+def test_infinite_costs_and_contexts_do_not_look_like_the_wrong_sense():
+    def allowed(costs, forbidden):
+        return np.eye(3)[np.where(np.arange(3) == forbidden, np.inf, costs).argmin()]
+
+    costs = torch.tensor([[0.0, 1.0, torch.inf], [3.0, 1.0, 2.0], [1.0, torch.inf, 0.0]])
+    layer = difflayers.BlackboxLayer(allowed)
+    found = difflayers.diagnose(layer, costs, gradient=torch.ones(3, 3), context=[0, 1, 2], scales=[1.0])
+    assert not found.wrong_sense
+
+
+def test_it_leaves_the_layer_as_it_is():
+    layer = difflayers.BlackboxLayer(
+        cheaper, difflayers.UniformScales(1, 2), pool=difflayers.SolutionPool(solve_ratio=0.5)
+    )
+    before = str(layer.state_dict())
+    difflayers.diagnose(layer, gaps(1, 2), gradient=push(2))
+    assert str(layer.state_dict()) == before
+
+
+def test_failures_and_times_are_reported():
+    def solver(costs):
+        if costs[1] > 5:
+            raise TimeoutError("too long")
+        return cheaper(costs)
+
+    layer = difflayers.BlackboxLayer(solver, on_failure="zero_grad")
+    found = difflayers.diagnose(layer, gaps(1, 2, 3, 9), gradient=push(4), scales=[1.0])
+    assert len(found.seconds) == 4
+    # Once for itself, once for another; the solver was asked 4 + 3 + 3 times.
+    assert found.failures == pytest.approx(2 / 10)
+    assert "20.0% of the problems had no solution" in str(found)
+    with pytest.raises(difflayers.SolverError, match="instance 3: TimeoutError: too long"):
+        difflayers.diagnose(difflayers.BlackboxLayer(solver), gaps(1, 2, 3, 9), gradient=push(4))
+
+
+def test_exactly_one_of_loss_and_gradient_is_wanted():
+    for arguments in ({}, {"loss": torch.sum, "gradient": push(1)}):
+        with pytest.raises(ValueError, match="either loss or gradient must be given"):
+            difflayers.diagnose(difflayers.BlackboxLayer(cheaper), gaps(1), **arguments)
+
+
+def test_it_prints_and_plots_what_it_found(tmp_path):
+    pytest.importorskip("matplotlib")
+    found = difflayers.diagnose(
+        difflayers.BlackboxLayer(cheaper), gaps(1, 3, 5, 7), gradient=push(4), scales=[2.0, 4.0]
+    )
+    assert "suggested: UniformScales(2, 4)" in str(found)
+    assert "50.0%" in str(found)
+    figure = found.plot(tmp_path / "scales.png")
+    (line,) = figure.axes[0].lines
+    assert line.get_ydata().tolist() == found.changed.tolist()
+    assert (tmp_path / "scales.png").read_bytes().startswith(b"\x89PNG")
