@@ -41,7 +41,7 @@ __all__ = [
 ]
 
 # Imported when first used: they need Numba, which takes longer to import than everything else here.
-_ON_DEMAND = ("amwc", "graph", "lifted_multicut", "multicut", "mutex", "mwc", "panoptic", "wrap")
+_ON_DEMAND = ("amwc", "graph", "lifted_multicut", "multicut", "mutex", "mwc", "panoptic", "solvers", "wrap")
 
 
 def __getattr__(name: str) -> ModuleType:

@@ -128,7 +128,7 @@ class BatchSolver(nn.Module):
                 None if own is None else [start.numpy() for start in own],
             )
             stop = self.on_failure == "raise"
-            if self.n_jobs != 1:
+            if self.n_jobs != 1 and len(costs[0]) > 1:
                 answers = self.workers.solve(problems, backend, any_shape, stop)
             elif self.batched:
                 answers = solve_together(self.function, problems, any_shape)

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from difflayers.autograd import differentiate
 from difflayers.batch import BatchRun, BatchSolver, SolveOptions, only
+from difflayers.compiler import uncompiled
 from difflayers.scales import Scales, as_scales
 from difflayers.solver import Array, Solver
 
@@ -136,6 +137,7 @@ def _shares(changes: Sequence[Sequence[Tensor]]) -> Array:
     )
 
 
+@uncompiled
 def blackbox(
     solver: Solver,
     *costs: Tensor,

@@ -1,4 +1,4 @@
-"""What `import difflayers` brings, and that the README's examples run."""
+"""What `import difflayers` brings, and that the examples of README and docs run."""
 
 import re
 import subprocess
@@ -10,9 +10,10 @@ import pytest
 import difflayers
 
 ROOT = Path(__file__).parents[1]
+PAGES = ["README.md", *sorted(str(page.relative_to(ROOT)) for page in (ROOT / "docs").glob("*.md"))]
 EXAMPLES = [
     pytest.param(example, id=f"{page}-{number}")
-    for page in ("README.md", "docs/wrap-your-solver.md", "docs/estimators.md", "docs/panoptic.md")
+    for page in PAGES
     for number, example in enumerate(
         re.findall(r"^```python\n(.*?)^```", (ROOT / page).read_text(encoding="utf-8"), flags=re.M | re.S)
     )
@@ -39,7 +40,9 @@ def test_import_brings_neither_numba_nor_examples_nor_much_beyond_torch():
 def test_submodules_are_imported_when_asked_for():
     assert "difflayers.amwc" in modules_after("import difflayers; difflayers.amwc.AMWC")
     assert "difflayers.mwc" in modules_after("from difflayers import mwc")
-    assert set(difflayers.__all__) | {"amwc", "mwc", "multicut", "panoptic", "graph"} <= set(dir(difflayers))
+    assert set(difflayers.__all__) | {"amwc", "mwc", "multicut", "panoptic", "graph", "solvers"} <= set(
+        dir(difflayers)
+    )
 
 
 def test_unknown_names_raise_the_usual_error():
