@@ -1,14 +1,16 @@
 """Any combinatorial solver as a differentiable PyTorch layer."""
 
 import importlib
-from types import ModuleType
+from typing import TYPE_CHECKING, Any
 
 from difflayers import functional
 from difflayers.blackbox import BlackboxLayer
-from difflayers.diagnosis import diagnose
 from difflayers.pool import SolutionPool
 from difflayers.scales import AdaptiveScale, FixedScale, UniformScales
 from difflayers.solver import Solver, SolverError
+
+if TYPE_CHECKING:
+    from difflayers.diagnosis import diagnose
 
 __version__ = "0.1.0"
 
@@ -24,11 +26,13 @@ __all__ = [
     "functional",
 ]
 
-# Imported when first used: they need Numba, which takes longer to import than everything else here.
+# Imported when first used, like `diagnose`: most need Numba, which takes longer to import than all else.
 _ON_DEMAND = ("amwc", "graph", "multicut", "mwc", "panoptic", "wrap")
 
 
-def __getattr__(name: str) -> ModuleType:
+def __getattr__(name: str) -> Any:
+    if name == "diagnose":
+        return importlib.import_module("difflayers.diagnosis").diagnose
     if name in _ON_DEMAND:
         return importlib.import_module(f"difflayers.{name}")
     raise AttributeError(f"module 'difflayers' has no attribute {name!r}")
