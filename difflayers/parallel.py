@@ -6,10 +6,12 @@ import pickle
 import threading
 import traceback
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from difflayers.solver import SolverError
+
+if TYPE_CHECKING:
+    from concurrent.futures import ThreadPoolExecutor
 
 
 class _Raised(NamedTuple):
@@ -135,8 +137,10 @@ _HERE = threading.local()
 
 
 @functools.lru_cache(maxsize=8)
-def _threads(process: int, workers: int) -> ThreadPoolExecutor:
+def _threads(process: int, workers: int) -> "ThreadPoolExecutor":
     """Return the threads of a process; one that was forked has none of its parent's."""
+    from concurrent.futures import ThreadPoolExecutor
+
     return ThreadPoolExecutor(workers, "difflayers", initializer=setattr, initargs=(_HERE, "is_worker", True))
 
 
