@@ -5,7 +5,6 @@ from typing import Any
 import numpy as np
 from numba import njit
 
-from difflayers import multicut
 from difflayers.amwc import AMWC, Solution
 from difflayers.amwc.constraints import solve_constrained
 from difflayers.amwc.solution import solution_from_clusters
@@ -26,7 +25,7 @@ def mutex_watershed(problem: Multicut) -> Solution:
         A feasible solution of the multicut, which keeps its constraints (infinite costs), with its cost
         there; the method itself minimises no sum.
     """
-    return _partition(multicut.as_amwc(problem))
+    return _partition(problem.as_amwc)
 
 
 def semantic_mutex_watershed(problem: AMWC) -> Solution:

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from difflayers.amwc import AMWC, evaluate, is_feasible
-from difflayers.multicut import Multicut, as_amwc
+from difflayers.multicut import Multicut
 from difflayers.mutex import mutex_watershed, semantic_mutex_watershed
 from tests.amwc.problems import constrained_problems, random_problem, random_problems
 
@@ -67,7 +67,7 @@ def test_solutions_are_feasible_and_their_cost_is_the_objective(problem):
     cut = Multicut(problem.num_nodes, problem.edges, problem.edge_costs)
     for checked, solution in (
         (problem, semantic_mutex_watershed(problem)),
-        (as_amwc(cut), mutex_watershed(cut)),
+        (cut.as_amwc, mutex_watershed(cut)),
     ):
         assert is_feasible(checked, solution.labels, solution.cuts)
         assert solution.cost == evaluate(checked, solution.labels, solution.cuts)
@@ -79,7 +79,7 @@ def test_constraints_are_kept(problem):
     cut = Multicut(problem.num_nodes, problem.edges, problem.edge_costs)
     for checked, watershed, given_problem in (
         (problem, semantic_mutex_watershed, problem),
-        (as_amwc(cut), mutex_watershed, cut),
+        (cut.as_amwc, mutex_watershed, cut),
     ):
         try:
             solution = watershed(given_problem)
