@@ -34,15 +34,11 @@ def apply(
     return torch.ops.difflayers.solve([*costs, *targets], len(costs), loss, _key(estimator))[:-1]
 
 
+@torch.compiler.assume_constant_result
 def _key(estimator: Estimator) -> str:
     key = str(next(_NUMBERS))
     _ESTIMATORS[key] = estimator
     return key
-
-
-# As torch.compiler.assume_constant_result does, in every release since 2.4, but without importing the compiler,
-# which takes longer than all of `import difflayers`.
-_key._dynamo_marked_constant = True  # type: ignore[attr-defined]
 
 
 def _solve(tensors: list[Tensor], costs: int, loss: bool, key: str) -> list[Tensor]:

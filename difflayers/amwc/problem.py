@@ -93,8 +93,7 @@ class AMWC:
             )
         dtype = np.result_type(checked.node_costs, self.edge_costs)
         object.__setattr__(checked, "node_costs", _owned(checked.node_costs, dtype))
-        edges_finite = bool(np.isfinite(self.edge_costs).all()) if self.constrained else True
-        object.__setattr__(checked, "constrained", checked.constrained or not edges_finite)
+        object.__setattr__(checked, "constrained", checked.constrained or self.constrained)
         object.__setattr__(checked, "edges", self.edges)
         object.__setattr__(checked, "edge_costs", _owned(self.edge_costs, dtype))
         indptr, neighbours, weights = self.rows

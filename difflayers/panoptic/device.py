@@ -92,7 +92,7 @@ class DeviceLiftedMultiwayCut(torch.autograd.Function):
         nodes = _single_or_double(node_costs.flatten(2).transpose(1, 2))
         costs = _single_or_double(edge_costs)
         is_thing = torch.as_tensor(layer.is_thing, device=nodes.device)
-        solutions = device.solve(nodes, edges, costs, is_thing)
+        solutions = device.solve(nodes, edges, costs, is_thing, "fast")
         found = solutions.labels.cpu().numpy(), solutions.segments.cpu().numpy()
         for image, solution in enumerate(zip(*solutions, strict=True)):
             labels = from_solution(found[0][image], found[1][image], shape)

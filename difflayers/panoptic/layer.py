@@ -46,7 +46,7 @@ class PanopticLayer(nn.Module):
             that has no partitionable label, a multiway cut.
         n_jobs: solves at once, over images and λ; -1 uses every core.
         on_device: whether both passes run as tensor operations where the costs live, by
-            :func:`difflayers.amwc.device.solve` in place of the two solvers. By default they do for costs on
+            :func:`difflayers.amwc.device.solve` ("fast") in place of the two solvers. By default for costs on
             a GPU, unless another solver is given.
     """
 
@@ -102,7 +102,7 @@ class PanopticLayer(nn.Module):
         )
 
     def _passes(self, node_costs: Tensor) -> type[torch.autograd.Function]:
-        default = self.solver is amwc.solve and self.lifted_solver is mwc.solve
+        default = self.solver is amwc.solve and self.lifted_solver is amwc.solve
         on_device = node_costs.is_cuda and default if self.on_device is None else self.on_device
         if not on_device:
             return _LiftedMultiwayCut

@@ -12,9 +12,7 @@ from typing import Any, get_args
 import numpy as np
 import torch
 
-from examples.cops import config as settings
 from examples.cops import runs
-from examples.cops.config import Config
 from examples.cops.data import open_dataset
 from examples.cops.data.folders import CocoPanoptic
 from examples.cops.evaluate import evaluate
@@ -38,7 +36,7 @@ def arguments() -> argparse.ArgumentParser:
         command = commands.add_parser(name, help=text)
         command.add_argument("--data", type=Path, required=name == "train", help="data folder")
         command.add_argument("--out", type=Path, default=Path("runs/demo"), help="folder for what is written")
-        add_config(command)
+        runs.add_config(command)
         command.add_argument("--schedule", choices=get_args(runs.Schedule), default="two")
         command.add_argument("--imagenet", type=Path, help="ImageNet weights of the ResNet-50")
         command.add_argument("--seed", type=int, default=0)
@@ -64,27 +62,8 @@ def arguments() -> argparse.ArgumentParser:
     return parser
 
 
-def add_config(command: argparse.ArgumentParser) -> None:
-    """The argument that `chosen_config` reads."""
-    command.add_argument(
-        "--config",
-        nargs="+",
-        help=f"TOML files of settings, or one of {', '.join(settings.names())}; the small ones without it",
-    )
-
-
-def chosen_config(given: list[str] | None, data: Path | None, seed: int) -> Config:
-    """Read the settings that --config names: files, or a data set's two files."""
-    if given is None:
-        return runs.choose_config(data, seed)
-    files = [Path(name) for name in given]
-    if len(given) == 1 and given[0] in settings.names():
-        files = sorted(settings.SETTINGS.glob(f"{given[0]}.*.toml"))
-    return replace(settings.load(files), seed=seed)
-
-
 def train(options: argparse.Namespace, device: torch.device) -> None:
-    config = chosen_config(options.config, options.data, options.seed)
+    config = runs.chosen_config(options.config, options.data, options.seed)
     names = (
         *(f"iterations_{phase}" for phase in ("one", "two", "warm", "single")),
         "accumulation",
@@ -108,7 +87,7 @@ def train(options: argparse.Namespace, device: torch.device) -> None:
 
 def evaluate_checkpoint(options: argparse.Namespace, device: torch.device) -> None:
     if options.published is not None:
-        config = chosen_config(options.published or None, options.data, 0)
+        config = runs.chosen_config(options.published or None, options.data, 0)
         data = open_dataset(options.data, options.split)
         network = runs.build_network(config, len(data.categories))
         if not isinstance(network, DeepLabCops):

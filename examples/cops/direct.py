@@ -17,12 +17,12 @@ from examples.cops.config import Config
 from examples.cops.data.batches import STRIDE, Batch
 from examples.cops.network import CopsNetwork
 from examples.cops.processes import solver_jobs
+from examples.cops.steps import drop_costs, logits_of
 from examples.cops.targets import stage_one_targets
-from examples.cops.train import drop_costs, logits_of
 
 
 class DirectStep(nn.Module):
-    """As `train.SolverStep` of stage 2, with an L1 loss on class and edge labels."""
+    """As `SolverStep` of stage 2, with an L1 loss on class and edge labels."""
 
     def __init__(self, network: CopsNetwork, is_thing: np.ndarray, config: Config) -> None:
         super().__init__()

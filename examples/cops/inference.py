@@ -21,7 +21,7 @@ from examples.cops.data.batches import STRIDE
 from examples.cops.data.samples import shrink_image, to_tensor
 from examples.cops.network import CopsNetwork
 from examples.cops.processes import solver_jobs
-from examples.cops.train import autocast
+from examples.cops.steps import autocast
 
 AmwcSolver = Callable[[amwc.AMWC], amwc.Solution]
 

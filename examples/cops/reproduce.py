@@ -16,7 +16,6 @@ from typing import Any, get_args
 import numpy as np
 
 from examples.cops import runs
-from examples.cops.__main__ import add_config, chosen_config
 from examples.cops.checkpoint import Checkpoint
 from examples.cops.config import Config
 from examples.cops.data import open_dataset
@@ -103,7 +102,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="folder for what is written")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--schedule", choices=get_args(runs.Schedule), default="two")
-    add_config(parser)
+    runs.add_config(parser)
     for phase in ("one", "two", "warm"):
         parser.add_argument(f"--iterations-{phase}", type=int, help=f"iterations of phase {phase}")
     options = parser.parse_args()
@@ -113,7 +112,7 @@ def main() -> None:
     for seed in options.seeds:
         started = time.perf_counter()
         out = options.out / f"seed{seed}"
-        config = replace(chosen_config(options.config, options.data, seed), **given)
+        config = replace(runs.chosen_config(options.config, options.data, seed), **given)
         figures = runs.run(options.data, out, config, progress=False)
         figures[CONTROL] = control(options.data, out, config)
         if options.schedule == "single":

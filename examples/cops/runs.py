@@ -1,5 +1,6 @@
 """One run, start to end: build the network, train it, measure it after each stage, draw what came out."""
 
+import argparse
 import json
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -10,7 +11,7 @@ import torch
 
 from difflayers.panoptic import PanopticLabels, PanopticQualityResult
 from examples.cops.checkpoint import Checkpoint
-from examples.cops.config import DRAWN, REAL, Config, from_fields
+from examples.cops.config import DRAWN, REAL, SETTINGS, Config, from_fields, load, names
 from examples.cops.data import Category, open_dataset
 from examples.cops.evaluate import evaluate
 from examples.cops.inference import Predictor
@@ -27,6 +28,25 @@ CPU = torch.device("cpu")
 
 def choose_config(data: Path | None, seed: int) -> Config:
     return replace(DRAWN if data is None else REAL, seed=seed)
+
+
+def add_config(command: argparse.ArgumentParser) -> None:
+    """The argument that `chosen_config` reads."""
+    command.add_argument(
+        "--config",
+        nargs="+",
+        help=f"TOML files of settings, or one of {', '.join(names())}; the small ones without it",
+    )
+
+
+def chosen_config(given: list[str] | None, data: Path | None, seed: int) -> Config:
+    """Read the settings that --config names: files, or a data set's two files."""
+    if given is None:
+        return choose_config(data, seed)
+    files = [Path(name) for name in given]
+    if len(given) == 1 and given[0] in names():
+        files = sorted(SETTINGS.glob(f"{given[0]}.*.toml"))
+    return replace(load(files), seed=seed)
 
 
 def build_network(config: Config, num_classes: int, imagenet: Path | None = None) -> CopsNetwork:

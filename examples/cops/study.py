@@ -14,7 +14,6 @@ from typing import Any
 
 from difflayers import amwc
 from examples.cops import runs
-from examples.cops.__main__ import add_config, chosen_config
 from examples.cops.checkpoint import Checkpoint
 from examples.cops.config import Config
 from examples.cops.data import open_dataset
@@ -123,7 +122,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="folder for what is written")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--rows", nargs="+", choices=rows, default=rows, metavar="ROW", help="; ".join(rows))
-    add_config(parser)
+    runs.add_config(parser)
     for phase in ("one", "two"):
         parser.add_argument(f"--iterations-{phase}", type=int, help=f"iterations of phase {phase}")
     options = parser.parse_args()
@@ -131,7 +130,7 @@ def main() -> None:
     given = {name: value for name in names if (value := getattr(options, name)) is not None}
     results = []
     for seed in options.seeds:
-        config = replace(chosen_config(options.config, options.data, seed), **given)
+        config = replace(runs.chosen_config(options.config, options.data, seed), **given)
         results.append(study(options.data, options.out / f"seed{seed}", config, options.rows))
     print(f"\n{table(results)}")
 

@@ -32,6 +32,7 @@ from examples.cops.config import DRAWN, SETTINGS, Config, load
 from examples.cops.data import DrawnScenes, open_dataset
 from examples.cops.data.batches import Batch
 from examples.cops.inference import Predictor
+from examples.cops.steps import logits_of
 from tests.benchmarks.amwc import scene_module, timed
 
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -196,7 +197,7 @@ class MeanCosts(torch.nn.Module):
         self.network, self.config = network, config
 
     def forward(self, batch: Batch, trunk: Any = None) -> tuple[torch.Tensor, dict[str, float]]:
-        costs = self.network.costs(train.logits_of(self.network, batch.images, self.config, trunk))
+        costs = self.network.costs(logits_of(self.network, batch.images, self.config, trunk))
         return costs.node.mean() + sum(side.mean() for pair in costs.edge for side in pair), {}
 
 

@@ -16,7 +16,7 @@ def solve_arrays(problem, start=None):
     partitionable = getattr(problem, "partitionable", np.zeros(problem.node_costs.shape[1], bool))
     arrays = (problem.node_costs, problem.edges, problem.edge_costs, partitionable)
     start = None if start is None else torch.as_tensor(start)
-    found = device.solve(*map(torch.as_tensor, arrays), start=start)
+    found = device.solve(*map(torch.as_tensor, arrays), "fast", start=start)
     return amwc.Solution(*(part.numpy() for part in found[:3]), found.cost.item())
 
 
