@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from difflayers import amwc, mwc
+from difflayers import amwc
 from difflayers.compiler import outside_compiler
 from difflayers.graph.edges import grid_edges
 from difflayers.panoptic.labels import PanopticLabels, from_solution

@@ -145,18 +145,23 @@ def _other_layout(draw, array):
     return moved
 
 
+def attempt(call, errors=(TypeError, ValueError, SolverError)):
+    """What the call returns, and None; or None, and the text of one of the errors."""
+    try:
+        return call(), None
+    except errors as error:
+        return None, f"{type(error).__name__}: {error}"
+
+
 def survives(call, arguments, names=()):
     """What `call(**arguments)` returns, None for a clear error; the arguments stay as they are.
 
     Clear is a TypeError, ValueError or SolverError that names an argument, or one of the other `names`.
     """
     before = {name: _frozen(value) for name, value in arguments.items()}
-    try:
-        with np.errstate(all="ignore"):
-            result = call(**arguments)
-    except (TypeError, ValueError, SolverError) as error:
-        assert any(name in str(error) for name in (*arguments, *names)), f"{type(error).__name__}: {error}"
-        result = None
+    with np.errstate(all="ignore"):
+        result, refusal = attempt(lambda: call(**arguments))
+    assert refusal is None or any(name in refusal for name in (*arguments, *names)), refusal
     after = {name: _frozen(value) for name, value in arguments.items()}
     assert after == before, "an argument was written to"
     return result
