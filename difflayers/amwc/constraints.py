@@ -52,7 +52,7 @@ class Reduction:
         node_costs = np.where(self.allowed, node_costs, worst[:, None])
         self.plain = AMWC(node_costs, self.pairs, plain, problem.partitionable)
         # What pairs to cut take off the cost of the finite problem where all are cut.
-        self.offset = float(-plain[self.apart].sum())
+        self.offset: float = float(-plain[self.apart].sum())
 
     def start(self, start: np.ndarray | Solution) -> np.ndarray | Solution:
         """The start of the finite problem: every group as its first node."""

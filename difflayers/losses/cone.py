@@ -39,9 +39,9 @@ class ConeAlignmentLoss(nn.Module):
 
     def __init__(self, reduction: Reduction = "mean", maximize: bool = False, n_jobs: int = 1) -> None:
         super().__init__()
-        self.reduction = one_of("reduction", reduction, Reduction)
+        self.reduction: Reduction = one_of("reduction", reduction, Reduction)
         self.maximize = maximize
-        self.solver = BatchSolver(_project, n_jobs=n_jobs)
+        self.solver: BatchSolver = BatchSolver(_project, n_jobs=n_jobs)
 
     def forward(self, costs: Tensor, *, normals: Sequence[ArrayLike], return_solution: bool = False) -> Any:
         """Compare predicted costs with the cones.

@@ -45,7 +45,7 @@ class PerturbationGradientLoss(nn.Module):
         options: how the solver is run, see `difflayers.batch.BatchSolver`.
     """
 
-    targets = ("true_costs",)
+    targets: tuple[str, ...] = ("true_costs",)
 
     def __init__(
         self,
@@ -56,10 +56,10 @@ class PerturbationGradientLoss(nn.Module):
         **options: Unpack[SolveOptions],
     ) -> None:
         super().__init__()
-        self.solver = BatchSolver(solver, **options)
-        self.step = positive("step", step)
-        self.difference = one_of("difference", difference, Difference)
-        self.reduction = one_of("reduction", reduction, Reduction)
+        self.solver: BatchSolver = BatchSolver(solver, **options)
+        self.step: float = positive("step", step)
+        self.difference: Difference = one_of("difference", difference, Difference)
+        self.reduction: Reduction = one_of("reduction", reduction, Reduction)
 
     def forward(
         self,

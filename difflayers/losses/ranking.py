@@ -48,7 +48,7 @@ class RankingLoss(nn.Module):
     The pool is part of the `state_dict`.
     """
 
-    targets = ("true_costs", "true_solutions")
+    targets: tuple[str, ...] = ("true_costs", "true_solutions")
 
     def __init__(
         self,
@@ -62,11 +62,11 @@ class RankingLoss(nn.Module):
         super().__init__()
         if not 0 <= margin < float("inf"):
             raise ValueError(f"margin must be finite and not negative, but is {margin}")
-        self.solver = BatchSolver(solver, **with_pool(options))
-        self.kind = one_of("kind", kind, Ranking)
-        self.margin = float(margin)
-        self.temperature = positive("temperature", temperature)
-        self.reduction = one_of("reduction", reduction, Reduction)
+        self.solver: BatchSolver = BatchSolver(solver, **with_pool(options))
+        self.kind: Ranking = one_of("kind", kind, Ranking)
+        self.margin: float = float(margin)
+        self.temperature: float = positive("temperature", temperature)
+        self.reduction: Reduction = one_of("reduction", reduction, Reduction)
 
     def forward(
         self,

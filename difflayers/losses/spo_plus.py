@@ -28,14 +28,14 @@ class SPOPlusLoss(nn.Module):
         options: how the solver is run, see `difflayers.batch.BatchSolver`.
     """
 
-    targets = ("true_costs", "true_solutions")
+    targets: tuple[str, ...] = ("true_costs", "true_solutions")
 
     def __init__(
         self, solver: Solver, reduction: Reduction = "mean", **options: Unpack[SolveOptions]
     ) -> None:
         super().__init__()
-        self.solver = BatchSolver(solver, **options)
-        self.reduction = one_of("reduction", reduction, Reduction)
+        self.solver: BatchSolver = BatchSolver(solver, **options)
+        self.reduction: Reduction = one_of("reduction", reduction, Reduction)
 
     def forward(
         self,

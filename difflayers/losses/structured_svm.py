@@ -38,7 +38,7 @@ class StructuredSVMLoss(nn.Module):
         options: how the solver is run, see `difflayers.batch.BatchSolver`.
     """
 
-    targets = ("true_solutions",)
+    targets: tuple[str, ...] = ("true_solutions",)
 
     def __init__(
         self,
@@ -48,9 +48,9 @@ class StructuredSVMLoss(nn.Module):
         **options: Unpack[SolveOptions],
     ) -> None:
         super().__init__()
-        self.solver = BatchSolver(solver, **options)
-        self.margin = positive("margin", margin)
-        self.reduction = one_of("reduction", reduction, Reduction)
+        self.solver: BatchSolver = BatchSolver(solver, **options)
+        self.margin: float = positive("margin", margin)
+        self.reduction: Reduction = one_of("reduction", reduction, Reduction)
 
     def forward(
         self,

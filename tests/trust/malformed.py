@@ -79,7 +79,9 @@ def spoiled(draw, good, changes=2):
 def _other_values(draw, array):
     if array.dtype.kind != "f" or array.size == 0:
         return (
-            array if array.dtype.kind not in "iu" else array + draw(st.sampled_from((-1, 0, 1, 2**31, 2**33)))
+            array
+            if array.dtype.kind not in "iu"
+            else array.astype(np.int64) + draw(st.sampled_from((-1, 0, 1, 2**31, 2**33)))
         )
     array = array.copy()
     if draw(st.booleans()):
