@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Sequence
-from typing import Any, Unpack
+from typing import Any, Literal, Unpack
 
 import numpy as np
 import torch
@@ -60,7 +60,7 @@ class BatchSolver(nn.Module):
         self.tensors: bool = given["tensors"]
         self.n_jobs: int = given["n_jobs"]
         self.maximize: bool = given["maximize"]
-        self.on_failure: Literal["raise", skip, zero_grad] = given["on_failure"]
+        self.on_failure: Literal["raise", "skip", "zero_grad"] = given["on_failure"]
         self.pool: SolutionPool | None = given["pool"]
         self.warm_start: bool = given["warm_start"]
         check_jobs(self.n_jobs)

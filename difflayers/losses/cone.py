@@ -74,7 +74,9 @@ class ConeAlignmentLoss(nn.Module):
         slope = towards * each(inside / length**2, towards) - unit
         return save(run, 1 - inside / length, [slope / each(length, towards)], [projected])
 
-    pull_back = staticmethod(pull_back)
+    def pull_back(self, run: BatchRun, gradients: list[Tensor]) -> list[Tensor]:
+        """Return the gradients that `solve` saved, scaled by the incoming ones."""
+        return pull_back(run, gradients)
 
     def extra_repr(self) -> str:
         """Describe the loss in `print(model)`."""

@@ -94,7 +94,9 @@ class ContrastiveLoss(nn.Module):
             solutions,
         )
 
-    pull_back = staticmethod(pull_back)
+    def pull_back(self, run: BatchRun, gradients: list[Tensor]) -> list[Tensor]:
+        """Return the gradients that `solve` saved, scaled by the incoming ones."""
+        return pull_back(run, gradients)
 
     def extra_repr(self) -> str:
         """Describe the loss in `print(model)`."""

@@ -120,7 +120,9 @@ class FenchelYoungLoss(nn.Module):
             [each.mean(0) for each in solutions],
         )
 
-    pull_back = staticmethod(pull_back)
+    def pull_back(self, run: BatchRun, gradients: list[Tensor]) -> list[Tensor]:
+        """Return the gradients that `solve` saved, scaled by the incoming ones."""
+        return pull_back(run, gradients)
 
     def get_extra_state(self) -> dict[str, Any]:
         """Return the state of the noise, for `state_dict`."""

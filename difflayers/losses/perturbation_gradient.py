@@ -104,7 +104,9 @@ class PerturbationGradientLoss(nn.Module):
         solutions = below if self.difference == "forward" else above
         return save(run, inner(run.costs, slopes) + true_cost, slopes, solutions)
 
-    pull_back = staticmethod(pull_back)
+    def pull_back(self, run: BatchRun, gradients: list[Tensor]) -> list[Tensor]:
+        """Return the gradients that `solve` saved, scaled by the incoming ones."""
+        return pull_back(run, gradients)
 
     def extra_repr(self) -> str:
         """Describe the loss in `print(model)`."""

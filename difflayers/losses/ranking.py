@@ -105,7 +105,9 @@ class RankingLoss(nn.Module):
         losses, gradients = weigh_pool(run, truth, getattr(self, f"_{self.kind}"))
         return save(run, losses, gradients, solutions)
 
-    pull_back = staticmethod(pull_back)
+    def pull_back(self, run: BatchRun, gradients: list[Tensor]) -> list[Tensor]:
+        """Return the gradients that `solve` saved, scaled by the incoming ones."""
+        return pull_back(run, gradients)
 
     def extra_repr(self) -> str:
         """Describe the loss in `print(model)`."""

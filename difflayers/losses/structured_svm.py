@@ -92,7 +92,9 @@ class StructuredSVMLoss(nn.Module):
         # ⟨slope, y*⟩ is −α Σ y*, so that this is ⟨ĉ, y* − ỹ⟩ + α Δ(ỹ, y*).
         return save(run, inner(augmented, gaps), gaps, solutions)
 
-    pull_back = staticmethod(pull_back)
+    def pull_back(self, run: BatchRun, gradients: list[Tensor]) -> list[Tensor]:
+        """Return the gradients that `solve` saved, scaled by the incoming ones."""
+        return pull_back(run, gradients)
 
     def extra_repr(self) -> str:
         """Describe the loss in `print(model)`."""
