@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from difflayers.arguments import one_of
 from difflayers.autograd import Reduction
 from difflayers.batch import BatchRun, BatchSolver
+from difflayers.checks import check_call
 from difflayers.compiler import outside_compiler
 from difflayers.instances import each, flat
 from difflayers.losses.call import evaluate, pull_back, save
@@ -140,8 +141,7 @@ def binding_normals(
 
 @outside_compiler
 def _checked(costs: Tensor, normals: Sequence[ArrayLike]) -> list[Array]:
-    if not isinstance(costs, Tensor):
-        raise TypeError(f"costs must be a tensor, but is a {type(costs).__name__}")
+    check_call([costs], (), None)
     if len(normals) != len(costs):
         raise ValueError(f"normals has {len(normals)} matrices, but the costs have a batch of {len(costs)}")
     matrices = [np.asarray(matrix, dtype=np.float64) for matrix in normals]
