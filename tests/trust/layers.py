@@ -12,8 +12,8 @@ EDGES = grid_edges((4, 4), [1])
 GRAPH = (16, EDGES)
 
 
-def _layer(name):
-    layer = build(name)
+def _layer(name, **options):
+    layer = build(name, **options)
 
     def step(seed):
         costs = _normal(seed, 3, 6).requires_grad_()
@@ -80,6 +80,7 @@ def _normal(seed, *shape):
 
 _PARTITIONABLE = np.array([True, False, True])
 _READY = {
+    "bipartite matching, two threads": (solvers.BipartiteMatching((4, 5), n_threads=2), (4, 5)),
     "bipartite matching": (solvers.BipartiteMatching((4, 5)), (4, 5)),
     "grid path": (solvers.GridShortestPath((4, 5)), (4, 5)),
     "knapsack": (solvers.Knapsack(np.arange(1, 9), 11), (8,)),
@@ -100,6 +101,7 @@ REPEATABLE = {
         for case in CASES
         if case.name.split("-")[0] in ("spo", "gradient", "structured", "cone")
     },
+    "blackbox, two jobs": _layer("blackbox", n_jobs=2),
     **{f"solver: {name}": _ready(*ready) for name, ready in _READY.items()},
     "panoptic layer": _panoptic(),
     "amwc": _graph_solver(lambda n, e: amwc.solve(amwc.AMWC(n, EDGES, e, _PARTITIONABLE), "best").segments),
