@@ -21,7 +21,15 @@ from pathlib import Path
 from typing import NamedTuple
 
 ROOT = Path(__file__).resolve().parents[1]
-TEST_PACKAGES = ["pytest>=8", "hypothesis>=6.100", "psutil", "pillow", "matplotlib", "tqdm"]
+TEST_PACKAGES = [
+    "pytest>=8",
+    "hypothesis>=6.100",
+    "psutil",
+    "torchmetrics>=1.4",
+    "pillow",
+    "matplotlib",
+    "tqdm",
+]
 PYTEST = ["tests", "-q", "-p", "no:cacheprovider", "-m", "not slow and not gpu"]
 VERSIONS = """
 import sys, importlib.metadata as m

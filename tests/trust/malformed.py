@@ -99,7 +99,7 @@ def _other_dtype(draw, array):
     with np.errstate(all="ignore"):
         try:
             return array.astype(draw(st.sampled_from(DTYPES)))
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError, RuntimeError):
             return array
 
 
