@@ -25,7 +25,7 @@ def test_a_thousand_steps_leak_nothing(name):
     finally:
         tracemalloc.stop()
     assert more_objects - objects < STEPS / 10
-    assert more_python - python < 28 * STEPS  # bytes; no object that a step could leak is smaller than an int
+    assert more_python - python < 100 * STEPS  # bytes; less than a tensor a step, more than what is missed
     assert more_resident - resident < 8 << 20  # bytes
 
 
