@@ -57,7 +57,7 @@ def differentiate(
 
         outputs = operator.apply(estimator, exact, targets, loss)
     else:
-        outputs = _outside_the_graph(estimator, exact, targets, loss, context)
+        outputs = _with_context_outside_the_graph(estimator, exact, targets, loss, context)
     like = [exact[0], *costs] if loss else costs
     return tuple(
         output if output.dtype == tensor.dtype else output.to(tensor.dtype)
@@ -66,7 +66,7 @@ def differentiate(
 
 
 @outside_compiler
-def _outside_the_graph(
+def _with_context_outside_the_graph(
     estimator: Estimator,
     costs: Sequence[Tensor],
     targets: Sequence[Tensor],
