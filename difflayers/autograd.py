@@ -71,7 +71,7 @@ def _with_context_outside_the_graph(
     costs: Sequence[Tensor],
     targets: Sequence[Tensor],
     loss: bool,
-    context: Sequence[Any],
+    context: Sequence[Any] | None,
 ) -> tuple[Tensor, ...]:
     """With contexts, as an operator takes tensors only, and in older releases of torch the graph breaks here.
 
