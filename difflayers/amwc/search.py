@@ -46,7 +46,7 @@ def solve(problem: AMWC, method: str = "default", *, start: np.ndarray | Solutio
             each other.
         TypeError: if the start is not of integers.
     """
-    if method not in PLANS:
+    if not isinstance(method, str) or method not in PLANS:
         raise ValueError(f'method must be "fast", "default" or "best", got {method!r}')
     if problem.constrained:
         return solve_constrained(

@@ -37,7 +37,16 @@ class Checkpoint:
         os.replace(partial, self.path)  # atomic: a kill leaves the old file or the new one
 
     def load(self) -> dict[str, Any] | None:
-        """The state that was last saved; None where there is none."""
+        """The state that was last saved; None where there is none.
+
+        Raises ValueError naming the file where it is damaged, or holds more than plain values and tensors.
+        """
         if not self.path.exists():
             return None
-        return torch.load(self.path, map_location="cpu", weights_only=True)
+        try:
+            state = torch.load(self.path, map_location="cpu", weights_only=True)
+        except Exception as error:  # a damaged pickle can raise anything
+            raise ValueError(f"{self.path}: refused, or not a checkpoint: {error}") from error
+        if not isinstance(state, dict):
+            raise ValueError(f"{self.path}: not a checkpoint, holds a {type(state).__name__}")
+        return state
