@@ -3,7 +3,7 @@
 import importlib
 from types import ModuleType
 
-from difflayers import functional
+from difflayers import functional, losses
 from difflayers.blackbox import BlackboxLayer
 from difflayers.diagnosis import diagnose
 from difflayers.identity import IdentityLayer
@@ -37,6 +37,7 @@ __all__ = [
     "functional",
     "gaussian_noise",
     "gumbel_noise",
+    "losses",
     "sum_of_gamma_noise",
 ]
 

@@ -175,13 +175,17 @@ class BatchRun:
         costs: Sequence[Tensor],
         targets: Sequence[Tensor] = (),
         context: Sequence[Any] | None = None,
+        names: Sequence[str] = (),
+        infinite: bool = True,
     ) -> None:
         self.solver = solver
         device = costs[0].device if solver.tensors else torch.device("cpu")
-        self.costs = [checked(cost, f"costs[{i}]", device, infinite=True) for i, cost in enumerate(costs)]
+        self.costs = [checked(cost, f"costs[{i}]", device, infinite=infinite) for i, cost in enumerate(costs)]
+        named = [f"{name}[{i}]" for name in names for i in range(len(costs))]
+        unnamed = [f"targets[{i}]" for i in range(len(named), len(targets))]
         self.targets = [
-            checked(target, f"targets[{i}]", device, infinite=True).to(self.costs[0].dtype)
-            for i, target in enumerate(targets)
+            checked(target, name, device, infinite=infinite).to(self.costs[0].dtype)
+            for name, target in zip((named + unnamed)[: len(targets)], targets, strict=True)
         ]
         batch = len(costs[0])
         # Under vmap the batch is folded, and instance i has context i modulo their number.
@@ -285,6 +289,29 @@ class BatchRun:
             ):
                 solution[looked_up] = part.reshape(-1, *solution.shape[1:])
         return solutions
+
+    def remember(self, solutions: Sequence[Tensor]) -> None:
+        """Add solutions (B, *shape) that were not solved for here, one for each instance, to the pool."""
+        assert self.solver.pool is not None
+        rows = np.flatnonzero(~self.failed.cpu().numpy())
+        flat = torch.cat([each[rows].reshape(len(rows), each.shape[1:].numel()) for each in solutions], 1)
+        self.solver.pool.add([self._keys[row] for row in rows], flat)
+
+    def seen(self) -> list[tuple[Tensor, Tensor]]:
+        """Return the pool's solutions for each group of instances that share them.
+
+        A group is the rows (R,) of its instances in the batch, and flat solutions (K, D), of all outputs one
+        after another, in dtype and on device of the costs. Instances without any are in no group.
+        """
+        assert self.solver.pool is not None
+        keys, like = np.array(self._keys), self.costs[0]
+        groups = []
+        for key in dict.fromkeys(self._keys):
+            solutions = self.solver.pool.seen(key)
+            if solutions is not None:
+                rows = torch.from_numpy(np.flatnonzero(keys == key)).to(like.device)
+                groups.append((rows, solutions.to(like)))
+        return groups
 
 
 def only(outputs: Sequence[Any]) -> Any:

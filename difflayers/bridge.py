@@ -47,7 +47,9 @@ class Call:
         """Return the outputs for costs (B, *shape) and targets (B, …), on the device of the costs."""
         costs, targets = tensors[: self.costs], tensors[self.costs :]
         solver = self.estimator.solver
-        run = BatchRun(solver, costs, targets, self.context)
+        # A loss has the names of its targets; and no value where something is infinite, as 0 · ∞ is not 0.
+        names = getattr(self.estimator, "targets", ())
+        run = BatchRun(solver, costs, targets, self.context, names, infinite=not self.loss)
         self.outputs = self.estimator.solve(run)
         self.run = run
         # Copies, since the caller may change in place what the estimator keeps for its backward.

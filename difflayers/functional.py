@@ -4,7 +4,31 @@ from difflayers.blackbox import blackbox
 from difflayers.identity import identity
 from difflayers.imle import imle
 from difflayers.lagrangian import lpgd
+from difflayers.losses.cone import cone_alignment_loss
+from difflayers.losses.contrastive import contrastive_loss
+from difflayers.losses.fenchel_young import fenchel_young_loss
+from difflayers.losses.perturbation_gradient import perturbation_gradient_loss
+from difflayers.losses.ranking import ranking_loss
+from difflayers.losses.regret import normalized_regret, regret
+from difflayers.losses.spo_plus import spo_plus_loss
+from difflayers.losses.structured_svm import structured_svm_loss
 from difflayers.perturbed import perturbed
 from difflayers.regularized import regularized_frank_wolfe
 
-__all__ = ["blackbox", "identity", "imle", "lpgd", "perturbed", "regularized_frank_wolfe"]
+__all__ = [
+    "blackbox",
+    "cone_alignment_loss",
+    "contrastive_loss",
+    "fenchel_young_loss",
+    "identity",
+    "imle",
+    "lpgd",
+    "normalized_regret",
+    "perturbation_gradient_loss",
+    "perturbed",
+    "ranking_loss",
+    "regret",
+    "regularized_frank_wolfe",
+    "spo_plus_loss",
+    "structured_svm_loss",
+]

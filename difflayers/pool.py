@@ -77,6 +77,11 @@ class SolutionPool:
                     if len(seen) > self.size:
                         del seen[next(iter(seen))]
 
+    def seen(self, key: str) -> Tensor | None:
+        """Return the flat solutions (K, D) that are filed under a key, the oldest first; None for none."""
+        with _CHANGING:
+            return torch.stack(list(self._seen[key].values())) if key in self._seen else None
+
     def __len__(self) -> int:
         return sum(len(seen) for seen in self._seen.values())
 

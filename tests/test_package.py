@@ -12,7 +12,13 @@ import difflayers
 ROOT = Path(__file__).parents[1]
 EXAMPLES = [
     pytest.param(example, id=f"{page}-{number}")
-    for page in ("README.md", "docs/wrap-your-solver.md", "docs/estimators.md", "docs/panoptic.md")
+    for page in (
+        "README.md",
+        "docs/wrap-your-solver.md",
+        "docs/estimators.md",
+        "docs/losses.md",
+        "docs/panoptic.md",
+    )
     for number, example in enumerate(
         re.findall(r"^```python\n(.*?)^```", (ROOT / page).read_text(encoding="utf-8"), flags=re.M | re.S)
     )

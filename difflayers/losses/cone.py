@@ -1,0 +1,162 @@
+"""Cone alignment: predicted costs under which the true solution is optimal, with no solver in the loop.
+
+Tang and Khalil, CaVE: A Cone-Aligned Approach for Fast Predict-then-Optimize with Binary Linear Programs,
+CPAIOR 2024.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike
+from torch import Tensor, nn
+
+from difflayers.arguments import one_of
+from difflayers.autograd import Reduction
+from difflayers.batch import BatchRun, BatchSolver
+from difflayers.compiler import outside_compiler
+from difflayers.instances import each, flat
+from difflayers.losses.call import evaluate, pull_back, save
+from difflayers.solver import Array
+
+
+class ConeAlignmentLoss(nn.Module):
+    """One minus the cosine of the angle between −ĉ and the cone of the constraints that bind at y*.
+
+    A solution y* of a linear program is optimal for ĉ exactly where −ĉ is a sum λᵀA, λ ≥ 0, of the normals A
+    of the constraints a·y ≤ b that hold with equality there. With p the projection of −ĉ onto the cone of
+    these sums, found by non-negative least squares, the loss is 1 − ⟨−ĉ, p⟩ / (‖ĉ‖ ‖p‖) = 1 − ‖p‖ / ‖ĉ‖: zero
+    in the cone, and 1, without a gradient, where −ĉ is at 90° or more from every normal. This
+    is CaVE-E of the paper. The true solutions only serve to find what binds, see `binding_normals`.
+
+    Args:
+        reduction: "mean", "sum", or "none" for a loss (B,).
+        maximize: whether ĉ are rewards to be maximised: ĉ, not −ĉ, should lie in the cone.
+        n_jobs: how many projections run at the same time, see `difflayers.parallel.map_instances`.
+    """
+
+    def __init__(self, reduction: Reduction = "mean", maximize: bool = False, n_jobs: int = 1) -> None:
+        super().__init__()
+        self.reduction = one_of("reduction", reduction, Reduction)
+        self.maximize = maximize
+        self.solver = BatchSolver(_project, n_jobs=n_jobs)
+
+    def forward(self, costs: Tensor, *, normals: Sequence[ArrayLike], return_solution: bool = False) -> Any:
+        """Compare predicted costs with the cones.
+
+        Args:
+            costs: predicted costs, a tensor (B, *shape) of n entries an instance.
+            normals: for each instance a matrix (K, n), a row for each binding constraint, an equality as two
+                rows a and −a; a tensor (B, K, n) padded with zero rows will do.
+            return_solution: whether to return the projections p (B, *shape) too.
+
+        Returns:
+            The loss, or with `return_solution` a pair of it and the projections.
+
+        Raises:
+            TypeError, ValueError: tensors or matrices that do not fit, or have a NaN or infinite value.
+            SolverError: the projection of an instance did not converge.
+        """
+        matrices = _checked(costs, normals)
+        towards = costs if self.maximize else -costs
+        return evaluate(self, towards, matrices, return_solution, self.reduction)
+
+    def solve(self, run: BatchRun) -> list[Tensor]:
+        """Return the loss of each instance and the projection."""
+        (towards,), (projected,) = run.costs, run.solve(note="projecting onto its cone")
+        length, inside = flat(towards).norm(dim=1), flat(projected).norm(dim=1)
+        seen = (length > 0) & (inside > 0)
+        length, inside = torch.where(seen, length, 1), torch.where(seen, inside, 0)
+        # The derivative of ‖p‖ is p / ‖p‖: p may be held fixed, since it is the nearest point.
+        unit = projected / each(torch.where(seen, inside, 1), towards)
+        slope = towards * each(inside / length**2, towards) - unit
+        return save(run, 1 - inside / length, [slope / each(length, towards)], [projected])
+
+    pull_back = staticmethod(pull_back)
+
+    def extra_repr(self) -> str:
+        """Describe the loss in `print(model)`."""
+        return f"reduction={self.reduction!r}, maximize={self.maximize}"
+
+
+def cone_alignment_loss(
+    costs: Tensor,
+    *,
+    normals: Sequence[ArrayLike],
+    return_solution: bool = False,
+    reduction: Reduction = "mean",
+    maximize: bool = False,
+    n_jobs: int = 1,
+) -> Any:
+    """Compare costs with cones: the functional form of `ConeAlignmentLoss`, with the same arguments."""
+    loss = ConeAlignmentLoss(reduction, maximize, n_jobs)
+    return loss(costs, normals=normals, return_solution=return_solution)
+
+
+def binding_normals(
+    true_solutions: ArrayLike,
+    A_ub: ArrayLike | None = None,
+    b_ub: ArrayLike | None = None,
+    A_eq: ArrayLike | None = None,
+    tolerance: float = 1e-6,
+) -> list[Array]:
+    """Collect the normals of the constraints that bind at each solution of a 0/1 linear program.
+
+    The program is over {y: A_ub y ≤ b_ub, A_eq y = b_eq, 0 ≤ y ≤ 1}, in the names of
+    `scipy.optimize.linprog`.
+
+    Args:
+        true_solutions: (B, *shape) feasible solutions of n entries.
+        A_ub: (K, n) rows of the inequalities, or None.
+        b_ub: (K,) their right-hand sides.
+        A_eq: (E, n) rows of the equalities, or None; they bind everywhere.
+        tolerance: how near to equality a constraint binds.
+
+    Returns:
+        For each solution a float64 array (·, n).
+
+    Raises:
+        ValueError: a solution breaks an inequality or bound by more than the tolerance.
+    """
+    solutions = np.asarray(true_solutions, dtype=np.float64)
+    solutions = solutions.reshape(len(solutions), math.prod(solutions.shape[1:]))
+    identity = np.eye(solutions.shape[1])
+    rows, limits = [identity, -identity], [np.ones(len(identity)), np.zeros(len(identity))]
+    if A_ub is not None and b_ub is not None:
+        rows.append(np.asarray(A_ub, dtype=np.float64))
+        limits.append(np.asarray(b_ub, dtype=np.float64))
+    matrix, limit = np.concatenate(rows), np.concatenate(limits)
+    equal = np.empty((0, len(identity))) if A_eq is None else np.asarray(A_eq, dtype=np.float64)
+    slack = limit - solutions @ matrix.T
+    for instance, row in enumerate(slack):
+        if row.min(initial=0) < -tolerance:
+            raise ValueError(f"true_solutions breaks a constraint in instance {instance}")
+    return [np.concatenate([matrix[row <= tolerance], equal, -equal]) for row in slack]
+
+
+@outside_compiler
+def _checked(costs: Tensor, normals: Sequence[ArrayLike]) -> list[Array]:
+    if not isinstance(costs, Tensor):
+        raise TypeError(f"costs must be a tensor, but is a {type(costs).__name__}")
+    if len(normals) != len(costs):
+        raise ValueError(f"normals has {len(normals)} matrices, but the costs have a batch of {len(costs)}")
+    matrices = [np.asarray(matrix, dtype=np.float64) for matrix in normals]
+    for instance, matrix in enumerate(matrices):
+        size = costs[instance].numel()
+        if matrix.ndim != 2 or matrix.shape[1] != size:
+            raise ValueError(f"normals[{instance}] must have shape (K, {size}), but has {matrix.shape}")
+        if not np.isfinite(matrix).all():
+            raise ValueError(f"normals[{instance}] has a NaN or infinite value")
+    return matrices
+
+
+def _project(towards: Array, normals: Array) -> Array:
+    """Return the point of {λᵀA: λ ≥ 0} that is nearest to `towards`; O(K³) in the worst case."""
+    from scipy.optimize import nnls  # here, since `import difflayers` does without SciPy
+
+    if len(normals) == 0:
+        return np.zeros_like(towards)
+    weights, _ = nnls(normals.T, towards.ravel().astype(np.float64))
+    return (weights @ normals).reshape(towards.shape)

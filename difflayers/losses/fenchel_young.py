@@ -1,0 +1,160 @@
+"""Perturbed Fenchel–Young losses, for imitating given solutions with a smoothed solver.
+
+Berthet et al., Learning with Differentiable Perturbed Optimizers, NeurIPS 2020, Section 4; multiplicative
+perturbation: Dalle et al., Learning with Combinatorial Optimization Layers, arXiv 2207.13513, 2022.
+"""
+
+from collections.abc import Sequence
+from typing import Any, Unpack
+
+import torch
+from torch import Tensor, nn
+
+from difflayers.arguments import count, one_of, positive
+from difflayers.autograd import Reduction
+from difflayers.batch import BatchRun, BatchSolver, SolveOptions
+from difflayers.losses.call import (
+    Tensors,
+    evaluate,
+    inner,
+    pull_back,
+    save,
+    truths,
+)
+from difflayers.noise import Noise, gaussian_noise
+from difflayers.perturbed import Perturbation
+from difflayers.solver import Solver
+
+
+class FenchelYoungLoss(nn.Module):
+    """The Fenchel–Young loss of the perturbed solver y(ĉ) = E W(ĉ − σZ), averaged over samples of Z.
+
+    A call draws Z_1 … Z_S and returns the mean of ⟨ĉ − σZ_s, y* − W(ĉ − σZ_s)⟩. It is convex in ĉ and, for a
+    y* that is feasible or a mean of feasible solutions, never negative. Its gradient is y* − (1/S) Σ_s
+    W(ĉ − σZ_s), zero where the mean of the perturbed solutions is y*. In expectation, it is the loss
+    ⟨ĉ, y*⟩ − F(ĉ) + Ω(y*) of Berthet et al., with F(ĉ) = E min_y ⟨ĉ − σZ, y⟩ and, for a vertex y*, the
+    constant Ω(y*) = −σ E⟨Z, y*⟩. With one of n items to choose and Gumbel noise, that is σ times the
+    cross-entropy of softmax(−ĉ/σ).
+
+    With "multiplicative" perturbation, which keeps the signs of costs, ĉ ⊙ exp(σZ − σ²/2) takes the place of
+    ĉ − σZ. The loss is still convex and not negative, and its gradient is the mean of exp(σZ_s − σ²/2) ⊙
+    (y* − W(…)); for normal noise its expectation is y* − E exp(σZ − σ²/2) ⊙ W(…), as in Dalle et al.
+
+    Args:
+        solver: a callable on NumPy arrays, see `difflayers.Solver`; an exact one for the above to hold.
+        sigma: σ, positive; in units of cost, or without unit where multiplicative.
+        samples: S, how many problems a call solves an instance.
+        noise: the distribution of Z with its generator; standard normal by default.
+        perturbation: "additive" or "multiplicative".
+        reduction: "mean", "sum", or "none" for a loss (B,).
+        options: how the solver is run, see `difflayers.batch.BatchSolver`.
+
+    The state of the noise's generator is part of the `state_dict`.
+    """
+
+    targets = ("true_solutions",)
+
+    def __init__(
+        self,
+        solver: Solver,
+        sigma: float = 1.0,
+        samples: int = 10,
+        noise: Noise | None = None,
+        perturbation: Perturbation = "additive",
+        reduction: Reduction = "mean",
+        **options: Unpack[SolveOptions],
+    ) -> None:
+        super().__init__()
+        self.solver = BatchSolver(solver, **options)
+        self.sigma = positive("sigma", sigma)
+        self.samples = count("samples", samples)
+        self.noise = gaussian_noise() if noise is None else noise
+        self.perturbation = one_of("perturbation", perturbation, Perturbation)
+        self.reduction = one_of("reduction", reduction, Reduction)
+
+    def forward(
+        self,
+        costs: Tensors,
+        *,
+        true_solutions: Tensors,
+        context: Sequence[Any] | None = None,
+        return_solution: bool = False,
+    ) -> Any:
+        """Compare predicted costs with solutions that should be the cheapest under them.
+
+        Args:
+            costs: predicted costs, a tensor (B, *shape), or several for a solver that takes several.
+            true_solutions: y*, the same number and shapes; feasible, or means of feasible solutions.
+            context: one object an instance, handed to the solver as its last argument.
+            return_solution: whether to return the mean of the perturbed solutions too.
+
+        Returns:
+            The loss, or with `return_solution` a pair of it and the mean solution.
+
+        Raises:
+            TypeError, ValueError: tensors that do not fit each other, or have a NaN or infinite value.
+            SolverError: the solver failed, or returned something that is no solution.
+        """
+        return evaluate(self, costs, context, return_solution, self.reduction, true_solutions=true_solutions)
+
+    def solve(self, run: BatchRun) -> list[Tensor]:
+        """Return the loss of each instance and its mean solution."""
+        (best,) = truths(run)
+        draws = [torch.from_numpy(self.noise.draw((self.samples, *c.shape))).to(c) for c in run.costs]
+        if self.perturbation == "additive":
+            factors = [torch.ones_like(draw) for draw in draws]
+            perturbed = [cost - self.sigma * draw for cost, draw in zip(run.costs, draws, strict=True)]
+        else:
+            factors = [torch.exp(self.sigma * draw - self.sigma**2 / 2) for draw in draws]
+            perturbed = [cost * factor for cost, factor in zip(run.costs, factors, strict=True)]
+        notes = [f"sample {s}" for s in range(self.samples) for _ in run.failed]
+        solved = run.solve([each.flatten(0, 1) for each in perturbed], note=notes)
+        solutions = [each.unflatten(0, (self.samples, -1)) for each in solved]
+        gaps = [there - here for there, here in zip(best, solutions, strict=True)]
+        values = inner([each.flatten(0, 1) for each in perturbed], [gap.flatten(0, 1) for gap in gaps])
+        slopes = [factor * gap for factor, gap in zip(factors, gaps, strict=True)]
+        return save(
+            run,
+            values.unflatten(0, (self.samples, -1)).mean(0),
+            [slope.mean(0) for slope in slopes],
+            [each.mean(0) for each in solutions],
+        )
+
+    pull_back = staticmethod(pull_back)
+
+    def get_extra_state(self) -> dict[str, Any]:
+        """Return the state of the noise, for `state_dict`."""
+        return self.noise.state_dict()
+
+    def set_extra_state(self, state: dict[str, Any]) -> None:
+        """Set the state of the noise, for `load_state_dict`."""
+        self.noise.load_state_dict(state)
+
+    def extra_repr(self) -> str:
+        """Describe the loss in `print(model)`."""
+        return (
+            f"sigma={self.sigma:g}, samples={self.samples}, noise={self.noise}, "
+            f"perturbation={self.perturbation!r}, reduction={self.reduction!r}"
+        )
+
+
+def fenchel_young_loss(
+    solver: Solver,
+    costs: Tensors,
+    *,
+    true_solutions: Tensors,
+    sigma: float = 1.0,
+    samples: int = 10,
+    noise: Noise,
+    perturbation: Perturbation = "additive",
+    context: Sequence[Any] | None = None,
+    return_solution: bool = False,
+    reduction: Reduction = "mean",
+    **options: Unpack[SolveOptions],
+) -> Any:
+    """Compare costs with wanted solutions: `FenchelYoungLoss` as a function, with the same arguments.
+
+    The noise must be given and kept, since new noise would draw the same numbers at every call.
+    """
+    loss = FenchelYoungLoss(solver, sigma, samples, noise, perturbation, reduction, **options)
+    return loss(costs, true_solutions=true_solutions, context=context, return_solution=return_solution)

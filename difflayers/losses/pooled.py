@@ -1,0 +1,52 @@
+"""Scores of the solutions in a pool, of which the contrastive and ranking losses are functions."""
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+from difflayers.batch import BatchRun, SolveOptions
+from difflayers.instances import flat
+from difflayers.pool import SolutionPool
+
+Weigh = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
+"""From predicted and true scores (R, K) of K solutions to losses (R,) and ∂losses/∂scores (R, K)."""
+
+
+def weigh_pool(
+    run: BatchRun, true_costs: Sequence[Tensor] | None, weigh: Weigh
+) -> tuple[Tensor, list[Tensor]]:
+    """Compute losses that depend on costs only through the scores ⟨ĉ, v⟩ of the pool's solutions v.
+
+    Args:
+        run: the call, after its `solve`.
+        true_costs: costs (B, *shape) of the true scores; the predicted ones where there are none.
+        weigh: the loss as a function of the scores.
+
+    Returns:
+        Losses (B,) and their gradients (B, *shape) with respect to the costs.
+    """
+    predicted = _joined(run.costs)
+    true = predicted if true_costs is None else _joined(true_costs)
+    losses, gradient = predicted.new_zeros(len(predicted)), torch.zeros_like(predicted)
+    for rows, solutions in run.seen():
+        losses[rows], weights = weigh(predicted[rows] @ solutions.T, true[rows] @ solutions.T)
+        gradient[rows] = weights @ solutions
+    parts = gradient.split([cost.shape[1:].numel() for cost in run.costs], 1)
+    return losses, [part.reshape(cost.shape) for part, cost in zip(parts, run.costs, strict=True)]
+
+
+def with_pool(options: SolveOptions) -> SolveOptions:
+    """Return the options, with a new pool where they have none."""
+    return options if options.get("pool") is not None else {**options, "pool": SolutionPool()}
+
+
+def kept_pool(options: SolveOptions) -> SolveOptions:
+    """Return the options of a function's call, or raise TypeError where they have no pool."""
+    if options.get("pool") is None:
+        raise TypeError("pool must be a SolutionPool that is kept from call to call, but none was given")
+    return options
+
+
+def _joined(tensors: Sequence[Tensor]) -> Tensor:
+    return torch.cat([flat(tensor) for tensor in tensors], dim=1)

@@ -1,0 +1,168 @@
+"""Regret: what decisions for predicted costs truly cost beyond the best ones."""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple, Unpack
+
+import torch
+from torch import Tensor
+
+from difflayers.arguments import one_of
+from difflayers.autograd import Reduction
+from difflayers.batch import BatchRun, BatchSolver, SolveOptions, only
+from difflayers.checks import check_call
+from difflayers.losses.call import Tensors, inner, matched, several, truths
+from difflayers.solver import Solver
+
+
+class RegretSummary(NamedTuple):
+    """The regret of a data set.
+
+    Attributes:
+        mean: the mean regret an instance, in units of cost.
+        normalized: the sum of regrets over the sum of the absolute optima, without unit.
+        instances: how many were counted.
+        failed: how many were not, because `on_failure` took them out.
+    """
+
+    mean: float
+    normalized: float
+    instances: int
+    failed: int
+
+
+class Regret:
+    """Accumulates regret over the batches of a data set.
+
+    Args:
+        solver: a callable on NumPy arrays, see `difflayers.Solver`; an exact one for regret not to be
+            negative.
+        options: how the solver is run, see `difflayers.batch.BatchSolver`.
+    """
+
+    def __init__(self, solver: Solver, **options: Unpack[SolveOptions]) -> None:
+        self.solver = BatchSolver(solver, **options)
+        self.reset()
+
+    def update(
+        self,
+        costs: Tensors,
+        *,
+        true_costs: Tensors,
+        true_solutions: Tensors | None = None,
+        context: Sequence[Any] | None = None,
+    ) -> Any:
+        """Add a batch, with the arguments of `regret`; returns the solutions W(ĉ) that were judged."""
+        regrets, optima, solutions = _measure(self.solver, costs, true_costs, true_solutions, context)
+        counted = ~regrets.isnan()
+        self._regret += float(regrets[counted].sum())
+        self._optimum += float(optima[counted].abs().sum())
+        self._instances += int(counted.sum())
+        self._failed += int((~counted).sum())
+        return only(solutions)
+
+    def compute(self) -> RegretSummary:
+        """Return the regret of all batches since the start or the last `reset`.
+
+        Raises ValueError where there is no instance, or all optima are zero and nothing to be divided by.
+        """
+        if self._instances == 0:
+            raise ValueError(f"no instance to compute regret of ({self._failed} failed)")
+        return RegretSummary(
+            self._regret / self._instances,
+            _ratio(self._regret, self._optimum),
+            self._instances,
+            self._failed,
+        )
+
+    def reset(self) -> None:
+        """Forget all batches."""
+        self._regret = self._optimum = 0.0
+        self._instances = self._failed = 0
+
+
+def regret(
+    solver: Solver,
+    costs: Tensors,
+    *,
+    true_costs: Tensors,
+    true_solutions: Tensors | None = None,
+    context: Sequence[Any] | None = None,
+    return_solution: bool = False,
+    reduction: Reduction = "mean",
+    **options: Unpack[SolveOptions],
+) -> Any:
+    """Return the regret ⟨c, W(ĉ)⟩ − ⟨c, y*⟩ of decisions for predicted costs ĉ under true costs c.
+
+    A solver that maximises has the opposite sign, so that regret is never negative where y* is the best.
+
+    Args:
+        solver: a callable on NumPy arrays, see `difflayers.Solver`.
+        costs: predicted costs, a tensor (B, *shape), or several for a solver that takes several.
+        true_costs: true costs, the same number and shapes.
+        true_solutions: the solutions y* of the true costs, likewise; solved for where they are not given.
+        context: one object an instance, handed to the solver as its last argument.
+        return_solution: whether to return the solutions W(ĉ) too.
+        reduction: "mean", "sum", or "none" for (B,), where failed instances (see `on_failure`) have NaN.
+        options: how the solver is run, see `difflayers.batch.BatchSolver`.
+
+    Returns:
+        float64, without a gradient; the mean of no instance is NaN. With `return_solution` a pair.
+    """
+    one_of("reduction", reduction, Reduction)
+    solve = BatchSolver(solver, **options)
+    regrets, _, solutions = _measure(solve, costs, true_costs, true_solutions, context)
+    reduced = {"none": regrets, "sum": regrets.nansum(), "mean": regrets.nanmean()}[reduction]
+    return (reduced, only(solutions)) if return_solution else reduced
+
+
+def normalized_regret(
+    solver: Solver,
+    costs: Tensors,
+    *,
+    true_costs: Tensors,
+    true_solutions: Tensors | None = None,
+    context: Sequence[Any] | None = None,
+    **options: Unpack[SolveOptions],
+) -> float:
+    """Return the sum of the batch's regrets over the sum of its absolute optima |⟨c, y*⟩|; see `regret`.
+
+    Raises ValueError where all optima are zero. Over several batches, `Regret` adds up both sums.
+    """
+    solve = BatchSolver(solver, **options)
+    regrets, optima, _ = _measure(solve, costs, true_costs, true_solutions, context)
+    counted = ~regrets.isnan()
+    return _ratio(float(regrets[counted].sum()), float(optima[counted].abs().sum()))
+
+
+def _measure(
+    solver: BatchSolver,
+    costs: Tensors,
+    true_costs: Tensors,
+    true_solutions: Tensors | None,
+    context: Sequence[Any] | None,
+) -> tuple[Tensor, Tensor, list[Tensor]]:
+    """Return regrets, optima (B,) in float64, NaN where the solver failed, and the solutions."""
+    costs = several(costs)
+    targets = matched(solver, costs, true_costs=true_costs, true_solutions=true_solutions)
+    check_call(costs, targets, context)
+    exact = [solver.minimized(cost if cost.dtype == torch.float64 else cost.float()) for cost in costs]
+    run = BatchRun(solver, exact, targets, context, ("true_costs", "true_solutions"), infinite=False)
+    (truth, *given), batch = truths(run), len(run.failed)
+    if given:
+        solutions, (best,) = run.solve(), given
+    else:
+        notes = [""] * batch + ["at the true costs"] * batch
+        both = run.solve([torch.cat(pair) for pair in zip(run.costs, truth, strict=True)], note=notes)
+        solutions, best = [each[:batch] for each in both], [each[batch:] for each in both]
+    truth = [true.double() for true in truth]
+    optima = inner(truth, best)
+    regrets = inner(truth, solutions) - optima
+    for each in (regrets, optima):
+        each[run.failed] = torch.nan
+    return regrets, optima, solutions
+
+
+def _ratio(regrets: float, optima: float) -> float:
+    if optima == 0:
+        raise ValueError("all optima are zero: regret cannot be normalised by them")
+    return regrets / optima

@@ -1,0 +1,108 @@
+"""SPO+: a convex upper bound of the regret.
+
+Elmachtoub and Grigas, Smart "Predict, then Optimize", Management Science 68(1), 2022.
+"""
+
+from collections.abc import Sequence
+from typing import Any, Unpack
+
+import torch
+from torch import Tensor, nn
+
+from difflayers.arguments import one_of
+from difflayers.autograd import Reduction
+from difflayers.batch import BatchRun, BatchSolver, SolveOptions
+from difflayers.losses.call import Tensors, evaluate, inner, pull_back, save, truths
+from difflayers.solver import Solver
+
+
+class SPOPlusLoss(nn.Module):
+    """The SPO+ loss ⟨2ĉ − c, y* − W(2ĉ − c)⟩ of predicted costs ĉ, true costs c and y* = W(c).
+
+    It is convex in ĉ, never below the regret ⟨c, W(ĉ) − y*⟩, and zero where ĉ = c (Definition 3 there). The
+    gradient is the subgradient 2 (y* − W(2ĉ − c)).
+
+    Args:
+        solver: a callable on NumPy arrays, see `difflayers.Solver`; an exact one for the above to hold.
+        reduction: "mean", "sum", or "none" for a loss (B,).
+        options: how the solver is run, see `difflayers.batch.BatchSolver`.
+    """
+
+    targets = ("true_costs", "true_solutions")
+
+    def __init__(
+        self, solver: Solver, reduction: Reduction = "mean", **options: Unpack[SolveOptions]
+    ) -> None:
+        super().__init__()
+        self.solver = BatchSolver(solver, **options)
+        self.reduction = one_of("reduction", reduction, Reduction)
+
+    def forward(
+        self,
+        costs: Tensors,
+        *,
+        true_costs: Tensors,
+        true_solutions: Tensors | None = None,
+        context: Sequence[Any] | None = None,
+        return_solution: bool = False,
+    ) -> Any:
+        """Compare predicted with true costs.
+
+        Args:
+            costs: predicted costs, a tensor (B, *shape), or several for a solver that takes several.
+            true_costs: true costs, the same number and shapes.
+            true_solutions: their solutions y*, likewise; solved for where they are not given, which doubles
+                the work.
+            context: one object an instance, handed to the solver as its last argument.
+            return_solution: whether to return W(2ĉ − c) too.
+
+        Returns:
+            The loss, or with `return_solution` a pair of it and W(2ĉ − c).
+
+        Raises:
+            TypeError, ValueError: tensors that do not fit each other, or have a NaN or infinite value.
+            SolverError: the solver failed, or returned something that is no solution.
+        """
+        truth = {"true_costs": true_costs, "true_solutions": true_solutions}
+        return evaluate(self, costs, context, return_solution, self.reduction, **truth)
+
+    def solve(self, run: BatchRun) -> list[Tensor]:
+        """Return the loss of each instance and W(2ĉ − c)."""
+        truth, *given = truths(run)
+        reflected = [2 * cost - true for cost, true in zip(run.costs, truth, strict=True)]
+        if given:
+            (best,), solutions = given, run.solve(reflected, note="at 2ĉ − c")
+        else:
+            batch = len(run.failed)
+            notes = ["at 2ĉ − c"] * batch + ["at the true costs"] * batch
+            both = run.solve([torch.cat(pair) for pair in zip(reflected, truth, strict=True)], note=notes)
+            solutions, best = [each[:batch] for each in both], [each[batch:] for each in both]
+        gaps = [there - here for there, here in zip(best, solutions, strict=True)]
+        return save(run, inner(reflected, gaps), [2 * gap for gap in gaps], solutions)
+
+    pull_back = staticmethod(pull_back)
+
+    def extra_repr(self) -> str:
+        """Name the reduction in `print(model)`."""
+        return f"reduction={self.reduction!r}"
+
+
+def spo_plus_loss(
+    solver: Solver,
+    costs: Tensors,
+    *,
+    true_costs: Tensors,
+    true_solutions: Tensors | None = None,
+    context: Sequence[Any] | None = None,
+    return_solution: bool = False,
+    reduction: Reduction = "mean",
+    **options: Unpack[SolveOptions],
+) -> Any:
+    """Compare predicted with true costs: the functional form of `SPOPlusLoss`, with the same arguments."""
+    return SPOPlusLoss(solver, reduction, **options)(
+        costs,
+        true_costs=true_costs,
+        true_solutions=true_solutions,
+        context=context,
+        return_solution=return_solution,
+    )
