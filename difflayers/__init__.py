@@ -42,7 +42,7 @@ __all__ = [
 ]
 
 # Imported when first used: they need Numba, which takes longer to import than everything else here.
-_ON_DEMAND = ("amwc", "graph", "multicut", "mwc", "panoptic", "wrap")
+_ON_DEMAND = ("amwc", "graph", "multicut", "mwc", "panoptic", "solvers", "wrap")
 
 
 def __getattr__(name: str) -> ModuleType:

@@ -26,7 +26,8 @@ class Solver(Protocol):
     solution from there (in the same form as it returns them), as the perturbed problem has a similar one.
 
     A solver that finds no solution says so: it raises SolverError or TimeoutError, or returns None; a
-    batched one returns NaN in that instance's row. The layer's `on_failure` decides what follows.
+    batched one returns NaN in that instance's row, or raises InfeasibleError. The layer's `on_failure`
+    decides what follows.
     """
 
     def __call__(self, *costs_and_context: Any, **start: Any) -> Any: ...
@@ -37,6 +38,24 @@ class SolverError(RuntimeError):
 
     The solver's own exception, with its traceback, is the `__cause__`.
     """
+
+
+class InfeasibleError(SolverError):
+    """A batched solver found some instances without a solution, and solved the others.
+
+    Attributes:
+        reason: what is wrong with those instances.
+        instances: their numbers in the batch, in order; the message names the first.
+        solutions: (B, *shape), of which the rows of those instances hold anything.
+    """
+
+    def __init__(self, reason: str, instances: list[int], solutions: Array) -> None:
+        super().__init__(reason, instances, solutions)
+        self.reason, self.instances, self.solutions = reason, instances, solutions
+
+    def __str__(self) -> str:
+        more = f" (and {len(self.instances) - 1} more)" if len(self.instances) > 1 else ""
+        return f"instance {self.instances[0]}{more}: {self.reason}"
 
 
 class MalformedSolutionError(SolverError):
@@ -129,18 +148,20 @@ def solve_each(solver: Solver, problems: Problems, any_shape: bool = False, stop
             failures.append(Failure(index, error))
             if stop or not failures[-1].expected:
                 break
-    failed = {failure.problem for failure in failures}
-    return Answers(
-        outputs, failures + [failure for failure in _not_finite(outputs) if failure.problem not in failed]
-    )
+    return Answers(outputs, failures + _not_finite(outputs, failures))
 
 
 def solve_together(solver: Solver, problems: Problems, any_shape: bool = False) -> Answers:
     """Call a batched solver once for all problems; NaN in a row is that problem's failure."""
     costs, contexts, warm, starts = problems
+    failures = []
     try:
         arguments = costs if contexts is None else [*costs, contexts]
-        answer = solver(*arguments, start=starts and _only(starts)) if warm else solver(*arguments)
+        try:
+            answer = solver(*arguments, start=starts and _only(starts)) if warm else solver(*arguments)
+        except InfeasibleError as error:
+            answer = error.solutions
+            failures = [Failure(problem, SolverError(error.reason)) for problem in error.instances]
         outputs = []
         for output, solution in enumerate(
             (answer,) if len(costs) == 1 else _checked_tuple(answer, len(costs))
@@ -152,21 +173,23 @@ def solve_together(solver: Solver, problems: Problems, any_shape: bool = False) 
             outputs.append(np.array(array, dtype=costs[output].dtype))
     except Exception as error:
         return Answers([], [Failure(None, error)])
-    return Answers(outputs, _not_finite(outputs))
+    return Answers(outputs, failures + _not_finite(outputs, failures))
 
 
 def _only(parts: Sequence[Any]) -> Any:
     return parts[0] if len(parts) == 1 else tuple(parts)
 
 
-def _not_finite(outputs: Sequence[Array]) -> list[Failure]:
+def _not_finite(outputs: Sequence[Array], known: Sequence[Failure]) -> list[Failure]:
+    """Failures for the problems whose solution is not finite, beside those that are known to have failed."""
     failures = []
+    failed = {failure.problem for failure in known}
     for output, solutions in enumerate(outputs):
         finite = np.isfinite(solutions)
         if not finite.all():
             rows = np.flatnonzero(~finite.all(axis=tuple(range(1, finite.ndim))))
             error = SolverError(f"solution {output} has a NaN or infinite value")
-            failures += [Failure(int(row), error) for row in rows]
+            failures += [Failure(int(row), error) for row in rows if int(row) not in failed]
     return failures
 
 

@@ -17,6 +17,7 @@ EXAMPLES = [
         "docs/wrap-your-solver.md",
         "docs/estimators.md",
         "docs/losses.md",
+        "docs/ready-made-solvers.md",
         "docs/panoptic.md",
     )
     for number, example in enumerate(
@@ -45,7 +46,9 @@ def test_import_brings_neither_numba_nor_examples_nor_much_beyond_torch():
 def test_submodules_are_imported_when_asked_for():
     assert "difflayers.amwc" in modules_after("import difflayers; difflayers.amwc.AMWC")
     assert "difflayers.mwc" in modules_after("from difflayers import mwc")
-    assert set(difflayers.__all__) | {"amwc", "mwc", "multicut", "panoptic", "graph"} <= set(dir(difflayers))
+    assert set(difflayers.__all__) | {"amwc", "mwc", "multicut", "panoptic", "graph", "solvers"} <= set(
+        dir(difflayers)
+    )
 
 
 def test_unknown_names_raise_the_usual_error():

@@ -1,0 +1,30 @@
+"""Ready-made solvers: built once on a fixed structure, then called on batches of costs.
+
+All minimise <costs, solution>, take (B, *shape) NumPy arrays and return solutions of that shape and dtype, so
+that each goes into a layer as it is: `difflayers.BlackboxLayer(solver, batched=True)`.
+"""
+
+from difflayers.solvers.grid_path import GridShortestPath
+from difflayers.solvers.knapsack import Knapsack
+from difflayers.solvers.matching import BipartiteMatching, PerfectMatching
+from difflayers.solvers.max_cut import MaxCut
+from difflayers.solvers.minimum_cost_multicut import MinimumCostMulticut
+from difflayers.solvers.ranking import Ranking, TopK
+from difflayers.solvers.shortest_path import ShortestPath, monotone_grid_path
+from difflayers.solvers.spanning_tree import MinimumSpanningTree
+from difflayers.solvers.travelling_salesman import TravellingSalesman
+
+__all__ = [
+    "BipartiteMatching",
+    "GridShortestPath",
+    "Knapsack",
+    "MaxCut",
+    "MinimumCostMulticut",
+    "MinimumSpanningTree",
+    "PerfectMatching",
+    "Ranking",
+    "ShortestPath",
+    "TopK",
+    "TravellingSalesman",
+    "monotone_grid_path",
+]

@@ -1,0 +1,144 @@
+"""What every ready-made solver does with a batch: check it, share it out to threads, name what failed."""
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+
+from difflayers.solver import Array, InfeasibleError
+
+
+def solve_batch(
+    kernel: Callable[..., int],
+    costs: Any,
+    shape: tuple[int, ...],
+    structure: Sequence[Any],
+    *,
+    failure: str,
+    n_threads: int = 1,
+    per_instance: Sequence[Array] = (),
+    domain: str = "any",
+) -> Array:
+    """Check a batch of costs and solve it with a kernel, in the calling thread or in several.
+
+    Args:
+        kernel: called as `kernel(costs, solutions, *per_instance, *structure)` with (b, size) float64 rows of
+            costs, and zeros of that shape to write the solutions into. Returns the first row that has no
+            solution, or -1. It releases the GIL. (One dtype, so that every kernel is compiled once.)
+        costs: (B, *shape) real numbers; infinity means forbidden.
+        shape: the shape of one instance.
+        structure: what all instances share.
+        failure: what to say of an instance without solution.
+        n_threads: among how many threads the rows are shared out.
+        per_instance: arrays (B, ...) of which a kernel gets the entries of its rows.
+        domain: "any", or "non-negative" to refuse negative costs, "clip" to take 0 for them, or "finite" to
+            refuse infinity.
+
+    Returns:
+        Solutions (B, *shape) in the dtype of the costs.
+
+    Raises:
+        TypeError: the costs are no real numbers.
+        ValueError: the costs have the wrong shape, a NaN, minus infinity, or a value outside the domain.
+        InfeasibleError: an instance has no solution; the others were solved.
+    """
+    array = np.asarray(costs)
+    rows = checked_rows(array, shape, domain)
+    found = np.zeros(rows.shape)
+    failed = _solve_rows(kernel, rows, found, per_instance, structure, n_threads) if len(rows) else []
+    solutions = found.reshape(array.shape).astype(array.dtype, copy=False)
+    if failed:
+        raise InfeasibleError(failure, failed, solutions)
+    return solutions
+
+
+def checked_rows(array: Array, shape: tuple[int, ...] | None, domain: str = "any") -> Array:
+    """Costs as C-contiguous, writable (B, size) float64; raises as `solve_batch` says.
+
+    Without a shape an instance is a vector of any length.
+    """
+    if array.dtype.kind not in "fiu":
+        raise TypeError(f"costs must be real numbers, but have dtype {array.dtype}")
+    if array.ndim == 0 or (array.ndim != 2 if shape is None else array.shape[1:] != shape):
+        expected = ", ".join(map(str, ("B", *(("n",) if shape is None else shape))))
+        raise ValueError(f"costs must have shape ({expected}), but have shape {array.shape}")
+    if array.size == 0:
+        return np.zeros((len(array), int(np.prod(array.shape[1:]))))
+    rows = np.ascontiguousarray(array, np.float64).reshape(len(array), -1)
+    lowest = rows.min()  # NaN where there is one, so that one pass over good costs shows that they are good
+    if not lowest > -np.inf:
+        raise ValueError(f"costs have a NaN or minus infinity in instance {_first(~(rows > -np.inf))}")
+    if domain == "finite" and not rows.max() < np.inf:
+        raise ValueError(f"costs have infinity in instance {_first(rows == np.inf)}, but must be finite here")
+    if lowest < 0 and domain == "non-negative":
+        raise ValueError(
+            f"costs have the negative value {lowest:g} in instance {_first(rows == lowest)}, but this solver "
+            "needs non-negative ones; shift them, or build it with clip_negative=True to take 0 instead"
+        )
+    if lowest < 0 and domain == "clip":
+        return np.maximum(rows, 0)
+    return rows if rows.flags.writeable else rows.copy()  # a kernel would be compiled again for read-only
+
+
+def checked_contexts(contexts: Sequence[Any] | None, batch: int, default: Array) -> Array:
+    """One row an instance, with the shape and dtype of the default, which stands where there are no contexts.
+
+    Raises ValueError if the number of contexts is not that of instances, or one does not look as the default.
+    """
+    rows = np.empty((batch, *default.shape), default.dtype)
+    rows[:] = default
+    if contexts is None:
+        return rows
+    if len(contexts) != batch:
+        raise ValueError(f"there are {len(contexts)} contexts, but the costs have a batch of {batch}")
+    for instance, context in enumerate(contexts):
+        given = np.asarray(context)
+        if given.shape != default.shape or not np.can_cast(given.dtype, default.dtype, "safe"):
+            raise ValueError(
+                f"the context of instance {instance} must have shape {default.shape} and a dtype that "
+                f"{default.dtype} can hold, but is {context!r}"
+            )
+        rows[instance] = given
+    return rows
+
+
+def check_threads(n_threads: int) -> None:
+    """Raise ValueError unless n_threads is a positive integer."""
+    if isinstance(n_threads, bool) or not isinstance(n_threads, int) or n_threads < 1:
+        raise ValueError(f"n_threads must be a positive integer, but is {n_threads!r}")
+
+
+def _solve_rows(
+    kernel: Callable[..., int],
+    rows: Array,
+    solutions: Array,
+    per_instance: Sequence[Array],
+    structure: Sequence[Any],
+    n_threads: int,
+) -> list[int]:
+    """Solve all rows and return those that have no solution."""
+
+    def solve_part(begin: int, end: int) -> list[int]:
+        failed = []
+        while begin < end:
+            part = slice(begin, end)
+            row = kernel(rows[part], solutions[part], *(array[part] for array in per_instance), *structure)
+            if row < 0:
+                break
+            failed.append(begin + row)
+            begin += row + 1
+        return failed
+
+    if n_threads == 1 or len(rows) < 2:
+        return solve_part(0, len(rows))
+    bounds = np.linspace(0, len(rows), min(n_threads, len(rows)) + 1).astype(int).tolist()
+    # A pool a call, some 0.1 ms: one kept for longer would be without its threads after a fork.
+    with ThreadPoolExecutor(len(bounds) - 2) as pool:
+        others = [pool.submit(solve_part, begin, end) for begin, end in pairwise(bounds[1:])]
+        return solve_part(*bounds[:2]) + [row for other in others for row in other.result()]
+
+
+def _first(mask: Array) -> int:
+    return int(mask.any(axis=1).argmax())

@@ -1,0 +1,324 @@
+"""Edmonds' blossom algorithm for the perfect matching of least cost, on integers.
+
+Odd cycles of tight edges are shrunk to blossoms, which may lie in each other. Numbers below n are vertices,
+those from n on blossoms, and the outermost of either are the nodes of the graph that is searched. Vertices
+have prices y and blossoms z ≥ 0 such that no edge has negative slack 2c(u, v) − y(u) − y(v) (plus z of the
+blossoms that contain it); edges of the matching and of blossoms have none, which proves optimality.
+(Edmonds 1965; with one search tree at a time as in Cook and Rohe 1999. Slacks of edges between two nodes of
+a tree are even, so all prices stay integers.)
+"""
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+from numba import njit
+
+FREE, EVEN, ODD = 0, 1, 2
+COST_BITS = 44
+UNBOUNDED = np.int64(2**62)
+
+
+class Blossoms(NamedTuple):
+    """The matching and the blossoms of an instance; N = n + n // 2, and entry b − n is that of blossom b."""
+
+    mate: np.ndarray  # (n,) vertex matched to each, or -1
+    outer: np.ndarray  # (n,) outermost blossom around a vertex, or itself
+    price: np.ndarray  # (n,) y
+    thickness: np.ndarray  # (N - n,) z
+    parent: np.ndarray  # (N,) blossom directly around, or -1
+    base: np.ndarray  # (N,) the vertex that is not matched inside
+    size: np.ndarray  # (N - n,) number of children, 0 for an unused blossom
+    children: np.ndarray  # (N - n, n) in cyclic order; child 0 holds the base, (1, 2), (3, 4), … are matched
+    link_from: np.ndarray  # (N - n, n) edge from child i to child i + 1: its vertex in child i,
+    link_to: np.ndarray  # and that in child i + 1
+    label: np.ndarray  # (N,) FREE, EVEN or ODD distance from the root of the search tree
+    entry_from: np.ndarray  # (N,) tree edge by which an odd node was reached: its vertex in the even node,
+    entry_to: np.ndarray  # and that in the odd one
+
+
+@njit(nogil=True, cache=True)
+def perfect_matchings(
+    costs: np.ndarray, solutions: np.ndarray, num_nodes: int, tails: np.ndarray, heads: np.ndarray
+) -> int:
+    """Grow a search tree from one unmatched vertex after the other, O(n² m) an instance."""
+    n, inner = num_nodes, num_nodes // 2
+    state = Blossoms(
+        np.empty(n, np.int32),
+        np.empty(n, np.int32),
+        np.empty(n, np.int64),
+        np.empty(inner, np.int64),
+        np.empty(n + inner, np.int32),
+        np.empty(n + inner, np.int32),
+        np.empty(inner, np.int32),
+        np.empty((inner, n), np.int32),
+        np.empty((inner, n), np.int32),
+        np.empty((inner, n), np.int32),
+        np.empty(n + inner, np.int8),
+        np.empty(n + inner, np.int32),
+        np.empty(n + inner, np.int32),
+    )
+    doubled = np.empty(tails.size, np.int64)
+    usable = np.empty(tails.size, np.int32)
+    chosen = np.empty(n, np.int32)
+    for row in range(len(costs)):
+        num_usable = _integer_costs(costs[row], doubled, usable)
+        _start(state, tails, heads, doubled, usable[:num_usable])
+        for root in range(n):
+            if state.mate[root] < 0 and not _search(state, root, tails, heads, doubled, usable[:num_usable]):
+                return row
+        # Of parallel edges the first of the cheapest.
+        chosen[:] = -1
+        for e in usable[:num_usable]:
+            if state.mate[tails[e]] == heads[e]:
+                pair = min(tails[e], heads[e])
+                if chosen[pair] < 0 or costs[row, e] < costs[row, chosen[pair]]:
+                    chosen[pair] = e
+        for e in chosen:
+            if e >= 0:
+                solutions[row, e] = 1
+    return -1
+
+
+@njit(nogil=True, cache=True)
+def _integer_costs(costs: np.ndarray, doubled: np.ndarray, usable: np.ndarray) -> int:
+    """Twice the costs as integers, and the edges of finite cost, whose number is returned."""
+    count, largest = 0, 0.0
+    for e in range(costs.size):
+        if costs[e] < np.inf:
+            usable[count] = e
+            count += 1
+            largest = max(largest, abs(costs[e]))
+    shift = COST_BITS - math.frexp(largest)[1]
+    for e in usable[:count]:
+        doubled[e] = 2 * np.int64(np.rint(math.ldexp(costs[e], shift)))
+    return count
+
+
+@njit(nogil=True, cache=True)
+def _start(
+    state: Blossoms, tails: np.ndarray, heads: np.ndarray, doubled: np.ndarray, usable: np.ndarray
+) -> None:
+    """No blossoms; the highest equal prices for both ends of an edge; tight edges matched as they come."""
+    n = state.mate.size
+    state.mate[:] = -1
+    state.parent[:] = -1
+    state.size[:] = 0
+    state.price[:] = UNBOUNDED
+    for v in range(n):
+        state.outer[v] = state.base[v] = v
+    for e in usable:
+        state.price[tails[e]] = min(state.price[tails[e]], doubled[e] // 2)
+        state.price[heads[e]] = min(state.price[heads[e]], doubled[e] // 2)
+    for e in usable:
+        u, v = tails[e], heads[e]
+        if state.mate[u] < 0 and state.mate[v] < 0 and doubled[e] == state.price[u] + state.price[v]:
+            state.mate[u], state.mate[v] = v, u
+
+
+@njit(nogil=True, cache=True)
+def _search(
+    state: Blossoms,
+    root: int,
+    tails: np.ndarray,
+    heads: np.ndarray,
+    doubled: np.ndarray,
+    usable: np.ndarray,
+) -> bool:
+    """Grow a tree of tight edges until it reaches an unmatched node, and match along the way, O(n m).
+
+    False if prices can rise for ever, so that there is no perfect matching.
+    """
+    n = state.mate.size
+    label, outer, mate = state.label, state.outer, state.mate
+    label[:] = FREE
+    label[outer[root]] = EVEN
+    while True:
+        grown, step = False, UNBOUNDED
+        for b in range(n, label.size):
+            if state.size[b - n] and state.parent[b] < 0 and label[b] == ODD:
+                if state.thickness[b - n] == 0:
+                    _expand(state, b)
+                    grown = True
+                else:
+                    step = min(step, state.thickness[b - n])
+        for e in usable:
+            u, v = tails[e], heads[e]
+            if label[outer[u]] != EVEN:
+                u, v = v, u
+            if label[outer[u]] != EVEN or label[outer[v]] == ODD or outer[u] == outer[v]:
+                continue
+            slack = doubled[e] - state.price[u] - state.price[v]
+            if slack > 0:
+                step = min(step, slack // 2 if label[outer[v]] == EVEN else slack)
+                continue
+            if label[outer[v]] == EVEN:
+                _shrink(state, u, v)
+            else:
+                label[outer[v]] = ODD
+                state.entry_from[outer[v]], state.entry_to[outer[v]] = u, v
+                partner = mate[state.base[outer[v]]]
+                if partner < 0:
+                    _augment(state, outer[v])
+                    return True
+                label[outer[partner]] = EVEN
+            grown = True
+        if grown:
+            continue
+        if step == UNBOUNDED:
+            return False
+        for v in range(n):
+            if label[outer[v]] == EVEN:
+                state.price[v] += step
+            elif label[outer[v]] == ODD:
+                state.price[v] -= step
+        for b in range(n, label.size):
+            if state.size[b - n] and state.parent[b] < 0:
+                if label[b] == EVEN:
+                    state.thickness[b - n] += step
+                elif label[b] == ODD:
+                    state.thickness[b - n] -= step
+
+
+@njit(nogil=True, cache=True)
+def _augment(state: Blossoms, odd: int) -> None:
+    """Exchange matched and unmatched edges on the tree path from an unmatched odd node to the root."""
+    while True:
+        u, v = state.entry_from[odd], state.entry_to[odd]
+        even = state.outer[u]
+        next_mate = state.mate[state.base[even]]
+        _rebase(state, odd, v)
+        _rebase(state, even, u)
+        state.mate[u], state.mate[v] = v, u
+        if next_mate < 0:
+            return
+        odd = state.outer[next_mate]
+
+
+@njit(nogil=True, cache=True)
+def _rebase(state: Blossoms, node: int, vertex: int) -> None:
+    """Change the matching inside a node so that this vertex of it is the one not matched inside."""
+    n = state.mate.size
+    if node < n:
+        return
+    b = node - n
+    size = state.size[b]
+    child, place = _child_around(state, node, vertex)
+    _rebase(state, child, vertex)
+    # The even way round from the child to the old base: every other link becomes matched.
+    begin, end = (place + 1, size) if place % 2 else (0, place)
+    for link in range(begin, end, 2):
+        u, v = state.link_from[b, link], state.link_to[b, link]
+        _rebase(state, state.children[b, link], u)
+        _rebase(state, state.children[b, (link + 1) % size], v)
+        state.mate[u], state.mate[v] = v, u
+    for cycle in (state.children[b], state.link_from[b], state.link_to[b]):
+        cycle[:size] = np.concatenate((cycle[place:size], cycle[:place]))
+    state.base[node] = vertex
+
+
+@njit(nogil=True, cache=True)
+def _child_around(state: Blossoms, blossom: int, vertex: int) -> tuple[int, int]:
+    """The child of a blossom in which a vertex lies, and its place in the cycle."""
+    child = vertex
+    while state.parent[child] != blossom:
+        child = state.parent[child]
+    place = 0
+    while state.children[blossom - state.mate.size, place] != child:
+        place += 1
+    return child, place
+
+
+@njit(nogil=True, cache=True)
+def _shrink(state: Blossoms, u: int, v: int) -> None:
+    """Make one even node of the cycle that a tight edge closes between two even nodes of the tree, O(n)."""
+    n = state.mate.size
+    top = _meeting(state, state.outer[u], state.outer[v])
+    b = 0
+    while state.size[b]:
+        b += 1
+    children, link_from, link_to = state.children[b], state.link_from[b], state.link_to[b]
+    # From u up to the top, then reversed; the links of the way up point against the cycle.
+    count = 0
+    node = state.outer[u]
+    while node != top:
+        odd = state.outer[state.mate[state.base[node]]]
+        children[count], children[count + 1] = node, odd
+        link_to[count], link_from[count] = state.base[node], state.mate[state.base[node]]
+        link_to[count + 1], link_from[count + 1] = state.entry_to[odd], state.entry_from[odd]
+        node = state.outer[state.entry_from[odd]]
+        count += 2
+    children[count] = top
+    children[: count + 1] = children[: count + 1][::-1].copy()
+    link_from[:count] = link_from[:count][::-1].copy()
+    link_to[:count] = link_to[:count][::-1].copy()
+    # Across the edge, and from v up to the top.
+    link_from[count], link_to[count] = u, v
+    count += 1
+    node = state.outer[v]
+    while node != top:
+        odd = state.outer[state.mate[state.base[node]]]
+        children[count], children[count + 1] = node, odd
+        link_from[count], link_to[count] = state.base[node], state.mate[state.base[node]]
+        link_from[count + 1], link_to[count + 1] = state.entry_to[odd], state.entry_from[odd]
+        node = state.outer[state.entry_from[odd]]
+        count += 2
+    state.size[b] = count
+    state.thickness[b] = 0
+    state.base[n + b] = state.base[top]
+    state.label[n + b] = EVEN
+    state.parent[n + b] = -1
+    for child in children[:count]:
+        state.parent[child] = n + b
+    for vertex in range(n):
+        if state.parent[state.outer[vertex]] >= 0:
+            state.outer[vertex] = n + b
+
+
+@njit(nogil=True, cache=True)
+def _meeting(state: Blossoms, one: int, other: int) -> int:
+    """The first even node that the tree paths from two even nodes to the root share, O(n)."""
+    seen = np.zeros(state.label.size, np.bool_)
+    while True:
+        seen[one] = True
+        partner = state.mate[state.base[one]]
+        if partner < 0:
+            break
+        one = state.outer[state.entry_from[state.outer[partner]]]
+    while not seen[other]:
+        other = state.outer[state.entry_from[state.outer[state.mate[state.base[other]]]]]
+    return other
+
+
+@njit(nogil=True, cache=True)
+def _expand(state: Blossoms, blossom: int) -> None:
+    """Replace an odd blossom of the tree by its children; the even way round the cycle stays in the tree."""
+    n = state.mate.size
+    b = blossom - n
+    size = state.size[b]
+    u, v = state.entry_from[blossom], state.entry_to[blossom]
+    child, place = _child_around(state, blossom, v)
+    for vertex in range(n):
+        if state.outer[vertex] == blossom:
+            inside = vertex
+            while state.parent[inside] != blossom:
+                inside = state.parent[inside]
+            state.outer[vertex] = inside
+    for inside in state.children[b, :size]:
+        state.parent[inside] = -1
+        state.label[inside] = FREE
+    while True:
+        state.label[child] = ODD
+        state.entry_from[child], state.entry_to[child] = u, v
+        if place == 0:
+            break
+        # Over the matched link to an even node, and over the next one to an odd node.
+        if place % 2:
+            u, v = state.link_from[b, place + 1], state.link_to[b, place + 1]
+            place = (place + 2) % size
+        else:
+            place -= 2
+            u, v = state.link_to[b, place], state.link_from[b, place]
+        state.label[state.outer[u]] = EVEN
+        child = state.children[b, place]
+    state.size[b] = 0

@@ -1,0 +1,141 @@
+"""Shortest path on a grid whose cells have costs, as on the maps of Vlastelica et al. (ICLR 2020)."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numba import njit
+
+from difflayers.solver import Array
+from difflayers.solvers.batch import check_threads, checked_contexts, solve_batch
+from difflayers.solvers.heap import drop_first, push
+
+
+@dataclass(frozen=True, eq=False)
+class GridShortestPath:
+    """The cheapest path between two cells of a grid, where a path pays for every cell on it, its ends too.
+
+    Exact, by Dijkstra's algorithm in O(n log n) for n cells.
+
+    Args:
+        shape: height and width of the grid.
+        neighbours: 4, or 8 to also step diagonally.
+        source, target: (row, column) of the ends; the first and the last cell by default.
+        clip_negative: take 0 in place of negative costs, as Vlastelica et al. do for the perturbed costs of
+            the backward pass; they are an error otherwise.
+        n_threads: threads among which a batch is shared out.
+
+    Raises:
+        ValueError: an argument is out of range.
+    """
+
+    shape: tuple[int, int]
+    neighbours: int = 8
+    source: tuple[int, int] = (0, 0)
+    target: tuple[int, int] | None = None
+    clip_negative: bool = False
+    n_threads: int = 1
+    _ends: Array = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        if len(self.shape) != 2 or any(int(size) != size or size < 1 for size in self.shape):
+            raise ValueError(
+                f"shape must be two positive integers (height, width), but is {tuple(self.shape)}"
+            )
+        if self.neighbours not in (4, 8):
+            raise ValueError(f"neighbours must be 4 or 8, but is {self.neighbours!r}")
+        check_threads(self.n_threads)
+        height, width = (int(size) for size in self.shape)
+        object.__setattr__(self, "shape", (height, width))
+        if self.target is None:
+            object.__setattr__(self, "target", (height - 1, width - 1))
+        ends = np.array([self.source, self.target])
+        self._check_cells("source and target", ends)
+        object.__setattr__(self, "_ends", ends)
+
+    def __call__(self, costs: Any, contexts: Sequence[Any] | None = None) -> Array:
+        """Solve a batch.
+
+        Args:
+            costs: (B, height, width) non-negative numbers; infinity forbids a cell.
+            contexts: for each instance its ends, ((row, column), (row, column)), in place of the fixed ones.
+
+        Returns:
+            (B, height, width) in the costs' dtype: 1 on the path, 0 elsewhere.
+
+        Raises:
+            ValueError: the costs have a wrong shape, a NaN or a negative value, or an end lies outside.
+            InfeasibleError: an instance has no path of finite cost.
+        """
+        ends = checked_contexts(contexts, len(np.asarray(costs)), self._ends)
+        if contexts is not None:
+            for instance, cells in enumerate(ends):
+                self._check_cells(f"the context of instance {instance}", cells)
+        return solve_batch(
+            _grid_paths,
+            costs,
+            self.shape,
+            (*self.shape, self.neighbours == 8),
+            failure="no path of finite cost between source and target",
+            n_threads=self.n_threads,
+            per_instance=(ends,),
+            domain="clip" if self.clip_negative else "non-negative",
+        )
+
+    def _check_cells(self, name: str, cells: Array) -> None:
+        if (cells < 0).any() or (cells >= self.shape).any():
+            raise ValueError(f"{name} must be cells of a grid {self.shape}, but are {cells.tolist()}")
+
+
+@njit(nogil=True, cache=True)
+def _grid_paths(
+    costs: np.ndarray, solutions: np.ndarray, ends: np.ndarray, height: int, width: int, diagonal: bool
+) -> int:
+    """Dijkstra on a grid with a border of infinite cost, O(n log n) an instance.
+
+    As a step pays for the cell that it leads to, the first neighbour taken from the heap is also the best
+    predecessor. So a cell enters the heap once, and from then on counts as forbidden.
+    """
+    stride = width + 2
+    steps = np.array([1, stride, -1, -stride, stride + 1, stride - 1, 1 - stride, -1 - stride])
+    steps = steps[: 8 if diagonal else 4]
+    open_costs = np.empty((height + 2) * stride)
+    previous = np.empty(open_costs.size, np.int32)
+    keys = np.empty(height * width + 1)
+    cells = np.empty(height * width + 1, np.int32)
+    for row in range(len(costs)):
+        open_costs[:] = np.inf
+        for i in range(height):
+            for j in range(width):
+                open_costs[(i + 1) * stride + j + 1] = costs[row, i * width + j]
+        source = (ends[row, 0, 0] + 1) * stride + ends[row, 0, 1] + 1
+        target = (ends[row, 1, 0] + 1) * stride + ends[row, 1, 1] + 1
+        if open_costs[source] == np.inf:
+            return row
+        keys[0], cells[0] = open_costs[source], source
+        size = 1
+        previous[source] = -1
+        open_costs[source] = np.inf
+        reached = source == target
+        while size and not reached:
+            key, cell = keys[0], cells[0]
+            drop_first(keys, cells, size)
+            size -= 1
+            for step in steps:
+                other = cell + step
+                if open_costs[other] < np.inf:
+                    push(keys, cells, size, key + open_costs[other], other)
+                    size += 1
+                    previous[other] = cell
+                    open_costs[other] = np.inf
+                    if other == target:
+                        reached = True
+                        break
+        if not reached:
+            return row
+        cell = target
+        while cell >= 0:
+            solutions[row, (cell // stride - 1) * width + cell % stride - 1] = 1
+            cell = previous[cell]
+    return -1

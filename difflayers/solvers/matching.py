@@ -1,0 +1,198 @@
+"""Matchings of least cost: bipartite, and perfect on any graph."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numba import njit
+
+from difflayers.amwc.problem import checked_edges
+from difflayers.solver import Array
+from difflayers.solvers.batch import check_threads, solve_batch
+from difflayers.solvers.blossom import perfect_matchings
+
+
+@dataclass(frozen=True, eq=False)
+class BipartiteMatching:
+    """The cheapest matching of the rows of a matrix to different columns.
+
+    Every row is matched, or every column if there are fewer of them: with a square matrix the matching is
+    perfect. Exact, by shortest augmenting paths (the Hungarian method) in O(r² c) for r ≤ c.
+
+    Args:
+        shape: numbers of rows and of columns.
+        n_threads: threads among which a batch is shared out.
+
+    Raises:
+        ValueError: an argument is out of range.
+    """
+
+    shape: tuple[int, int]
+    n_threads: int = 1
+
+    def __post_init__(self) -> None:
+        if len(self.shape) != 2 or any(int(size) != size or size < 1 for size in self.shape):
+            raise ValueError(
+                f"shape must be two positive integers (rows, columns), but is {tuple(self.shape)}"
+            )
+        check_threads(self.n_threads)
+        object.__setattr__(self, "shape", tuple(int(size) for size in self.shape))
+
+    def __call__(self, costs: Any) -> Array:
+        """Solve a batch.
+
+        Args:
+            costs: (B, rows, columns) numbers; infinity forbids a pair.
+
+        Returns:
+            (B, rows, columns) in the costs' dtype: 1 for matched pairs, 0 elsewhere.
+
+        Raises:
+            ValueError: the costs have a wrong shape or a NaN.
+            InfeasibleError: an instance has no matching of finite cost.
+        """
+        rows, columns = self.shape
+        strides = (columns, 1) if rows <= columns else (1, columns)
+        return solve_batch(
+            _assignments,
+            costs,
+            self.shape,
+            (min(self.shape), max(self.shape), *strides),
+            failure="no matching of finite cost",
+            n_threads=self.n_threads,
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class PerfectMatching:
+    """The cheapest set of edges of a graph that meets every node once.
+
+    Exact, by Edmonds' blossom algorithm in O(n² m). It computes with integers: the costs are rounded to
+    2^-44 of the largest one of the instance, so that equal costs remain equal and it always ends.
+
+    Args:
+        num_nodes: number n of nodes, even.
+        edges: (m, 2) integers, pairs of different nodes.
+        n_threads: threads among which a batch is shared out.
+
+    Raises:
+        TypeError, ValueError: an argument has the wrong form or is out of range.
+    """
+
+    num_nodes: int
+    edges: Array
+    n_threads: int = 1
+    _endpoints: tuple[Array, Array] = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        if self.num_nodes < 0 or self.num_nodes % 2:
+            raise ValueError(f"num_nodes must be even for a perfect matching, but is {self.num_nodes}")
+        check_threads(self.n_threads)
+        edges = checked_edges(self.edges, self.num_nodes)
+        object.__setattr__(self, "edges", edges)
+        object.__setattr__(self, "_endpoints", (edges[:, 0].copy(), edges[:, 1].copy()))
+
+    def __call__(self, costs: Any) -> Array:
+        """Solve a batch.
+
+        Args:
+            costs: (B, m) numbers; infinity forbids an edge.
+
+        Returns:
+            (B, m) in the costs' dtype: 1 for the edges of the matching, 0 for the others.
+
+        Raises:
+            ValueError: the costs have a wrong shape or a NaN.
+            InfeasibleError: an instance has no perfect matching of finite cost.
+        """
+        return solve_batch(
+            perfect_matchings,
+            costs,
+            (len(self.edges),),
+            (self.num_nodes, *self._endpoints),
+            failure="no perfect matching of finite cost",
+            n_threads=self.n_threads,
+        )
+
+
+@njit(nogil=True, cache=True)
+def _assignments(
+    costs: np.ndarray,
+    solutions: np.ndarray,
+    num_rows: int,
+    num_columns: int,
+    row_stride: int,
+    column_stride: int,
+) -> int:
+    """Match one row after the other along the shortest augmenting path, O(rows² columns) an instance.
+
+    The strides say where the entry of a row and a column lies, so that a transposed matrix needs no copy.
+    """
+    row_price = np.empty(num_rows)
+    column_price = np.empty(num_columns)
+    owner = np.empty(num_columns, np.int32)  # row matched to a column, or -1
+    partner = np.empty(num_rows, np.int32)
+    distance = np.empty(num_columns)
+    via = np.empty(num_columns, np.int32)  # row from which a column was reached
+    columns = np.empty(num_columns, np.int32)  # those of known distance first
+    for instance in range(len(costs)):
+        cost = costs[instance]
+        column_price[:] = 0
+        owner[:] = -1
+        partner[:] = -1
+        for i in range(num_rows):
+            best, at = np.inf, -1
+            for j in range(num_columns):
+                if cost[i * row_stride + j * column_stride] < best:
+                    best, at = cost[i * row_stride + j * column_stride], j
+            if at < 0:
+                return instance
+            row_price[i] = best
+            if owner[at] < 0:
+                owner[at], partner[i] = i, at
+        for start in range(num_rows):
+            if partner[start] >= 0:
+                continue
+            for j in range(num_columns):
+                distance[j] = np.inf
+                columns[j] = j
+            row, reached, known, end = start, 0.0, 0, -1
+            while True:
+                nearest, at = np.inf, -1
+                for k in range(known, num_columns):
+                    j = columns[k]
+                    through = (
+                        reached
+                        + cost[row * row_stride + j * column_stride]
+                        - row_price[row]
+                        - column_price[j]
+                    )
+                    if through < distance[j]:
+                        distance[j] = through
+                        via[j] = row
+                    # Among equals a free column, which ends the search.
+                    if distance[j] < nearest or (distance[j] == nearest and owner[j] < 0 and at >= 0):
+                        nearest, at = distance[j], k
+                if at < 0:
+                    return instance
+                reached, end = nearest, columns[at]
+                if owner[end] < 0:
+                    break
+                columns[at], columns[known] = columns[known], columns[at]
+                known += 1
+                row = owner[end]
+            row_price[start] += reached
+            for k in range(known):
+                j = columns[k]
+                row_price[owner[j]] += reached - distance[j]
+                column_price[j] -= reached - distance[j]
+            while True:
+                row = via[end]
+                owner[end] = row
+                partner[row], end = end, partner[row]
+                if row == start:
+                    break
+        for j in range(num_columns):
+            if owner[j] >= 0:
+                solutions[instance, owner[j] * row_stride + j * column_stride] = 1
+    return -1
