@@ -97,7 +97,7 @@ def losses(seed: int) -> dict[str, Loss]:
         "Fenchel–Young": lambda costs, cuts: young(costs, true_solutions=cuts),
         "structured SVM": lambda costs, cuts: margin(costs, true_solutions=cuts),
         "I-MLE": scaled(through(difflayers.IMLELayer(SOLVER, 0.5, 0.3, noise=gaussian, batched=True))),
-        "blackbox": scaled(through(difflayers.BlackboxLayer(SOLVER, scales=0.5, batched=True))),
+        "blackbox": scaled(through(difflayers.BlackboxLayer(SOLVER, scales=2.0, batched=True))),
         "identity": scaled(through(difflayers.IdentityLayer(SOLVER, batched=True))),
     }
 
@@ -139,11 +139,12 @@ def run(
 
 @torch.no_grad()
 def draw(models: dict[str, nn.Module], clouds: Clouds, path: Path) -> None:
-    """Two test clouds: the true strokes, and the parts that some of the models find."""
+    """Two test clouds on which training pair by pair errs: the strokes, and the parts that models find."""
     cuts = {"strokes": clouds.cuts.numpy()}
     cuts |= {name: SOLVER(models[name](clouds.pairs).numpy()) for name in SHOWN}
     figure = Figure(figsize=(2.6 * len(cuts), 5.2), layout="constrained")
-    for cloud, axes in enumerate(figure.subplots(2, len(cuts))):
+    wrong = np.flatnonzero((cuts["pair by pair"] != cuts["strokes"]).any(1))[:2]
+    for cloud, axes in zip(wrong, figure.subplots(2, len(cuts)), strict=False):
         for axis, (name, cut) in zip(axes, cuts.items(), strict=True):
             first = np.arange(POINTS)  # of every point the first one that it is together with
             np.minimum.at(first, SECOND, np.where(cut[cloud] == 0, FIRST, SECOND))

@@ -139,7 +139,7 @@ def draw(models: dict[str, nn.Module], maps: Maps, path: Path) -> None:
         ("true costs", maps.costs[0], maps.costs[0]),
     ]
     panels += [(name, costs, costs) for name in SHOWN for costs in models[name](maps.images[:1])]
-    figure = Figure(figsize=(2.3 * len(panels), 2.6), layout="constrained")
+    figure = Figure(figsize=(2.3 * len(panels), 2.5), layout="constrained")
     for axis, (name, picture, costs) in zip(figure.subplots(1, len(panels)), panels, strict=True):
         axis.imshow(picture, cmap="viridis", extent=(-0.5, CELLS - 0.5, CELLS - 0.5, -0.5))
         row, column = np.nonzero(SOLVER(costs[None].numpy())[0])
