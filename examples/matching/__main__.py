@@ -134,11 +134,12 @@ def run(
 @torch.no_grad()
 def draw(models: dict[str, EdgeCosts], grids: Grids, path: Path) -> None:
     """A test grid with the cheapest matching and those that some of the models find."""
-    figure = Figure(figsize=(14, 3), layout="constrained")
+    figure = Figure(figsize=(14, 3.2), layout="constrained")
     panels = {"cheapest": grids.matchings[0].numpy()}
     panels |= {name: SOLVER(models[name](grids.images[:1]).numpy())[0] for name in SHOWN}
-    picture = grids.images[0].reshape(SIDE, SIDE, 8, 8).swapaxes(1, 2).reshape(8 * SIDE, 8 * SIDE)
-    row, column = 8 * np.stack(np.divmod(EDGES, SIDE)) + 3.5
+    digits = nn.functional.pad(grids.images[0].view(SIDE, SIDE, 8, 8), (2, 2, 2, 2))
+    picture = digits.swapaxes(1, 2).reshape(12 * SIDE, 12 * SIDE)
+    row, column = 12 * np.stack(np.divmod(EDGES, SIDE)) + 5.5
     for axis, (name, matching) in zip(figure.subplots(1, len(panels)), panels.items(), strict=True):
         axis.imshow(picture, cmap="gray_r")
         for i in np.flatnonzero(matching):

@@ -152,14 +152,14 @@ def draw(models: dict[str, Surveyor], maps: Maps, path: Path) -> None:
     for name in SHOWN:
         costs = models[name](maps.images[:1], maps.cities[:1])
         panels.append((name, models[name].terrain(maps.images[:1])[0, 0], costs))
-    figure = Figure(figsize=(3 * len(panels), 3.3), layout="constrained")
+    figure = Figure(figsize=(3 * len(panels), 3.4), layout="constrained")
     ends = (maps.cities[0, SOLVER.edges] + 1) * SIDE / 2 - 0.5
     for axis, (name, picture, costs) in zip(figure.subplots(1, len(panels)), panels, strict=True):
         axis.imshow(picture, extent=(-0.5, SIDE - 0.5, SIDE - 0.5, -0.5))
         tour = SOLVER(costs.numpy())[0]
         for (x, y), (u, v) in ends[tour == 1]:
             axis.plot([x, u], [y, v], "o-", color="white", mec="black", mfc="tab:red", lw=2)
-        longer = float(maps.costs[0] @ tour) / float(maps.costs[0] @ maps.tours[0]) - 1
+        longer = float(maps.costs[0].numpy() @ tour) / float(maps.costs[0] @ maps.tours[0]) - 1
         axis.set(title=f"{name}, +{100 * longer:.1f} %", xticks=[], yticks=[])
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=100)

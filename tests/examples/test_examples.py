@@ -25,15 +25,6 @@ def test_shortest_paths_learned_through_the_solver_cost_less_than_those_learned_
     assert (tmp_path / "maps.png").read_bytes().startswith(PNG)
 
 
-def test_a_drawn_map_leads_along_its_cheapest_path() -> None:
-    maps = shortest_path.draw_maps(3, seed=0)
-    for costs, path in zip(maps.costs, maps.paths, strict=True):
-        row, column = np.nonzero(path.numpy())
-        assert path[0, 0] == path[-1, -1] == 1
-        assert max(np.abs(np.diff(row)).max(), 1) == 1 and len(row) >= shortest_path.CELLS
-        assert (costs * path).sum() <= costs.diagonal().sum()
-
-
 def test_matchings_learned_through_the_solver_beat_untrained_ones(tmp_path: Path) -> None:
     pytest.importorskip("sklearn")
     from examples.matching import __main__ as matching
