@@ -131,8 +131,7 @@ def draw(table: dict[str, list[float]], models: dict[str, nn.Module], problems: 
     figure.savefig(path, dpi=110)
 
 
-def main() -> None:
-    """Train every model, print the table, draw the picture."""
+if __name__ == "__main__":
     torch.set_num_threads(1)
     table, models, problems = run((0,), 40, 100, 10) if "--quick" in sys.argv else run()
     print("normalised regret in %, mean (range) over seeds")
@@ -140,7 +139,3 @@ def main() -> None:
         print(f"{name:20}{100 * np.mean(regrets):6.2f} ({100 * min(regrets):.2f}–{100 * max(regrets):.2f})")
     draw(table, models, problems, Path("runs/knapsack/result.png"))
     print(f"{time.process_time():.0f} s of CPU time; picture: runs/knapsack/result.png")
-
-
-if __name__ == "__main__":
-    main()

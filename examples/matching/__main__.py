@@ -68,12 +68,7 @@ def standardized(loss: Loss) -> Loss:
 
 def through(layer: nn.Module) -> Loss:
     """Hamming distance between the layer's matching and the cheapest one, summed over a batch."""
-
-    def loss(costs: Tensor, matchings: Tensor) -> Tensor:
-        found = layer(costs)
-        return (found * (1 - matchings) + (1 - found) * matchings).sum()
-
-    return loss
+    return lambda costs, matchings: (matchings + (1 - 2 * matchings) * layer(costs)).sum()
 
 
 def losses(seed: int) -> dict[str, Loss]:
@@ -151,8 +146,7 @@ def draw(models: dict[str, EdgeCosts], grids: Grids, path: Path) -> None:
     figure.savefig(path, dpi=110)
 
 
-def main() -> None:
-    """Train every model, print the table, draw the picture."""
+if __name__ == "__main__":
     torch.set_num_threads(1)
     table, models, test = run((0,), 100, 100, 3) if "--quick" in sys.argv else run()
     print("test grids, mean (range) over seeds: cost ratio; share of cheapest matchings")
@@ -161,7 +155,3 @@ def main() -> None:
         print(f"{name:20}" + "   ".join(columns))
     draw(models, test, Path("runs/matching/result.png"))
     print(f"{time.process_time():.0f} s of CPU time; picture: runs/matching/result.png")
-
-
-if __name__ == "__main__":
-    main()

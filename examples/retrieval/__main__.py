@@ -141,7 +141,7 @@ def draw(models: dict[str, nn.Module], images: Tensor, labels: Tensor, path: Pat
         order = ranked(models[name], images)
         for row, query in enumerate(QUERIES):
             for place, shown in enumerate([TRAINING + query, *order[query, :10].tolist()]):
-                axis = figure.add_axes(((block + 0.085 * place) / 3.0, 0.74 - 0.18 * row, 0.026, 0.16))
+                axis = figure.add_axes((0.005 + (block + 0.085 * place) / 3, 0.74 - 0.18 * row, 0.026, 0.16))
                 axis.imshow(images[shown], cmap="gray_r")
                 colour = "tab:green" if labels[shown] == labels[TRAINING + query] else "tab:red"
                 axis.spines[:].set(color=colour if place else "black", linewidth=2)
@@ -150,8 +150,7 @@ def draw(models: dict[str, nn.Module], images: Tensor, labels: Tensor, path: Pat
     figure.savefig(path, dpi=110)
 
 
-def main() -> None:
-    """Train every model, print the table, draw the picture."""
+if __name__ == "__main__":
     torch.set_num_threads(1)
     table, models, images, labels = run((0,), 20) if "--quick" in sys.argv else run()
     print("test images, mean (range) over seeds, in %: recall@1; recall@4; mean average precision")
@@ -160,7 +159,3 @@ def main() -> None:
         print(f"{name:20}" + "   ".join(columns))
     draw(models, images, labels, Path("runs/retrieval/result.png"))
     print(f"{time.process_time():.0f} s of CPU time; picture: runs/retrieval/result.png")
-
-
-if __name__ == "__main__":
-    main()

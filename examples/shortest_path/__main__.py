@@ -69,12 +69,7 @@ def scaled(loss: Loss) -> Loss:
 
 def through(layer: nn.Module) -> Loss:
     """Cells that are on only one of the layer's path and the cheapest one, summed over a batch."""
-
-    def loss(costs: Tensor, paths: Tensor) -> Tensor:
-        found = layer(costs)
-        return (found * (1 - paths) + (1 - found) * paths).sum()
-
-    return loss
+    return lambda costs, paths: (paths + (1 - 2 * paths) * layer(costs)).sum()
 
 
 def losses(seed: int) -> dict[str, Loss]:
@@ -139,7 +134,7 @@ def draw(models: dict[str, nn.Module], maps: Maps, path: Path) -> None:
         ("true costs", maps.costs[0], maps.costs[0]),
     ]
     panels += [(name, costs, costs) for name in SHOWN for costs in models[name](maps.images[:1])]
-    figure = Figure(figsize=(2.3 * len(panels), 2.5), layout="constrained")
+    figure = Figure(figsize=(2.3 * len(panels), 2.65), layout="constrained")
     for axis, (name, picture, costs) in zip(figure.subplots(1, len(panels)), panels, strict=True):
         axis.imshow(picture, cmap="viridis", extent=(-0.5, CELLS - 0.5, CELLS - 0.5, -0.5))
         row, column = np.nonzero(SOLVER(costs[None].numpy())[0])
@@ -149,8 +144,7 @@ def draw(models: dict[str, nn.Module], maps: Maps, path: Path) -> None:
     figure.savefig(path, dpi=110)
 
 
-def main() -> None:
-    """Train every model, print the table, draw the picture."""
+if __name__ == "__main__":
     torch.set_num_threads(1)
     table, models, test = run((0,), 100, 100, 5) if "--quick" in sys.argv else run()
     print("test maps, mean (range) over seeds: cost ratio; share of cheapest paths")
@@ -159,7 +153,3 @@ def main() -> None:
         print(f"{name:20}" + "   ".join(columns))
     draw(models, test, Path("runs/shortest_path/result.png"))
     print(f"{time.process_time():.0f} s of CPU time; picture: runs/shortest_path/result.png")
-
-
-if __name__ == "__main__":
-    main()

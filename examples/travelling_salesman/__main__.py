@@ -82,12 +82,7 @@ class Surveyor(nn.Module):
 
 def through(layer: nn.Module) -> Loss:
     """Roads that are in only one of the layer's tour and the shortest one."""
-
-    def loss(costs: Tensor, tours: Tensor) -> Tensor:
-        found = layer(costs)
-        return (found * (1 - tours) + (1 - found) * tours).sum()
-
-    return loss
+    return lambda costs, tours: (tours + (1 - 2 * tours) * layer(costs)).sum()
 
 
 def losses(seed: int) -> dict[str, Loss]:
@@ -165,8 +160,7 @@ def draw(models: dict[str, Surveyor], maps: Maps, path: Path) -> None:
     figure.savefig(path, dpi=100)
 
 
-def main() -> None:
-    """Train every model, print the table, draw the picture."""
+if __name__ == "__main__":
     torch.set_num_threads(1)
     table, models, test = run((0,), 60, 60, 3) if "--quick" in sys.argv else run()
     print("test maps, mean (range) over seeds: length ratio; share of shortest tours")
@@ -175,7 +169,3 @@ def main() -> None:
         print(f"{name:20}" + "   ".join(columns))
     draw(models, test, Path("runs/travelling_salesman/result.png"))
     print(f"{time.process_time():.0f} s of CPU time; picture: runs/travelling_salesman/result.png")
-
-
-if __name__ == "__main__":
-    main()
