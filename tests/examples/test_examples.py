@@ -72,7 +72,7 @@ def test_tours_learned_from_tours_are_shorter_than_as_the_crow_flies(tmp_path: P
 def test_losses_that_see_the_decision_beat_squared_error_where_the_model_cannot_be_right(
     tmp_path: Path,
 ) -> None:
-    table, models, problems = knapsack.run((0, 1), training=100, testing=200, epochs=30)
+    table, models, problems = knapsack.run((0,), training=100, testing=200, epochs=30)
     regret = {name: float(np.mean(regrets)) for name, regrets in table.items()}
     for name in ("SPO+", "Fenchel–Young"):
         assert 0 < regret[name] < regret["squared error"] < regret["untrained"]
