@@ -1,11 +1,10 @@
 """Any combinatorial solver as a differentiable PyTorch layer."""
 
 import importlib
-from types import ModuleType
+from typing import TYPE_CHECKING, Any
 
 from difflayers import functional, losses
 from difflayers.blackbox import BlackboxLayer
-from difflayers.diagnosis import diagnose
 from difflayers.identity import IdentityLayer
 from difflayers.imle import AdaptiveTarget, IMLELayer
 from difflayers.lagrangian import LPGDLayer
@@ -15,6 +14,9 @@ from difflayers.pool import SolutionPool
 from difflayers.regularized import RegularizedFrankWolfe
 from difflayers.scales import AdaptiveScale, FixedScale, UniformScales
 from difflayers.solver import Solver, SolverError
+
+if TYPE_CHECKING:
+    from difflayers.diagnosis import diagnose
 
 __version__ = "0.1.0"
 
@@ -41,11 +43,13 @@ __all__ = [
     "sum_of_gamma_noise",
 ]
 
-# Imported when first used: they need Numba, which takes longer to import than everything else here.
-_ON_DEMAND = ("amwc", "graph", "multicut", "mwc", "panoptic", "solvers", "wrap")
+# Imported when first used, like `diagnose`: most need Numba, which takes longer to import than all else.
+_ON_DEMAND = ("amwc", "graph", "lifted_multicut", "multicut", "mutex", "mwc", "panoptic", "solvers", "wrap")
 
 
-def __getattr__(name: str) -> ModuleType:
+def __getattr__(name: str) -> Any:
+    if name == "diagnose":
+        return importlib.import_module("difflayers.diagnosis").diagnose
     if name in _ON_DEMAND:
         return importlib.import_module(f"difflayers.{name}")
     raise AttributeError(f"module 'difflayers' has no attribute {name!r}")

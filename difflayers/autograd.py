@@ -6,7 +6,6 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from difflayers import operator
 from difflayers.batch import BatchSolver
 from difflayers.bridge import Call, Estimator, Forward
 from difflayers.checks import check_call
@@ -51,6 +50,8 @@ def differentiate(
     if not torch.compiler.is_compiling():
         outputs = Forward.apply(Call(estimator, len(costs), loss, context), *exact, *targets)
     elif context is None:
+        from difflayers import operator  # here, since it imports the compiler, which takes a second
+
         outputs = operator.apply(estimator, exact, targets, loss)
     else:
         outputs = _with_context_outside_the_graph(estimator, exact, targets, loss, context)

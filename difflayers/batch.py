@@ -2,14 +2,14 @@
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, Literal, TypedDict, Unpack
+from typing import Any, Unpack
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from difflayers.checks import checked
+from difflayers.options import DEFAULTS, SolveOptions, Statistics
 from difflayers.parallel import WorkerEnded, active_backend, check_jobs
 from difflayers.pool import SolutionPool
 from difflayers.solver import (
@@ -24,38 +24,6 @@ from difflayers.solver import (
 )
 from difflayers.tensors import solve_tensors
 from difflayers.workers import Workers
-
-
-class SolveOptions(TypedDict, total=False):
-    """How a solver is run: the keyword arguments that every layer and loss passes on to `BatchSolver`."""
-
-    batched: bool
-    tensors: bool
-    n_jobs: int
-    maximize: bool
-    on_failure: Literal["raise", "skip", "zero_grad"]
-    pool: SolutionPool | None
-    warm_start: bool
-
-
-DEFAULTS = SolveOptions(
-    batched=False,
-    tensors=False,
-    n_jobs=1,
-    maximize=False,
-    on_failure="raise",
-    pool=None,
-    warm_start=False,
-)
-
-
-@dataclass
-class Statistics:
-    """Problems solved so far, those of them without a solution, and the wall-clock time in seconds."""
-
-    solves: int = 0
-    failures: int = 0
-    seconds: float = 0.0
 
 
 class BatchSolver(nn.Module):
@@ -128,7 +96,7 @@ class BatchSolver(nn.Module):
                 None if own is None else [start.numpy() for start in own],
             )
             stop = self.on_failure == "raise"
-            if self.n_jobs != 1:
+            if self.n_jobs != 1 and len(costs[0]) > 1:
                 answers = self.workers.solve(problems, backend, any_shape, stop)
             elif self.batched:
                 answers = solve_together(self.function, problems, any_shape)
@@ -194,6 +162,7 @@ class BatchRun:
         self.any_failed = False
         self.saved: Any = None
         self._starts: list[Tensor] | None = None
+        self._turns = np.arange(batch)
         # The backward of a GPU's tensors runs in another thread, where joblib's settings do not hold.
         self._backend = active_backend() if solver.n_jobs != 1 else None
         if solver.pool is not None:
@@ -225,7 +194,7 @@ class BatchRun:
         count, batch = len(costs[0]), len(self.failed)
         if count == 0:
             return [torch.zeros_like(cost) for cost in costs]
-        owners = np.arange(count) % batch if rows is None else np.asarray(rows)
+        owners = self._owners(count, rows)
         if not self.any_failed and self.solver.pool is None:
             solutions = self._ask(costs, owners, note, any_shape)
         else:
@@ -236,6 +205,13 @@ class BatchRun:
         if self.solver.warm_start and rows is None and count == batch:
             self._starts = solutions
         return solutions
+
+    def _owners(self, count: int, rows: Sequence[int] | Tensor | None) -> Array:
+        if rows is not None:
+            return rows.numpy(force=True) if isinstance(rows, Tensor) else np.asarray(rows)
+        if len(self._turns) != count:
+            self._turns = np.arange(count) % len(self.failed)
+        return self._turns
 
     def _ask(
         self, costs: Sequence[Tensor], owners: Array, note: str | Sequence[str], any_shape: bool

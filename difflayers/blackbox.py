@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from difflayers.autograd import differentiate
 from difflayers.batch import BatchRun, BatchSolver, SolveOptions, only
+from difflayers.compiler import uncompiled
 from difflayers.scales import Scales, as_scales
 from difflayers.solver import Array, Solver
 
@@ -74,13 +75,15 @@ class BlackboxLayer(nn.Module):
         """Return the average over λ of (W(c + λ g) − W(c)) / λ."""
         scales = self.scales.draw().tolist()
         # Where g = 0, Eq. 3 is W(c) − W(c) and need not be solved.
-        moved = functools.reduce(torch.logical_or, (_rows(gradient).any(1) for gradient in gradients))
+        moved = functools.reduce(torch.add, (_rows(gradient).abs().sum(1) for gradient in gradients)) > 0
         rows = None if moved.all() else moved.nonzero()[:, 0]
         costs, directions, solutions = (
             parts if rows is None else [part[rows] for part in parts]
             for parts in (run.costs, gradients, run.saved)
         )
         count = len(costs[0])
+        if count == 0:
+            return [torch.zeros_like(cost) for cost in run.costs]
         notes = [f"perturbed with scale {scale:g}" for scale in scales]
         perturbed = run.solve(
             [
@@ -91,22 +94,17 @@ class BlackboxLayer(nn.Module):
             [note for note in notes for _ in range(count)] if len(scales) > 1 else notes[0],
         )
         changes = [
-            [there - solution for there in batch.split(count)] if count else []
+            [there - solution for there in batch.split(count)]
             for batch, solution in zip(perturbed, solutions, strict=True)
         ]
         observe = getattr(self.scales, "observe", None)  # isinstance with a protocol takes as long as a solve
-        if count and observe is not None:
+        if observe is not None:
             observe(_shares(changes))
         averages = []
         for differences, cost in zip(changes, run.costs, strict=True):
-            average = torch.zeros_like(cost)
-            for difference, scale in zip(differences, scales, strict=False):
-                difference /= scale * len(scales)
-                if rows is None:
-                    average += difference
-                else:
-                    average[rows] += difference
-            averages.append(average)
+            terms = [part.div_(scale * len(scales)) for part, scale in zip(differences, scales, strict=True)]
+            average = functools.reduce(torch.add, terms)
+            averages.append(average if rows is None else torch.zeros_like(cost).index_copy_(0, rows, average))
         return averages
 
     def get_extra_state(self) -> dict[str, Any]:
@@ -136,6 +134,7 @@ def _shares(changes: Sequence[Sequence[Tensor]]) -> Array:
     )
 
 
+@uncompiled
 def blackbox(
     solver: Solver,
     *costs: Tensor,

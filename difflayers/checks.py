@@ -1,5 +1,6 @@
 """What costs, contexts and gradients must be like, checked at the edge."""
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -23,7 +24,7 @@ def check_call(costs: Sequence[Tensor], targets: Sequence[Tensor], context: Sequ
             raise ValueError(f"costs[{index}] has no dimension, but the first one must be the batch")
     names = [f"costs[{i}]" for i in range(len(costs))] + [f"targets[{i}]" for i in range(len(targets))]
     for name, tensor in zip(names, (*costs, *targets), strict=True):
-        if len(tensor) != len(costs[0]):
+        if tensor.shape[0] != costs[0].shape[0]:
             raise ValueError(
                 f"{name} has a batch of {len(tensor)}, but costs[0] has a batch of {len(costs[0])}"
             )
@@ -38,9 +39,11 @@ def checked(tensor: Tensor, name: str, device: torch.device, *, infinite: bool) 
     costs of what is forbidden, an infinite value.
     """
     dtype = torch.float64 if tensor.dtype == torch.float64 else torch.float32
-    tensor = tensor.detach().to(device, dtype).resolve_neg()
+    tensor = tensor.detach()
+    if tensor.dtype != dtype or tensor.device != device or tensor.is_neg():
+        tensor = tensor.to(device, dtype).resolve_neg()
     # A sum is not finite where a number is not, and is several times faster than a look at each.
-    if not tensor.sum().isfinite():
+    if not math.isfinite(tensor.sum().item()):
         bad = tensor.isnan() if infinite else ~tensor.isfinite()
         if bad.any():
             row = int(bad.reshape(len(bad), -1).any(1).int().argmax())

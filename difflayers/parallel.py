@@ -1,12 +1,17 @@
 """Map over instances: in this process, in threads, or on any joblib backend."""
 
+import functools
 import os
 import pickle
+import threading
 import traceback
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from difflayers.solver import SolverError
+
+if TYPE_CHECKING:
+    from concurrent.futures import ThreadPoolExecutor
 
 
 class _Raised(NamedTuple):
@@ -83,11 +88,15 @@ def run_tasks(
 ) -> Iterator[tuple[int, Any]]:
     """Call `task[0](*task[1:])` for each task on a joblib backend; yield (index, result) as they come.
 
-    Interrupted, or left early, it ends the workers. Raises WorkerEnded where a task has no result.
+    Interrupted, or left early, it ends processes at once, and threads after their present task. Raises
+    WorkerEnded where a task has no result.
     """
     import joblib  # here, since most users never leave n_jobs=1
 
     backend = backend or active_backend()
+    if isinstance(backend, joblib.parallel.ThreadingBackend):
+        yield from _run_in_threads(tasks, max(1, backend.effective_n_jobs(n_jobs)))
+        return
     unfinished = set(range(len(tasks)))
     # max_nbytes: joblib would hand large arrays to other processes read-only, and solvers may write.
     # batch_size: joblib's own batches grow with every call that was fast, up to 0.2 s a batch.
@@ -106,6 +115,33 @@ def run_tasks(
     finally:
         if unfinished and hasattr(results, "close"):
             results.close()
+
+
+def _run_in_threads(tasks: Sequence[tuple[Any, ...]], workers: int) -> Iterator[tuple[int, Any]]:
+    """As `run_tasks`, in threads that stay: joblib starts new ones at each call, which takes milliseconds."""
+    if getattr(_HERE, "is_worker", False):  # waiting for one's own pool could take forever
+        for index, task in enumerate(tasks):
+            yield index, task[0](*task[1:])
+        return
+    threads = _threads(os.getpid(), workers)
+    futures = [threads.submit(_numbered, index, task) for index, task in enumerate(tasks)]
+    try:
+        for future in futures:
+            yield future.result()
+    finally:
+        for future in futures:
+            future.cancel()
+
+
+_HERE = threading.local()
+
+
+@functools.lru_cache(maxsize=8)
+def _threads(process: int, workers: int) -> "ThreadPoolExecutor":
+    """Return the threads of a process; one that was forked has none of its parent's."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    return ThreadPoolExecutor(workers, "difflayers", initializer=setattr, initargs=(_HERE, "is_worker", True))
 
 
 def active_backend() -> Any:

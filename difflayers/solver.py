@@ -134,6 +134,14 @@ def solve_each(solver: Solver, problems: Problems, any_shape: bool = False, stop
                 answer = solver(*arguments, start=starts and _only([start[index] for start in starts]))
             else:
                 answer = solver(*arguments)
+            if (
+                single
+                and type(answer) is np.ndarray
+                and answer.shape == shapes[0]
+                and answer.dtype.kind in "fbiu"
+            ):
+                outputs[0][index], fixed = answer, True  # the usual case, without what is below
+                continue
             for output, solution in enumerate((answer,) if single else _checked_tuple(answer, len(costs))):
                 if type(solution) is not np.ndarray or solution.dtype.kind not in "fbiu":
                     solution = _checked_numbers(solution, output)

@@ -63,10 +63,7 @@ class Workers:
         shared = getattr(backend, "supports_sharedmem", False)
         workers = max(1, backend.effective_n_jobs(self.n_jobs))
         least = _THREAD_SECONDS if shared else _PROCESS_SECONDS
-        # Without a measurement one chunk a worker, which is also how often the solver then travels.
-        worthwhile = math.inf if self._seconds is None else math.ceil(least / max(self._seconds, 1e-9))
-        length = min(math.ceil(count / workers), worthwhile)
-        ranges = [range(start, min(start + length, count)) for start in range(0, count, length)]
+        ranges = chunks(count, workers, self._seconds, least)
         known = shared or self._pickled is not None
         tasks = [
             _Task(
@@ -109,6 +106,17 @@ class Workers:
             ended.unfinished = [row for index in ended.unfinished for row in ranges[index]]
             raise
         return results
+
+
+def chunks(count: int, workers: int, seconds: float | None, least: float) -> list[range]:
+    """Cut `count` problems into chunks that take at least so many seconds, but into one a worker at least.
+
+    Without a measured time of a solve it is one chunk a worker, and so often the solver then travels.
+    """
+    length = math.ceil(count / workers)
+    if seconds is not None:
+        length = min(length, math.ceil(least / max(seconds, 1e-9)))
+    return [range(start, min(start + length, count)) for start in range(0, count, length)]
 
 
 class _Task(NamedTuple):

@@ -331,3 +331,9 @@ def test_losses_can_be_copied(copied):
 def test_unknown_options_are_refused():
     with pytest.raises(TypeError, match="unknown option 'jobs', expected one of batched, tensors, n_jobs"):
         difflayers.BlackboxLayer(cheapest, jobs=2)
+
+
+def test_functional_forms_break_a_compiled_graph():
+    costs = batch(6, 4)
+    compiled = torch.compile(lambda c: difflayers.functional.blackbox(cheapest, c) * 2, backend="eager")
+    assert_close(compiled(costs), 2 * difflayers.functional.blackbox(cheapest, costs))

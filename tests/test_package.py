@@ -1,4 +1,4 @@
-"""What `import difflayers` brings, and that the README's examples run."""
+"""What `import difflayers` brings, and that the examples of README and docs run."""
 
 import re
 import subprocess
@@ -10,16 +10,10 @@ import pytest
 import difflayers
 
 ROOT = Path(__file__).parents[1]
+PAGES = ["README.md", *sorted(str(page.relative_to(ROOT)) for page in (ROOT / "docs").glob("*.md"))]
 EXAMPLES = [
     pytest.param(example, id=f"{page}-{number}")
-    for page in (
-        "README.md",
-        "docs/wrap-your-solver.md",
-        "docs/estimators.md",
-        "docs/losses.md",
-        "docs/ready-made-solvers.md",
-        "docs/panoptic.md",
-    )
+    for page in PAGES
     for number, example in enumerate(
         re.findall(r"^```python\n(.*?)^```", (ROOT / page).read_text(encoding="utf-8"), flags=re.M | re.S)
     )

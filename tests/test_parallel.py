@@ -1,5 +1,6 @@
 """map_instances in this process, in threads and in other processes."""
 
+import multiprocessing
 import os
 import threading
 import traceback
@@ -101,3 +102,17 @@ def test_large_costs_stay_writable_in_other_processes():
     with joblib.parallel_config(backend="loky"):
         y = layer(costs)
     assert torch.equal(y, (costs.sort(dim=1).values > 0).float())
+
+
+def test_threads_may_map_in_turn():
+    def outer(number):
+        return sum(map_instances(divide, [(number, 1), (number, 2)], n_jobs=2))
+
+    assert map_instances(outer, [(n,) for n in range(6)], n_jobs=2) == [1.5 * n for n in range(6)]
+
+
+def test_a_forked_process_starts_threads_of_its_own():
+    map_instances(divide, [(1, 1)] * 4, n_jobs=2)
+    with multiprocessing.get_context("fork").Pool(1) as pool:
+        result = pool.apply_async(map_instances, (divide, [(1, 2)] * 4, 2))
+        assert result.get(timeout=60) == [0.5] * 4

@@ -18,7 +18,7 @@ SUBSETS = np.array(list(itertools.product([0.0, 1.0], repeat=3)))[1:]
 
 
 class Counting:
-    """The cheapest non-empty subset of three items, without the forbidden one of the context; counts calls."""
+    """The cheapest non-empty subset of three items, without the context's; counts its calls."""
 
     def __init__(self):
         self.calls = 0

@@ -2,8 +2,10 @@
 
 import numpy as np
 import pytest
+import torch
 
-from difflayers.scales import FixedScale, UniformScales, as_scales
+import difflayers
+from difflayers.scales import AdaptiveScale, FixedScale, UniformScales, as_scales
 
 
 def test_fixed_scale_is_always_the_same_one():
@@ -64,3 +66,76 @@ def test_wrong_intervals_and_sample_numbers_are_refused():
     for scales in (True, None, [1.0]):
         with pytest.raises(TypeError, match="scales must be a number"):
             as_scales(scales)
+
+
+def train(layer, steps, unit=1.0, seed=0):
+    """Choose the cheaper of two items; returns the share of solutions that each step changed."""
+    generator = torch.Generator().manual_seed(seed)
+    shares = []
+    for _ in range(steps):
+        gap = torch.rand(200, generator=generator, dtype=torch.float64)
+        costs = torch.stack([torch.zeros_like(gap), gap], 1).requires_grad_()
+        incoming = torch.zeros_like(costs)
+        incoming[:100, 0] = unit  # the other half has no gradient and must not count
+        (gradient,) = torch.autograd.grad(layer(costs), costs, incoming)
+        shares.append(float(gradient[:100].any(1).double().mean()))
+    return shares
+
+
+def cheaper(costs):
+    return np.eye(2)[costs.argmin()]
+
+
+@pytest.mark.parametrize("start", [0.01, 50.0])
+@pytest.mark.parametrize("target", [0.3, 0.7])
+@pytest.mark.parametrize("unit", [1.0, 1e-3])
+def test_an_adaptive_scale_comes_to_rest_where_the_wanted_share_changes(start, target, unit):
+    # Gaps are uniform in [0, 1] and λ bridges those below λ · unit, so the share is λ · unit.
+    scales = AdaptiveScale(start / unit, target, rate=0.5)
+    layer = difflayers.BlackboxLayer(cheaper, scales)
+    shares = train(layer, 80, unit)
+    assert np.mean(shares[-40:]) == pytest.approx(target, abs=0.03)
+    assert scales.value * unit == pytest.approx(target, rel=0.15)
+
+
+def test_one_observation_moves_the_logarithm_by_rate_times_what_is_missing():
+    scales = AdaptiveScale(2.0, target=0.5, rate=0.2)
+    scales.observe(np.array([0.25]))
+    assert scales.value == pytest.approx(2 * np.exp(0.2 * 0.25))
+    scales.observe(np.array([1.0]))
+    assert scales.value == pytest.approx(2 * np.exp(0.2 * (0.25 - 0.5)))
+
+
+def test_an_adaptive_scale_stays_within_its_limits():
+    scales = AdaptiveScale(1.0, rate=1.0, low=0.5, high=1.2)
+    for share, end in ((0.0, 1.2), (1.0, 0.5)):
+        for _ in range(10):
+            scales.observe(np.array([share]))
+        assert scales.draw().tolist() == [end]
+
+
+def test_without_any_incoming_gradient_it_does_not_move():
+    layer = difflayers.BlackboxLayer(cheaper, AdaptiveScale(3.0))
+    train(layer, 3, unit=0.0)
+    assert layer.scales.value == 3.0
+
+
+def test_an_adaptive_scale_is_resumed_from_the_state_dict(tmp_path):
+    layer = difflayers.BlackboxLayer(cheaper, AdaptiveScale(3.0))
+    train(layer, 5)
+    torch.save(layer.state_dict(), tmp_path / "layer.pt")
+    resumed = difflayers.BlackboxLayer(cheaper, AdaptiveScale(1.0))
+    resumed.load_state_dict(torch.load(tmp_path / "layer.pt", weights_only=True))
+    assert resumed.scales.value == layer.scales.value != 3.0
+    assert train(resumed, 5, seed=1) == train(layer, 5, seed=1)
+
+
+def test_wrong_adaptive_scales_are_refused():
+    for arguments, text in (
+        ({"start": 0}, "start must be positive and finite"),
+        ({"target": 1.0}, "target must be above 0 and below 1"),
+        ({"start": 5.0, "high": 2.0}, "start must be from low to high, but is 5.0, with 1e-06 and 2.0"),
+        ({"rate": np.inf}, "rate must be positive and finite"),
+    ):
+        with pytest.raises(ValueError, match=text):
+            AdaptiveScale(**arguments)

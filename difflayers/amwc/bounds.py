@@ -16,6 +16,7 @@ from dataclasses import replace
 import numpy as np
 from numba import njit
 
+from difflayers.amwc.constraints import Reduction
 from difflayers.amwc.problem import AMWC
 from difflayers.amwc.solution import Solution
 from difflayers.graph.kernels import compressed_rows
@@ -28,6 +29,9 @@ _EDGES_PER_PATH = 4000
 
 def lower_bound(problem: AMWC) -> float:
     """A number that no solution of the problem costs less than, in O(n K + m) time."""
+    if problem.constrained:
+        reduction = Reduction(problem)
+        return lower_bound(reduction.plain) + reduction.offset
     by_edge = compressed_rows(
         problem.num_nodes, problem.edges, np.arange(len(problem.edges)).astype(np.int32)
     )

@@ -8,6 +8,7 @@ from scipy.optimize import Bounds, LinearConstraint, milp
 from scipy.sparse import coo_array, csr_array, vstack
 from scipy.sparse.csgraph import dijkstra
 
+from difflayers.amwc.constraints import solve_constrained
 from difflayers.amwc.problem import AMWC
 from difflayers.amwc.search import solve
 from difflayers.amwc.solution import Solution, components, solution_from_clusters
@@ -26,6 +27,12 @@ def solve_exact(problem: AMWC, time_limit: float | None = None) -> Solution:
     Returns:
         The solution with a valid ``lower_bound``; ``proven_optimal`` says whether it is optimal, to rounding.
     """
+    if problem.constrained:
+        return solve_constrained(problem, lambda finite, _: _solve(finite.plain, time_limit, finite.offset))
+    return _solve(problem, time_limit, 0.0)
+
+
+def _solve(problem: AMWC, time_limit: float | None, offset: float) -> Solution:
     deadline = np.inf if time_limit is None else time.monotonic() + time_limit
     known = solve(problem, "best")
     program = _Program(problem)
@@ -34,7 +41,7 @@ def solve_exact(problem: AMWC, time_limit: float | None = None) -> Solution:
         while True:
             point, dual_bound, finished = program.minimise(integral, deadline)
             bound = max(bound, dual_bound)
-            if bound >= known.cost - _slack(known.cost):
+            if bound >= known.cost - _slack(known.cost + offset):
                 return replace(known, lower_bound=min(bound, known.cost), proven_optimal=True)
             if point is None or not finished:
                 return replace(known, lower_bound=bound)
@@ -43,7 +50,7 @@ def solve_exact(problem: AMWC, time_limit: float | None = None) -> Solution:
     assert point is not None
     optimum = program.rounded(point)
     best = optimum if optimum.cost < known.cost else known
-    proven = bound >= best.cost - _slack(best.cost)
+    proven = bound >= best.cost - _slack(best.cost + offset)
     return replace(best, lower_bound=min(bound, best.cost), proven_optimal=proven)
 
 

@@ -1,6 +1,6 @@
 """The asymmetric multiway cut problem and the checks at its front door."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
@@ -24,22 +24,27 @@ class AMWC:
         edge_costs: (m,) float, cost of cutting; positive attracts, negative repels.
         partitionable: (K,) bool, labels that may be split into segments ("things").
 
+    Infinite costs are hard constraints: a node cost of +inf forbids the label at the node, an edge cost of
+    +inf demands that the edge is not cut (must-link, of neighbours or not), one of -inf that it is
+    (cannot-link). Kept constraints add nothing to the cost of a solution; a broken one makes it +inf.
+
     Costs of two float32 arrays stay float32; everything else becomes float64.
 
     Raises:
         TypeError: if an array has a kind that cannot be meant (text, float edges, integer ``partitionable``).
-        ValueError: if shapes disagree, the problem is empty, an index is out of range, an edge is a self-loop
-            or a cost is not finite.
+        ValueError: if shapes disagree, the problem is empty, an index is out of range, an edge is a
+            self-loop, a cost is NaN, a node cost is -inf or no label is allowed at a node.
     """
 
     node_costs: np.ndarray
     edges: np.ndarray
     edge_costs: np.ndarray
     partitionable: np.ndarray
+    constrained: bool = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        node_costs = _costs("node_costs", self.node_costs, ndim=2, shape="(n, K)")
-        edge_costs = _costs("edge_costs", self.edge_costs, ndim=1, shape="(m,)")
+        node_costs, all_finite = _costs("node_costs", self.node_costs, ndim=2, shape="(n, K)")
+        edge_costs, edges_finite = _costs("edge_costs", self.edge_costs, ndim=1, shape="(m,)")
         if node_costs.shape[0] == 0 or node_costs.shape[1] == 0:
             raise ValueError(f"node_costs needs a node and a label at least, got shape {node_costs.shape}")
         partitionable = np.asarray(self.partitionable)
@@ -53,6 +58,9 @@ class AMWC:
         edges = checked_edges(self.edges, node_costs.shape[0])
         if len(edge_costs) != len(edges):
             raise ValueError(f"edge_costs has shape {edge_costs.shape}, but edges has {len(edges)} rows")
+        if not all_finite:
+            _check_forbidden(node_costs)
+        object.__setattr__(self, "constrained", not (all_finite and edges_finite))
         dtype = np.float32 if node_costs.dtype == edge_costs.dtype == np.float32 else np.float64
         object.__setattr__(self, "node_costs", _owned(node_costs, dtype))
         object.__setattr__(self, "edges", edges)
@@ -81,6 +89,7 @@ class AMWC:
             )
         dtype = np.result_type(checked.node_costs, self.edge_costs)
         object.__setattr__(checked, "node_costs", _owned(checked.node_costs, dtype))
+        object.__setattr__(checked, "constrained", checked.constrained or self.constrained)
         object.__setattr__(checked, "edges", self.edges)
         object.__setattr__(checked, "edge_costs", _owned(self.edge_costs, dtype))
         indptr, neighbours, weights = self.rows
@@ -130,22 +139,27 @@ def _copy_edges(edges: np.ndarray, num_nodes: int, copy: np.ndarray) -> int:
     return -1
 
 
-def _costs(name: str, costs: np.ndarray, ndim: int, shape: str) -> np.ndarray:
+def _costs(name: str, costs: np.ndarray, ndim: int, shape: str) -> tuple[np.ndarray, bool]:
     array = np.asarray(costs)
     if array.dtype.kind not in "fiu":
         raise TypeError(f"{name} must be real numbers, got {array.dtype}")
     if array.ndim != ndim:
         raise ValueError(f"{name} must have shape {shape}, got {array.shape}")
-    # A finite sum proves finite entries; the slower test is for sums that overflow.
-    with np.errstate(over="ignore"):
-        total = array.sum(dtype=np.float64)
-    if not np.isfinite(total) and not np.isfinite(array).all():
-        raise ValueError(f"{name} must be finite, got NaN or infinity at {_first_bad(array)}")
-    return array
+    # A finite sum proves finite entries; the slower tests are for sums that overflow and for constraints.
+    with np.errstate(over="ignore", invalid="ignore"):
+        finite = bool(np.isfinite(array.sum(dtype=np.float64)) or np.isfinite(array).all())
+    if not finite and np.isnan(array).any():
+        raise ValueError(f"{name} must be no NaN, got NaN at {np.argwhere(np.isnan(array))[0].tolist()}")
+    return array, finite
 
 
-def _first_bad(array: np.ndarray) -> list[int]:
-    return np.argwhere(~np.isfinite(array))[0].tolist()
+def _check_forbidden(node_costs: np.ndarray) -> None:
+    if (node_costs == -np.inf).any():
+        wrong = np.argwhere(node_costs == -np.inf)[0].tolist()
+        raise ValueError(f"node_costs may be +inf to forbid a label, but not -inf, got -inf at {wrong}")
+    none = (node_costs == np.inf).all(axis=1)
+    if none.any():
+        raise ValueError(f"node_costs allow no label at node {int(none.argmax())}: all of them are +inf")
 
 
 def _owned(array: np.ndarray, dtype: DTypeLike) -> np.ndarray:

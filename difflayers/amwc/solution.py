@@ -37,14 +37,22 @@ class Solution:
 
 
 def evaluate(problem: AMWC, labels: np.ndarray, cuts: np.ndarray) -> float:
-    """Objective of Eq. 2 of labels (n,) and cuts (m,), feasible or not, summed in float64."""
+    """Objective of Eq. 2 of labels (n,) and cuts (m,), feasible or not, summed in float64.
+
+    Infinite costs are constraints: +inf if one is broken, nothing for those kept.
+    """
     labels, cuts = _checked(problem, labels, cuts)
     return _cost(problem, labels, cuts)
 
 
 def is_feasible(problem: AMWC, labels: np.ndarray, cuts: np.ndarray) -> bool:
-    """Whether the cuts (m,) are those of a partition that agrees with the labels (n,), as Eq. 2 demands."""
+    """Whether the cuts (m,) are those of a partition that agrees with the labels (n,), as Eq. 2 demands.
+
+    Constraints, which are infinite costs, have to be kept too.
+    """
     labels, cuts = _checked(problem, labels, cuts)
+    if problem.constrained and evaluate(problem, labels, cuts) == np.inf:
+        return False
     ends = labels[problem.edges]
     differ = ends[:, 0] != ends[:, 1]
     may_cut = problem.partitionable[ends[:, 0]]
@@ -67,6 +75,11 @@ def solution_from_clusters(problem: AMWC, labels: np.ndarray, cluster: np.ndarra
 
 def _cost(problem: AMWC, labels: np.ndarray, cuts: np.ndarray) -> float:
     nodes = problem.node_costs[np.arange(problem.num_nodes), labels].sum(dtype=np.float64)
+    if problem.constrained:
+        if (problem.edge_costs[cuts == 0] == -np.inf).any():
+            return float(np.inf)
+        cut_costs = problem.edge_costs[cuts == 1]
+        return float(nodes + cut_costs[cut_costs > -np.inf].sum(dtype=np.float64))
     # A product, as selecting by a mask takes five times as long; einsum, as the sum stays in float64.
     return float(nodes + np.einsum("e,e->", problem.edge_costs, cuts, dtype=np.float64))
 

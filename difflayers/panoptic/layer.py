@@ -11,9 +11,9 @@ from torch.autograd.function import once_differentiable
 from difflayers import amwc
 from difflayers.compiler import outside_compiler
 from difflayers.graph.edges import grid_edges
-from difflayers.panoptic.labels import VOID, PanopticLabels, from_solution
+from difflayers.panoptic.labels import PanopticLabels, from_solution
 from difflayers.panoptic.lifted import Forward, LiftedSolver, lifted_backward, lifted_classes
-from difflayers.panoptic.matching import match
+from difflayers.panoptic.matching import unmatched_classes
 from difflayers.panoptic.surrogate import SegmentMasks
 from difflayers.parallel import active_backend, map_instances
 from difflayers.scales import Scales, as_scales
@@ -45,6 +45,9 @@ class PanopticLayer(nn.Module):
         lifted_solver: of the backward pass, called as ``lifted_solver(problem, start=labels)`` with an AMWC
             that has no partitionable label, a multiway cut.
         n_jobs: solves at once, over images and λ; -1 uses every core.
+        on_device: whether both passes run as tensor operations where the costs live, by
+            :func:`difflayers.amwc.device.solve` ("fast") in place of the two solvers. By default for costs on
+            a GPU, unless another solver is given.
     """
 
     def __init__(
@@ -55,6 +58,7 @@ class PanopticLayer(nn.Module):
         solver: LiftedSolver = amwc.solve,
         lifted_solver: LiftedSolver = amwc.solve,
         n_jobs: int = 1,
+        on_device: bool | None = None,
     ) -> None:
         super().__init__()
         self.is_thing = np.asarray(is_thing, dtype=bool)
@@ -63,6 +67,7 @@ class PanopticLayer(nn.Module):
         self.solver = solver
         self.lifted_solver = lifted_solver
         self.n_jobs = n_jobs
+        self.on_device = on_device
 
     @outside_compiler
     def forward(
@@ -86,8 +91,8 @@ class PanopticLayer(nn.Module):
         shape = self._check(node_costs, edge_costs, targets)
         flat = [side.flatten(1) for pair in edge_costs for side in pair]
         edges = torch.cat(flat, 1) if flat else node_costs.new_zeros(len(node_costs), 0)
-        results: list[tuple[Forward, PanopticLabels]] = []
-        masks = _LiftedMultiwayCut.apply(node_costs, edges, self, shape, targets, results)
+        results: list[tuple[Any, PanopticLabels]] = []
+        masks = self._passes(node_costs).apply(node_costs, edges, self, shape, targets, results)
         return PanopticOutput(
             [
                 SegmentMasks(mask, torch.as_tensor(forward.classes))
@@ -95,6 +100,15 @@ class PanopticLayer(nn.Module):
             ],
             [labels for _, labels in results],
         )
+
+    def _passes(self, node_costs: Tensor) -> type[torch.autograd.Function]:
+        default = self.solver is amwc.solve and self.lifted_solver is amwc.solve
+        on_device = node_costs.is_cuda and default if self.on_device is None else self.on_device
+        if not on_device:
+            return _LiftedMultiwayCut
+        from difflayers.panoptic.device import DeviceLiftedMultiwayCut  # most layers never need it
+
+        return DeviceLiftedMultiwayCut
 
     def _check(
         self, node_costs: Tensor, edge_costs: EdgeCosts, targets: Sequence[PanopticLabels] | None
@@ -192,22 +206,9 @@ def _solve_image(
     problem = amwc.AMWC(node_costs, edges, edge_costs, layer.is_thing)
     solution = layer.solver(problem)
     labels = from_solution(solution.labels, solution.segments, shape)
-    unmatched = np.zeros(0, np.int64) if target is None else _unmatched_classes(labels, target)
+    unmatched = unmatched_classes(labels, target)
     classes = lifted_classes(labels.classes, unmatched, len(layer.is_thing))
     return Forward(problem, solution, classes), labels
-
-
-def _unmatched_classes(prediction: PanopticLabels, target: PanopticLabels) -> np.ndarray:
-    """Classes of the ground-truth segments that the matching of Eq. 6 leaves alone."""
-    valid = target.segments != VOID
-    size = (len(prediction.classes), len(target.classes))
-    pairs = prediction.segments[valid].astype(np.int64) * size[1] + target.segments[valid]
-    inter = np.bincount(pairs, minlength=size[0] * size[1]).reshape(size)
-    union = inter.sum(1, keepdims=True) + inter.sum(0, keepdims=True) - inter
-    matched = match(inter / np.maximum(union, 1), prediction.classes, target.classes)[:, 1]
-    free = ~target.is_crowd
-    free[matched] = False
-    return target.classes[free]
 
 
 def _indicators(forward: Forward, shape: tuple[int, int]) -> Tensor:

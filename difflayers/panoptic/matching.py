@@ -4,6 +4,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import linear_sum_assignment
 
+from difflayers.panoptic.labels import VOID, PanopticLabels
+
 
 def match(iou: ArrayLike, prediction_classes: ArrayLike, target_classes: ArrayLike) -> NDArray[np.int64]:
     """Match segments of equal class so that the sum of IoUs is largest (paper, Section 3.3.2).
@@ -39,3 +41,18 @@ def match(iou: ArrayLike, prediction_classes: ArrayLike, target_classes: ArrayLi
     matched = np.concatenate(pairs)
     matched = matched[overlaps[matched[:, 0], matched[:, 1]]]
     return matched[np.argsort(matched[:, 0])]
+
+
+def unmatched_classes(prediction: PanopticLabels, target: PanopticLabels | None) -> NDArray[np.int64]:
+    """Classes of the ground-truth segments that the matching of Eq. 6 leaves alone; none without a target."""
+    if target is None:
+        return np.zeros(0, np.int64)
+    valid = target.segments != VOID
+    size = (len(prediction.classes), len(target.classes))
+    pairs = prediction.segments[valid].astype(np.int64) * size[1] + target.segments[valid]
+    inter = np.bincount(pairs, minlength=size[0] * size[1]).reshape(size)
+    union = inter.sum(1, keepdims=True) + inter.sum(0, keepdims=True) - inter
+    matched = match(inter / np.maximum(union, 1), prediction.classes, target.classes)[:, 1]
+    free = ~target.is_crowd
+    free[matched] = False
+    return target.classes[free]

@@ -134,7 +134,7 @@ def _solve_rows(
     if n_threads == 1 or len(rows) < 2:
         return solve_part(0, len(rows))
     bounds = np.linspace(0, len(rows), min(n_threads, len(rows)) + 1).astype(int).tolist()
-    # A pool a call, some 0.1 ms: one kept for longer would be without its threads after a fork.
+    # A pool a call, some 0.2 ms: one kept for longer would be without its threads after a fork.
     with ThreadPoolExecutor(len(bounds) - 2) as pool:
         others = [pool.submit(solve_part, begin, end) for begin, end in pairwise(bounds[1:])]
         return solve_part(*bounds[:2]) + [row for other in others for row in other.result()]

@@ -51,7 +51,10 @@ class GridShortestPath:
         if self.target is None:
             object.__setattr__(self, "target", (height - 1, width - 1))
         ends = np.array([self.source, self.target])
-        self._check_cells("source and target", ends)
+        if (ends < 0).any() or (ends >= self.shape).any():
+            raise ValueError(
+                f"source and target must be cells of a grid {self.shape}, but are {ends.tolist()}"
+            )
         object.__setattr__(self, "_ends", ends)
 
     def __call__(self, costs: Any, contexts: Sequence[Any] | None = None) -> Array:
@@ -69,9 +72,13 @@ class GridShortestPath:
             InfeasibleError: an instance has no path of finite cost.
         """
         ends = checked_contexts(contexts, len(np.asarray(costs)), self._ends)
-        if contexts is not None:
-            for instance, cells in enumerate(ends):
-                self._check_cells(f"the context of instance {instance}", cells)
+        wrong = ((ends < 0) | (ends >= self.shape)).any(axis=(1, 2))
+        if wrong.any():
+            instance = int(wrong.argmax())
+            raise ValueError(
+                f"the context of instance {instance} must be cells of a grid {self.shape}, "
+                f"but is {ends[instance].tolist()}"
+            )
         return solve_batch(
             _grid_paths,
             costs,
@@ -82,10 +89,6 @@ class GridShortestPath:
             per_instance=(ends,),
             domain="clip" if self.clip_negative else "non-negative",
         )
-
-    def _check_cells(self, name: str, cells: Array) -> None:
-        if (cells < 0).any() or (cells >= self.shape).any():
-            raise ValueError(f"{name} must be cells of a grid {self.shape}, but are {cells.tolist()}")
 
 
 @njit(nogil=True, cache=True)

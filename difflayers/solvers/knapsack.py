@@ -196,7 +196,7 @@ def _worthwhile(
     num_dims = len(weights)
     fits = costs < 0
     for d in range(num_dims):
-        fits &= weights[d] <= capacity[d]
+        fits &= weights[d] <= capacity[d] * (1 + ROUNDING)
     items = np.flatnonzero(fits)
     share = np.zeros((num_dims, items.size))
     for d in range(num_dims):

@@ -39,7 +39,7 @@ class ShortestPath:
     num_nodes: int
     edges: Array
     source: int = 0
-    target: int = -1
+    target: int | None = None
     directed: bool = True
     clip_negative: bool = False
     n_threads: int = 1
@@ -53,10 +53,13 @@ class ShortestPath:
         check_threads(self.n_threads)
         edges = checked_edges(self.edges, self.num_nodes)
         object.__setattr__(self, "edges", edges)
-        if self.target == -1:
+        if self.target is None:
             object.__setattr__(self, "target", self.num_nodes - 1)
         ends = np.array([self.source, self.target])
-        self._check_nodes("source and target", ends)
+        if not ((ends >= 0) & (ends < self.num_nodes)).all():
+            raise ValueError(
+                f"source and target must be nodes 0 to {self.num_nodes - 1}, but are {ends.tolist()}"
+            )
         object.__setattr__(self, "_ends", ends)
         arcs = compressed_arcs(self.num_nodes, edges, self.directed)
         order = topological_order(arcs[0], arcs[1]) if self.directed else None
@@ -84,9 +87,13 @@ class ShortestPath:
             InfeasibleError: an instance has no path of finite cost.
         """
         ends = checked_contexts(contexts, len(np.asarray(costs)), self._ends)
-        if contexts is not None:
-            for instance, nodes in enumerate(ends):
-                self._check_nodes(f"the context of instance {instance}", nodes)
+        wrong = ((ends < 0) | (ends >= self.num_nodes)).any(axis=1)
+        if wrong.any():
+            instance = int(wrong.argmax())
+            raise ValueError(
+                f"the context of instance {instance} must be nodes 0 to {self.num_nodes - 1}, "
+                f"but is {ends[instance].tolist()}"
+            )
         return solve_batch(
             _acyclic_paths if self.acyclic else _dijkstra_paths,
             costs,
@@ -97,10 +104,6 @@ class ShortestPath:
             per_instance=(ends,),
             domain="any" if self.acyclic else "clip" if self.clip_negative else "non-negative",
         )
-
-    def _check_nodes(self, name: str, nodes: Array) -> None:
-        if (nodes < 0).any() or (nodes >= self.num_nodes).any():
-            raise ValueError(f"{name} must be nodes 0 to {self.num_nodes - 1}, but are {nodes.tolist()}")
 
 
 def monotone_grid_path(shape: tuple[int, int], n_threads: int = 1) -> ShortestPath:

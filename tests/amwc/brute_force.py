@@ -11,20 +11,23 @@ def minimum_cost(problem: AMWC) -> float:
     """Least objective over all labelled partitions; for six nodes or so."""
     best = np.inf
     stuff = np.flatnonzero(~problem.partitionable)
-    for block in _partitions(problem.num_nodes):
+    for block in partitions(problem.num_nodes):
         count = max(block) + 1
-        member = np.eye(count)[block]
-        block_costs = member.T @ problem.node_costs
+        blocks = np.array(block)
+        block_costs = np.zeros((count, problem.num_labels))
+        np.add.at(block_costs, blocks, problem.node_costs)
+        cut = blocks[problem.edges[:, 0]] != blocks[problem.edges[:, 1]]
+        paid = problem.edge_costs[cut]
+        # Infinite costs are constraints: one kept adds nothing.
+        edges = np.inf if (problem.edge_costs[~cut] == -np.inf).any() else paid[paid > -np.inf].sum()
         for labels in np.ndindex(*[problem.num_labels] * count):
             if any(labels.count(k) > 1 for k in stuff):
                 continue
-            cut = member[problem.edges[:, 0]].argmax(1) != member[problem.edges[:, 1]].argmax(1)
-            cost = block_costs[np.arange(count), labels].sum() + problem.edge_costs[cut].sum()
-            best = min(best, cost)
+            best = min(best, block_costs[np.arange(count), labels].sum() + edges)
     return best
 
 
-def _partitions(n: int) -> Iterator[list[int]]:
+def partitions(n: int) -> Iterator[list[int]]:
     """Every partition of n nodes once, as a block number a node, blocks numbered by first node."""
 
     def extend(block: list[int]) -> Iterator[list[int]]:

@@ -46,6 +46,35 @@ def random_problems(max_nodes: int, max_labels: int, max_edges: int) -> st.Searc
     )
 
 
+def constrained_problem(
+    seed: int, num_nodes: int, num_labels: int, num_edges: int, things: str, share: float, dtype: type
+) -> AMWC:
+    """Random problem with a share of its labels forbidden and of its edges must- and cannot-links."""
+    rng = np.random.default_rng(seed)
+    plain = random_problem(seed, num_nodes, num_labels, num_edges, things=things)
+    node_costs, edge_costs = plain.node_costs.astype(dtype), plain.edge_costs.astype(dtype)
+    forbidden = rng.random(node_costs.shape) < share
+    forbidden[np.arange(num_nodes), rng.integers(num_labels, size=num_nodes)] = False
+    node_costs[forbidden] = np.inf
+    kind = rng.random(len(edge_costs))
+    edge_costs[kind < share / 2] = np.inf
+    edge_costs[kind > 1 - share / 2] = -np.inf
+    return AMWC(node_costs, plain.edges, edge_costs, plain.partitionable)
+
+
+def constrained_problems(max_nodes: int, max_labels: int, max_edges: int) -> st.SearchStrategy[AMWC]:
+    return st.builds(
+        constrained_problem,
+        seed=st.integers(0, 2**31),
+        num_nodes=st.integers(1, max_nodes),
+        num_labels=st.integers(1, max_labels),
+        num_edges=st.integers(0, max_edges),
+        things=st.sampled_from(["some", "all", "none"]),
+        share=st.sampled_from([0.1, 0.3, 0.5]),
+        dtype=st.sampled_from([np.float32, np.float64]),
+    )
+
+
 def grid_problem(height: int, width: int, num_labels: int, noise: float, seed: int) -> AMWC:
     """Two touching things on stuff, with Gaussian noise on all costs; half the labels may split."""
     rng = np.random.default_rng(seed)

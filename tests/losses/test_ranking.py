@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 import torch
-from difflayers.pool import SolutionPool
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from difflayers.functional import ranking_loss
 from difflayers.losses import RankingLoss
+from difflayers.pool import SolutionPool
 from tests.losses.polytopes import POLYTOPES, Enumeration, drawn_costs, simplex
 
 KINDS = ("pointwise", "pairwise", "listwise")

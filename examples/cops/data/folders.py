@@ -11,10 +11,10 @@ from PIL import Image
 from torch.utils.data import Dataset
 
 from difflayers.panoptic.labels import from_coco
-from examples.cops.cityscapes import cityscapes
-from examples.cops.layouts import PanopticFiles, coco_2017, plain
-from examples.cops.samples import Category, Sample
-from examples.cops.scenes import DrawnScenes
+from examples.cops.data.cityscapes import cityscapes
+from examples.cops.data.layouts import PanopticFiles, coco_2017, plain
+from examples.cops.data.samples import Category, Sample
+from examples.cops.data.scenes import DrawnScenes
 
 DRAWN_LENGTH = {"train": 2000, "val": 100}
 
@@ -78,11 +78,15 @@ class CocoPanoptic(Dataset[Sample]):
     def __len__(self) -> int:
         return len(self.annotations)
 
+    def file_ids(self, index: int) -> tuple[Any, str]:
+        """The image's id in the JSON, and the name of its PNG file."""
+        return self.annotations[index]["image_id"], self.annotations[index]["file_name"]
+
     def __getitem__(self, index: int) -> Sample:
         annotation = self.annotations[index]
         image_path = self.images_folder / self.image_names[index]
         png_path = self.labels_folder / annotation["file_name"]
-        image, rgb = _read_image(image_path), _read_image(png_path)
+        image, rgb = read_image(image_path), read_image(png_path)
         if image.shape != rgb.shape:
             sizes = [f"{array.shape[1]} x {array.shape[0]}" for array in (image, rgb)]
             raise ValueError(f"{png_path}: is {sizes[1]} pixels, but its image {image_path} is {sizes[0]}")
@@ -149,6 +153,22 @@ def find_files(root: Path, split: str) -> PanopticFiles:
     raise FileNotFoundError(f"{root}: holds no data set of a known layout; looked for {looked_for}")
 
 
+def read_image(path: Path) -> np.ndarray:
+    """Read any image as (H, W, 3) uint8; some of COCO's are grey.
+
+    Raises:
+        FileNotFoundError: where there is no such file.
+        ValueError: where it cannot be read as an image.
+    """
+    try:
+        with Image.open(path) as image:
+            return np.asarray(image.convert("RGB"))
+    except FileNotFoundError:
+        raise FileNotFoundError(f"{path}: no such file") from None
+    except (OSError, SyntaxError, Image.DecompressionBombError) as error:
+        raise ValueError(f"{path}: cannot be read as an image ({error})") from error
+
+
 def _read_json(path: Path) -> dict[str, Any]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
@@ -159,17 +179,6 @@ def _read_json(path: Path) -> dict[str, Any]:
             f"{path}: expected an object with images, annotations and categories, got a list or value"
         )
     return content
-
-
-def _read_image(path: Path) -> np.ndarray:
-    """Read any image as (H, W, 3) uint8; some of COCO's are grey."""
-    try:
-        with Image.open(path) as image:
-            return np.asarray(image.convert("RGB"))
-    except FileNotFoundError:
-        raise FileNotFoundError(f"{path}: no such file") from None
-    except (OSError, SyntaxError, Image.DecompressionBombError) as error:
-        raise ValueError(f"{path}: cannot be read as an image ({error})") from error
 
 
 def _category(entry: dict[str, Any], index: int) -> Category:

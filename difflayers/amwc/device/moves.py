@@ -1,0 +1,149 @@
+"""Local moves in rounds: all nodes that gain by another cluster move at once, unless neighbours object."""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from difflayers.amwc.device.level import Labels, Level, components, contract
+
+# Of moves on one level. What more of them would gain is mostly found on the next level too.
+MAX_ROUNDS = 4
+# A round is not worth its time where no more than one node in so many would move.
+MOST_AT_REST = 1000
+
+
+class State(NamedTuple):
+    """A clustering of the nodes of a level.
+
+    Attributes:
+        cluster: (n,) int64; below ``Labels.total`` that of a label that may not be split, from there on
+            those of things: the total plus the first node of the cluster.
+        label: (n,) int64, the label of the node's cluster.
+    """
+
+    cluster: Tensor
+    label: Tensor
+
+
+def single_nodes(level: Level, labels: Labels) -> State:
+    """Every node at its cheapest label, things on their own."""
+    stuff = level.stuff_costs <= level.thing_costs
+    own = labels.total + torch.arange(level.num_nodes, device=stuff.device)
+    return State(torch.where(stuff, _stuff_cluster(level), own), torch.where(stuff, level.stuff, level.thing))
+
+
+def _stuff_cluster(level: Level) -> Tensor:
+    return level.item * level.node_costs.shape[1] + level.stuff
+
+
+def move_nodes(level: Level, state: State, labels: Labels, items: Tensor) -> tuple[State, Tensor]:
+    """Move nodes of some ``items`` (B,) in rounds that each lower the cost; the state and who gained (B,).
+
+    Every item rests when it would alone, so that its solution does not depend on the others of its batch.
+    """
+    active = items[level.item]
+    gained = torch.zeros_like(items)
+    for _ in range(MAX_ROUNDS):
+        target, label, gain = best_moves(level, state, labels, active)
+        counts = torch.zeros_like(level.sizes).index_add_(0, level.item, (gain > 0).long())
+        going = counts > level.sizes // MOST_AT_REST
+        if not going.any():
+            break
+        gained = gained | going
+        wish = (gain > 0) & going[level.item]
+        moved = unopposed(level, state.cluster, target, gain, wish)
+        active = wish & ~moved
+        active[level.heads[moved[level.tails]]] = True
+        cluster = torch.where(moved, target, state.cluster)
+        state = renumbered(cluster, torch.where(moved, label, state.label), labels, 2 * level.num_nodes)
+    return state, gained
+
+
+def best_moves(level: Level, state: State, labels: Labels, active: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """The cluster and label (n,) that every active node likes best, and what it gains by them.
+
+    A node may go to the cluster of a neighbour, to that of its cheapest stuff label, or to a new one of
+    its cheapest thing label.
+    """
+    n = level.num_nodes
+    node_costs = level.node_costs
+    nodes = torch.arange(n, device=node_costs.device)
+    cluster, own_label = state
+    stuff_cluster = _stuff_cluster(level)
+    edge = active[level.tails].nonzero().squeeze(1)
+    v, c, w = level.tails[edge], cluster[level.heads[edge]], level.weights[edge]
+    inner = c == cluster[v]
+    own = w.new_zeros(n).index_add_(0, v, w * inner)
+    to_stuff = w.new_zeros(n).index_add_(0, v, w * (c == stuff_cluster[v]))
+    attraction = w.new_zeros(n).index_add_(0, v, w.clamp(min=0) * ~inner)
+    stay = node_costs.gather(1, own_label[:, None]).squeeze(1) - own
+
+    best = torch.minimum(level.stuff_costs - to_stuff, level.thing_costs)
+    fresh = level.thing_costs < level.stuff_costs - to_stuff
+    target = torch.where(fresh, labels.total + n + nodes, stuff_cluster)
+    label = torch.where(fresh, level.thing, level.stuff)
+
+    # Sorting is what takes time; few nodes are attracted strongly enough to have to compare clusters.
+    hopeful = torch.minimum(level.stuff_costs, level.thing_costs) - attraction < torch.minimum(stay, best)
+    other = (~inner & hopeful[v]).nonzero().squeeze(1)
+    span = labels.total + n
+    keys, order = (v[other] * span + c[other]).sort()
+    keys, group = torch.unique_consecutive(keys, return_inverse=True)
+    affinity = torch.zeros_like(keys).index_add_(0, group, w[other][order])
+    v, c = keys // span, keys % span
+    label_of = torch.zeros(span, dtype=torch.int64, device=v.device)
+    label_of[: labels.total] = torch.arange(labels.total, device=v.device) % node_costs.shape[1]
+    label_of[cluster] = own_label
+    value = node_costs[v, label_of[c]] - affinity
+    least = best.scatter_reduce(0, v, value, "amin")
+    first = torch.full_like(best, span).scatter_reduce_(0, v, torch.where(value == least[v], c, span), "amin")
+    joins = least < best
+    first = torch.where(joins, first, 0)
+    target = torch.where(joins, first, target)
+    label = torch.where(joins, label_of[first], label)
+    return target, label, torch.where(active, stay - least, 0)
+
+
+def unopposed(level: Level, cluster: Tensor, target: Tensor, gain: Tensor, wish: Tensor) -> Tensor:
+    """Whom of those who wish to move to let (n,), such that together they gain.
+
+    Two neighbours that both move change the cost of their edge by something else than the sum of what each
+    expected. Where that is to their disadvantage, the one that gains less has to have it to spare.
+    """
+    edge = (wish[level.tails] & wish[level.heads]).nonzero().squeeze(1)
+    u, v, w = level.tails[edge], level.heads[edge], level.weights[edge]
+    both = (target[u] != target[v]).long() + (cluster[u] != cluster[v]).long()
+    alone = (target[u] != cluster[v]).long() + (cluster[u] != target[v]).long()
+    loss = (w * (both - alone)).clamp(min=0)
+    yields = (gain[u] < gain[v]) | ((gain[u] == gain[v]) & (level.priority[u] < level.priority[v]))
+    return wish & (gain > torch.zeros_like(gain).index_add_(0, u, loss * yields))
+
+
+def renumbered(cluster: Tensor, label: Tensor, labels: Labels, span: int) -> State:
+    """The state of clusters whose numbers are below ``labels.total + span``."""
+    nodes = torch.arange(len(cluster), device=cluster.device)
+    first = cluster.new_full((labels.total + span,), len(cluster)).scatter_reduce_(0, cluster, nodes, "amin")
+    return State(torch.where(cluster < labels.total, cluster, labels.total + first[cluster]), label)
+
+
+def improve(level: Level, state: State, labels: Labels, items: Tensor) -> State:
+    """Moves on the graph of what lies together, then of what lies together there, and on the way back."""
+    m = level.num_edges
+    tails, heads = level.tails[:m], level.heads[:m]
+    together = (state.cluster[tails] == state.cluster[heads]) & (level.weights[:m] > 0)
+    inner = together.nonzero().squeeze(1)
+    if len(inner) == 0:
+        return state
+    coarse, number, roots = contract(level, components(level.num_nodes, tails[inner], heads[inner]), labels)
+    coarse_state = renumbered(state.cluster[roots], state.label[roots], labels, level.num_nodes)
+    coarse_state, gained = move_nodes(coarse, coarse_state, labels, items & (coarse.sizes < level.sizes))
+    if not gained.any():
+        return state
+    coarse_state = improve(coarse, coarse_state, labels, gained)
+    return move_nodes(level, projected(coarse_state, number), labels, gained)[0]
+
+
+def projected(state: State, number: Tensor) -> State:
+    """The state on the finer level whose nodes have these numbers (n,) on the coarser one."""
+    return State(state.cluster[number], state.label[number])

@@ -1,0 +1,189 @@
+"""Tables of numbers out of long text files, a block at a time, with line numbers for what is wrong."""
+
+import gzip
+import io
+import os
+import zlib
+from typing import IO, Any, NoReturn
+
+import numpy as np
+
+_BLOCK = 1 << 20
+_LONGEST_LINE = 1 << 24
+_BLANK = np.zeros(256, bool)
+_BLANK[list(b" \t\n\r\x0b\x0c")] = True
+
+
+class TextReader:
+    """Lines of a text file, compressed by gzip or not, of at most ``max_bytes`` bytes in all.
+
+    Every error is a ValueError that names the file and the line.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], max_bytes: int) -> None:
+        self.path = os.fspath(path)
+        self.line = 1
+        self.comments: list[tuple[int, bytes]] = []
+        self._left = max_bytes
+        self._max_bytes = max_bytes
+        self._lines = b""
+        self._tail = b""
+        self._raw = io.BufferedReader(io.FileIO(os.fspath(path)))
+        compressed = self._raw.read(2) == b"\x1f\x8b"
+        self._raw.seek(0)
+        self._file: IO[bytes] | gzip.GzipFile = gzip.GzipFile(fileobj=self._raw) if compressed else self._raw
+
+    def __enter__(self) -> "TextReader":
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        self._raw.close()
+
+    def fail(self, message: str, line: int | None = None) -> NoReturn:
+        """Raise the error of a line, of the one read next if none is given."""
+        raise ValueError(f"{self.path}, line {self.line if line is None else line}: {message}")
+
+    def heading(self, expected: bytes) -> None:
+        """Read one line, which must be as expected but for blanks around it."""
+        if not self._lines and not self._fill():
+            self.fail(f'expected "{expected.decode()}", but the file ends')
+        line, _, self._lines = self._lines.partition(b"\n")
+        if line.strip() != expected:
+            self.fail(f'expected "{expected.decode()}", got "{_shown(line.strip())}"')
+        self.line += 1
+
+    def rows(self, until: bytes | None) -> tuple[bytes, bool]:
+        """Whole lines up to the next line ``until``, which is read too, and whether it came; b"" at the end.
+
+        As many lines as are at hand come back, so the caller asks again until there are none or it came.
+        """
+        if not self._lines and not self._fill():
+            return b"", False
+        lines, self._lines = self._lines, b""
+        at = lines.find(until) if until else -1
+        while until and at >= 0:
+            begin, end = lines.rfind(b"\n", 0, at) + 1, lines.index(b"\n", at)
+            if lines[begin:end].strip() == until:
+                self._lines = lines[end + 1 :]
+                return lines[:begin], True
+            at = lines.find(until, end)
+        return lines, False
+
+    def _fill(self) -> bool:
+        while True:
+            try:
+                data = self._file.read(_BLOCK)
+            except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+                self.fail(f"the compressed file is damaged or cut short: {error}")
+            self._left -= len(data)
+            if self._left < 0:
+                self.fail(f"the text is longer than max_bytes = {self._max_bytes}")
+            self._tail += data if data or not self._tail else b"\n"
+            whole, newline, tail = self._tail.rpartition(b"\n")
+            if newline:
+                self._lines, self._tail = whole + newline, tail
+                return True
+            if not data:
+                return False
+            if len(tail) > _LONGEST_LINE:
+                self.fail(f"longer than {_LONGEST_LINE} bytes")
+
+    def numbers(self, rows: bytes, columns: int, indices: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Indices (r, i) int32, numbers (r, columns - i) float64 and line (r,) of every row but the comments.
+
+        The first ``indices`` columns hold node indices. ``columns`` is 0 where the first row is to say.
+        """
+        while rows.startswith(b"#"):
+            comment, _, rows = rows.partition(b"\n")
+            self.comments.append((self.line, comment[1:].strip()))
+            self.line += 1
+        found = None if b"_" in rows else _plain_table(rows, columns, indices)
+        first = self.line
+        if found is not None:
+            self.line += len(found[0])
+            return *found, np.arange(first, self.line)
+        return self._careful_table(rows, columns, indices)
+
+    def _careful_table(
+        self, rows: bytes, columns: int, indices: int
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """The table line by line, which says what is wrong where."""
+        nodes: list[list[int]] = []
+        costs: list[list[float]] = []
+        lines: list[int] = []
+        for line in rows.split(b"\n")[:-1]:
+            tokens = line.split()
+            if tokens and not tokens[0].startswith((b"#", b"c")):
+                columns = columns or len(tokens)
+                if len(tokens) != columns:
+                    self.fail(f'expected {columns} columns, got {len(tokens)}: "{_shown(line)}"')
+                nodes.append([self._node(token) for token in tokens[:indices]])
+                costs.append([self._cost(token, may_attract=indices > 0) for token in tokens[indices:]])
+                if indices and len(set(nodes[-1])) < indices:
+                    self.fail(f"an edge must join different nodes, got {nodes[-1][0]} twice")
+                lines.append(self.line)
+            elif tokens:
+                self.comments.append((self.line, line.strip()[1:].strip()))
+            self.line += 1
+        return (
+            np.array(nodes, np.int32).reshape(len(lines), indices),
+            np.array(costs, np.float64).reshape(len(lines), max(columns - indices, 0)),
+            np.array(lines, np.int64),
+        )
+
+    def _node(self, token: bytes) -> int:
+        if not token.isdigit():
+            self.fail(f'expected a node index, got "{_shown(token)}"')
+        if len(token) > 10 or int(token) >= 2**31 - 1:
+            self.fail(f"node index {_shown(token)} is too large")
+        return int(token)
+
+    def _cost(self, token: bytes, may_attract: bool) -> float:
+        try:
+            cost = float(token) if b"_" not in token else np.nan
+        except ValueError:
+            cost = np.nan
+        if np.isnan(cost) or (cost == -np.inf and not may_attract):
+            self.fail(f'expected a cost, got "{_shown(token)}"')
+        return cost
+
+
+def _plain_table(rows: bytes, columns: int, indices: int) -> tuple[np.ndarray, np.ndarray] | None:
+    """The table if there is nothing but good rows in it, and None otherwise."""
+    data = np.frombuffer(rows, np.uint8)
+    if not len(data):
+        return None
+    blank = _BLANK[data]
+    begins = ~blank
+    begins[1:] &= blank[:-1]
+    newlines = np.flatnonzero(data == 10)
+    counts = np.add.reduceat(begins.view(np.uint8), np.r_[0, newlines[:-1] + 1], dtype=np.int32)
+    columns = columns or int(counts[0])
+    if columns == 0 or (counts != columns).any():
+        return None
+    tokens = rows.split()
+    nodes = np.empty((len(counts), indices), np.int32)
+    costs = np.empty((len(counts), columns - indices))
+    try:
+        for column in range(indices):
+            if not all(map(bytes.isdigit, tokens[column::columns])):
+                return None
+            nodes[:, column] = np.array(list(map(int, tokens[column::columns])), np.int32)
+        if indices:
+            for column in range(indices, columns):
+                costs[:, column - indices] = list(map(float, tokens[column::columns]))
+        else:
+            costs.ravel()[:] = list(map(float, tokens))
+    except (ValueError, OverflowError):
+        return None
+    if np.isnan(costs).any() or (not indices and (costs == -np.inf).any()):
+        return None
+    if (nodes == 2**31 - 1).any() or (indices == 2 and (nodes[:, 0] == nodes[:, 1]).any()):
+        return None
+    return nodes, costs
+
+
+def _shown(text: bytes) -> str:
+    """Text fit for a message: short, and printable whatever bytes it has."""
+    text = text if len(text) <= 40 else text[:40] + b"..."
+    return text.decode("ascii", "backslashreplace")

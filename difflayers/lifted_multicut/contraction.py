@@ -1,0 +1,132 @@
+"""Numba kernels on graphs with lifted edges: merging in rounds, connected parts, contraction.
+
+A graph is ``indptr (n + 1,) int32``, ``neighbours (r,) int32``, ``weights (r,) float`` and ``base (r,)
+uint8``: edges and lifted edges alike stand in the rows of both their ends, ``base`` marks the edges, and
+parallel ones may stand side by side.
+"""
+
+import numpy as np
+from numba import njit
+
+
+@njit(nogil=True, cache=True)
+def merge_partners(
+    indptr: np.ndarray, neighbours: np.ndarray, weights: np.ndarray, base: np.ndarray, patience: float
+) -> tuple[np.ndarray, int]:
+    """Component (n,) of every node after one round of greedy contraction, and their number, O(rows).
+
+    A node's partner is the neighbour by an edge to which all its edges and lifted edges together weigh most,
+    if that is positive. Two nodes merge if each is the other's partner, or if one is the other's partner and
+    weighs no less than ``patience`` times what the other's own partner does. Rows must have no parallels.
+    """
+    num_nodes = indptr.size - 1
+    partner = np.full(num_nodes, -1, np.int32)
+    weight = np.zeros(num_nodes, weights.dtype)
+    for v in range(num_nodes):
+        for i in range(indptr[v], indptr[v + 1]):
+            if not base[i] or weights[i] <= 0.0 or weights[i] < weight[v]:
+                continue
+            u = neighbours[i]
+            # Equal weights go by an order of the pairs that both ends share, so that some pair always merges.
+            if weights[i] > weight[v] or _before(v, u, v, partner[v]):
+                partner[v] = u
+                weight[v] = weights[i]
+    parent = np.arange(num_nodes).astype(np.int32)
+    for v in range(num_nodes):
+        u = partner[v]
+        if u >= 0 and (partner[u] == v or weight[v] >= patience * weight[u]):
+            a, b = _root(parent, u), _root(parent, v)
+            parent[max(a, b)] = min(a, b)
+    return _numbered(parent)
+
+
+@njit(nogil=True, cache=True)
+def _before(a: int, b: int, c: int, d: int) -> bool:
+    low, other = min(a, b), min(c, d)
+    return low < other or (low == other and max(a, b) < max(c, d))
+
+
+@njit(nogil=True, cache=True)
+def _root(parent: np.ndarray, v: int) -> int:
+    while parent[v] != v:
+        parent[v] = parent[parent[v]]
+        v = parent[v]
+    return v
+
+
+@njit(nogil=True, cache=True)
+def _numbered(parent: np.ndarray) -> tuple[np.ndarray, int]:
+    number = np.empty(parent.size, np.int32)
+    count = 0
+    for v in range(parent.size):
+        root = _root(parent, v)
+        if root == v:
+            number[v] = count
+            count += 1
+        else:
+            number[v] = number[root]
+    return number, count
+
+
+@njit(nogil=True, cache=True)
+def connected_parts(
+    indptr: np.ndarray, neighbours: np.ndarray, base: np.ndarray, cluster: np.ndarray
+) -> tuple[np.ndarray, int]:
+    """Parts of the clusters that edges connect, numbered by first node, and their number, O(rows)."""
+    parent = np.arange(cluster.size).astype(np.int32)
+    for v in range(cluster.size):
+        for i in range(indptr[v], indptr[v + 1]):
+            u = neighbours[i]
+            if u < v and base[i] and cluster[u] == cluster[v]:
+                a, b = _root(parent, u), _root(parent, v)
+                parent[max(a, b)] = min(a, b)
+    return _numbered(parent)
+
+
+@njit(nogil=True, cache=True)
+def contract(
+    indptr: np.ndarray,
+    neighbours: np.ndarray,
+    weights: np.ndarray,
+    base: np.ndarray,
+    component: np.ndarray,
+    count: int,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Graph of the components: weights of parallels add up, one edge among them makes an edge, O(rows)."""
+    num_nodes = component.size
+    start = np.zeros(count + 1, np.int32)
+    for v in range(num_nodes):
+        start[component[v] + 1] += 1
+    for c in range(count):
+        start[c + 1] += start[c]
+    position = start[:-1].copy()
+    members = np.empty(num_nodes, np.int32)
+    for v in range(num_nodes):
+        members[position[component[v]]] = v
+        position[component[v]] += 1
+    new_indptr = np.zeros(count + 1, np.int32)
+    new_neighbours = np.empty(neighbours.size, np.int32)
+    new_weights = np.empty(neighbours.size, weights.dtype)
+    new_base = np.empty(neighbours.size, np.uint8)
+    # Where the row being written holds a neighbour; places before the row are of earlier rows.
+    place = np.full(count, -1, np.int32)
+    filled = 0
+    for c in range(count):
+        first = filled
+        for j in range(start[c], start[c + 1]):
+            v = members[j]
+            for i in range(indptr[v], indptr[v + 1]):
+                other = component[neighbours[i]]
+                if other == c:
+                    continue
+                if place[other] >= first:
+                    new_weights[place[other]] += weights[i]
+                    new_base[place[other]] |= base[i]
+                else:
+                    place[other] = filled
+                    new_neighbours[filled] = other
+                    new_weights[filled] = weights[i]
+                    new_base[filled] = base[i]
+                    filled += 1
+        new_indptr[c + 1] = filled
+    return new_indptr, new_neighbours[:filled], new_weights[:filled], new_base[:filled]

@@ -1,0 +1,102 @@
+"""The lifted multicut problem, its solutions, and the objective."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from difflayers.amwc.solution import checked_labels, segments_and_cuts
+from difflayers.multicut import Multicut
+
+
+@dataclass(frozen=True, eq=False)
+class LiftedMulticut:
+    """Partition a graph into connected segments; pairs in different segments cost, neighbours or not.
+
+    A segment is connected by ``edges``. Lifted edges connect nothing: their cost is paid where their ends
+    lie in different segments, which for far pairs says what no local evidence can (Keuper et al. 2015).
+
+    Args:
+        num_nodes: number n of nodes.
+        edges: (m, 2) integers, pairs of different nodes. Parallel edges add up.
+        edge_costs: (m,) float, cost of cutting; positive attracts, negative repels.
+        lifted_edges: (l, 2) integers, pairs of different nodes, which may have an edge as well.
+        lifted_costs: (l,) float, cost of having the ends in different segments.
+
+    Costs of two float32 arrays stay float32; everything else becomes float64.
+
+    Raises:
+        TypeError, ValueError: as :class:`difflayers.multicut.Multicut` does, also for infinite costs.
+    """
+
+    num_nodes: int
+    edges: np.ndarray
+    edge_costs: np.ndarray
+    lifted_edges: np.ndarray
+    lifted_costs: np.ndarray
+
+    def __post_init__(self) -> None:
+        base = Multicut(self.num_nodes, self.edges, self.edge_costs)
+        try:
+            lifted = Multicut(self.num_nodes, self.lifted_edges, self.lifted_costs)
+        except (TypeError, ValueError) as error:
+            message = str(error).replace("edge_costs", "lifted_costs").replace("edges", "lifted_edges")
+            raise type(error)(message) from None
+        for name, costs in (("edge_costs", base.edge_costs), ("lifted_costs", lifted.edge_costs)):
+            if not np.isfinite(costs).all():
+                raise ValueError(f"{name} must be finite, got infinity at {int(np.isinf(costs).argmax())}")
+        dtype = np.result_type(base.edge_costs, lifted.edge_costs)
+        object.__setattr__(self, "edges", base.edges)
+        object.__setattr__(self, "edge_costs", base.edge_costs.astype(dtype, copy=False))
+        object.__setattr__(self, "lifted_edges", lifted.edges)
+        object.__setattr__(self, "lifted_costs", lifted.edge_costs.astype(dtype, copy=False))
+
+
+@dataclass(frozen=True, eq=False)
+class Solution:
+    """A partition into segments that are connected by edges.
+
+    Args:
+        segments: (n,) int64, the segment of every node, contiguous from 0 in the order of first nodes.
+        cuts: (m,) uint8, 1 where the two ends of an edge lie in different segments.
+        lifted_cuts: (l,) uint8, the same for the lifted edges.
+        cost: the sum of the costs where these are 1, in the unit of the costs, summed in float64.
+        lower_bound: no solution costs less than this, if known.
+        proven_optimal: whether the cost is proven to be the least possible.
+    """
+
+    segments: np.ndarray
+    cuts: np.ndarray
+    lifted_cuts: np.ndarray
+    cost: float
+    lower_bound: float | None = None
+    proven_optimal: bool = False
+
+
+def evaluate(problem: LiftedMulticut, segments: np.ndarray) -> float:
+    """Cost of segments (n,), connected or not, summed in float64."""
+    segments = checked_labels("segments", segments, problem.num_nodes, problem.num_nodes)
+    return _cost(problem, _differ(segments, problem.edges), _differ(segments, problem.lifted_edges))
+
+
+def is_feasible(problem: LiftedMulticut, segments: np.ndarray) -> bool:
+    """Whether every one of the segments (n,) is connected by edges."""
+    segments = checked_labels("segments", segments, problem.num_nodes, problem.num_nodes)
+    return int(solution_from_clusters(problem, segments).segments.max()) + 1 == len(np.unique(segments))
+
+
+def solution_from_clusters(problem: LiftedMulticut, cluster: np.ndarray) -> Solution:
+    """Solution whose segments are the parts of equal ``cluster`` (n,) that edges connect."""
+    segments, cuts = segments_and_cuts(
+        problem.edges, np.ones(1, bool), np.zeros(problem.num_nodes, np.int32), np.asarray(cluster, np.int32)
+    )
+    lifted_cuts = _differ(segments, problem.lifted_edges).astype(np.uint8)
+    return Solution(segments, cuts, lifted_cuts, _cost(problem, cuts.astype(bool), lifted_cuts.astype(bool)))
+
+
+def _differ(segments: np.ndarray, pairs: np.ndarray) -> np.ndarray:
+    return segments[pairs[:, 0]] != segments[pairs[:, 1]]
+
+
+def _cost(problem: LiftedMulticut, cuts: np.ndarray, lifted_cuts: np.ndarray) -> float:
+    base = problem.edge_costs[cuts].sum(dtype=np.float64)
+    return float(base + problem.lifted_costs[lifted_cuts].sum(dtype=np.float64))

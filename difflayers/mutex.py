@@ -1,0 +1,226 @@
+"""Mutex watersheds: partitions from one pass over the edges in order of strength, no search."""
+
+from typing import Any
+
+import numpy as np
+from numba import njit
+
+from difflayers.amwc import AMWC, Solution
+from difflayers.amwc.constraints import solve_constrained
+from difflayers.amwc.solution import solution_from_clusters
+from difflayers.multicut import Multicut
+
+
+def mutex_watershed(problem: Multicut) -> Solution:
+    """Partition a graph by the mutex watershed (Wolf et al. 2018), O(m log m).
+
+    The edges are visited from the largest absolute cost to the smallest, equal ones in the order given. A
+    positive edge merges the clusters of its ends unless a negative edge has set them apart before; a negative
+    edge sets the clusters of its ends apart for good, unless they are one; an edge of cost 0 does nothing.
+
+    Args:
+        problem: the multicut. Only the order of the absolute costs matters.
+
+    Returns:
+        A feasible solution of the multicut, which keeps its constraints (infinite costs), with its cost
+        there; the method itself minimises no sum.
+    """
+    return _partition(problem.as_amwc)
+
+
+def semantic_mutex_watershed(problem: AMWC) -> Solution:
+    """Label and partition a graph by the semantic mutex watershed (Wolf et al. 2020), O(n K + m log m).
+
+    Beside the edges, every pair of a node and a label is visited, and gives the label to the node's cluster
+    unless that has one; clusters of different labels do not merge. A pair is as strong as the label is
+    cheaper than the node's next cheapest, which is in the unit of the edge costs and shifts with no constant.
+    Only the cheapest label of a node can ever be given, so there are n such pairs, visited after edges of the
+    same strength. Nodes of a label that is not partitionable are one segment, whatever sets them apart.
+
+    Args:
+        problem: the asymmetric multiway cut.
+
+    Returns:
+        A feasible solution of the asymmetric multiway cut, which keeps its constraints, with its cost there.
+    """
+    if problem.constrained:
+        return solve_constrained(problem, lambda finite, _: semantic_mutex_watershed(finite.plain))
+    return _watershed(problem, *_preferences(problem.node_costs))
+
+
+def _partition(problem: AMWC) -> Solution:
+    if problem.constrained:
+        return solve_constrained(problem, lambda finite, _: _partition(finite.plain))
+    return _watershed(problem, np.full(problem.num_nodes, -1, np.int32), np.empty(0))
+
+
+def _watershed(problem: AMWC, cheapest: np.ndarray, margin: np.ndarray) -> Solution:
+    strength = np.abs(np.concatenate([problem.edge_costs, margin.astype(problem.edge_costs.dtype)]))
+    # Floats that are not negative are in the order of their bits.
+    bits = strength.view(np.uint32 if strength.dtype == np.float32 else np.uint64)
+    cluster, label = mutex_clusters(problem.edges, problem.edge_costs, cheapest, descending(bits))
+    return solution_from_clusters(problem, np.maximum(label, 0), cluster)
+
+
+@njit(nogil=True, cache=True)
+def _preferences(node_costs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Cheapest label of every node and by how much, 0 if there is no other, O(n K)."""
+    num_nodes, num_labels = node_costs.shape
+    cheapest = np.zeros(num_nodes, np.int32)
+    margin = np.zeros(num_nodes, node_costs.dtype)
+    for v in range(num_nodes):
+        least, second = node_costs[v, 0], node_costs[v, 0]
+        for k in range(1, num_labels):
+            cost = node_costs[v, k]
+            if cost < least:
+                cheapest[v] = k
+                least, second = cost, least
+            elif cost < second or k == 1:
+                second = cost
+        margin[v] = second - least
+    return cheapest, margin
+
+
+@njit(nogil=True, cache=True)
+def descending(keys: np.ndarray) -> np.ndarray:
+    """Indices (n,) int32 of unsigned keys from largest to smallest, equal ones in order, O(n)."""
+    order = np.arange(keys.size).astype(np.int32)
+    ordered = np.empty_like(order)
+    start = np.empty(2**16 + 1, np.int64)
+    for shift in range(0, 8 * keys.itemsize, 16):
+        start[:] = 0
+        for key in keys:
+            start[2**16 - ((key >> shift) & 0xFFFF)] += 1
+        for digit in range(2**16):
+            start[digit + 1] += start[digit]
+        for i in order:
+            digit = 2**16 - 1 - ((keys[i] >> shift) & 0xFFFF)
+            ordered[start[digit]] = i
+            start[digit] += 1
+        order, ordered = ordered, order
+    return order
+
+
+@njit(nogil=True, cache=True)
+def mutex_clusters(
+    edges: np.ndarray, costs: np.ndarray, cheapest: np.ndarray, order: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Cluster (n,) and label (n,) of every node, -1 where none was given, O(m log m).
+
+    ``order`` holds the visits: below m an edge, from m on the giving of ``cheapest`` to a node.
+    """
+    num_nodes, num_edges = cheapest.size, edges.shape[0]
+    parent = np.arange(num_nodes).astype(np.int32)
+    label = np.full(num_nodes, -1, np.int32)
+    num_repulsive = 0
+    for e in range(num_edges):
+        num_repulsive += costs[e] < 0.0
+    # Who is set apart from whom: a list a root, whose entries are nodes of the others, and a hash set of the
+    # pairs of roots, in which pairs of former roots lie about until it grows.
+    first = np.full(num_nodes, -1, np.int32)
+    length = np.zeros(num_nodes, np.int32)
+    following = np.empty(2 * num_repulsive, np.int32)
+    other = np.empty(2 * num_repulsive, np.int32)
+    entries = 0
+    table = np.full(1024, -1, np.int64)
+    filled = 0
+    for visit in order:
+        if visit >= num_edges:
+            v = visit - num_edges
+            root = _root(parent, v)
+            if label[root] < 0:
+                label[root] = cheapest[v]
+            continue
+        cost = costs[visit]
+        u, v = _root(parent, edges[visit, 0]), _root(parent, edges[visit, 1])
+        if u == v or cost == 0.0:
+            continue
+        if 2 * filled >= table.size:
+            table, filled = _grown(table, parent)
+        if cost < 0.0:
+            if _insert(table, _key(u, v)):
+                filled += 1
+                for a, b in ((u, v), (v, u)):
+                    other[entries] = b
+                    following[entries] = first[a]
+                    first[a] = entries
+                    length[a] += 1
+                    entries += 1
+            continue
+        if (label[u] >= 0 and label[v] >= 0 and label[u] != label[v]) or _contains(table, _key(u, v)):
+            continue
+        if length[u] > length[v]:
+            u, v = v, u
+        parent[u] = v
+        if label[v] < 0:
+            label[v] = label[u]
+        entry = first[u]
+        while entry >= 0:
+            after = following[entry]
+            apart = _root(parent, other[entry])
+            if 2 * filled >= table.size:
+                table, filled = _grown(table, parent)
+            if _insert(table, _key(v, apart)):
+                filled += 1
+                following[entry] = first[v]
+                first[v] = entry
+                length[v] += 1
+            entry = after
+    for v in range(num_nodes):
+        parent[v] = _root(parent, v)
+        label[v] = label[parent[v]]
+    return parent, label
+
+
+@njit(nogil=True, cache=True)
+def _root(parent: np.ndarray, v: int) -> int:
+    while parent[v] != v:
+        parent[v] = parent[parent[v]]
+        v = parent[v]
+    return v
+
+
+@njit(nogil=True, cache=True)
+def _key(u: int, v: int) -> Any:
+    return (np.int64(min(u, v)) << 32) | np.int64(max(u, v))
+
+
+@njit(nogil=True, cache=True)
+def _slot(table: np.ndarray, key: int) -> Any:
+    # Fibonacci hashing; the size of the table is a power of two.
+    mask = table.size - 1
+    slot = np.int64((np.uint64(key) * np.uint64(0x9E3779B97F4A7C15)) >> np.uint64(32)) & mask
+    while table[slot] >= 0 and table[slot] != key:
+        slot = (slot + 1) & mask
+    return slot
+
+
+@njit(nogil=True, cache=True)
+def _contains(table: np.ndarray, key: int) -> bool:
+    return table[_slot(table, key)] == key
+
+
+@njit(nogil=True, cache=True)
+def _insert(table: np.ndarray, key: int) -> bool:
+    slot = _slot(table, key)
+    if table[slot] == key:
+        return False
+    table[slot] = key
+    return True
+
+
+@njit(nogil=True, cache=True)
+def _grown(table: np.ndarray, parent: np.ndarray) -> tuple[np.ndarray, int]:
+    """Table of the pairs whose nodes are still roots, at most a quarter full, and their number."""
+    kept = 0
+    for key in table:
+        if key >= 0 and parent[key >> 32] == key >> 32 and parent[key & 0xFFFFFFFF] == key & 0xFFFFFFFF:
+            kept += 1
+    size = 1024
+    while size < 4 * kept:
+        size *= 2
+    larger = np.full(size, -1, np.int64)
+    for key in table:
+        if key >= 0 and parent[key >> 32] == key >> 32 and parent[key & 0xFFFFFFFF] == key & 0xFFFFFFFF:
+            larger[_slot(larger, key)] = key
+    return larger, kept
