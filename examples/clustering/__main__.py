@@ -146,7 +146,7 @@ def draw(models: dict[str, nn.Module], clouds: Clouds, path: Path) -> None:
             first = np.arange(POINTS)  # of every point the first one that it is together with
             np.minimum.at(first, SECOND, np.where(cut[cloud] == 0, FIRST, SECOND))
             part = np.unique(first, return_inverse=True)[1]
-            axis.scatter(*clouds.points[cloud].T, c=part % 10, cmap="tab10", vmin=0, vmax=9, s=22)
+            axis.scatter(*clouds.points[cloud].T.numpy(), c=part % 10, cmap="tab10", vmin=0, vmax=9, s=22)
             axis.set(title=f"{name}: {part.max() + 1} parts", xticks=[], yticks=[], aspect="equal")
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=100)

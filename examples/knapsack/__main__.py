@@ -119,11 +119,10 @@ def draw(table: dict[str, list[float]], models: dict[str, nn.Module], problems: 
     for row, name in enumerate(names):
         left.plot([100 * each for each in table[name]], [row] * len(table[name]), "k.", ms=5)
     left.set_xlabel("normalised regret in %: bars are means, a dot a seed")
-    values = -problems.costs[:60].flatten()
+    values = -problems.costs[:60].flatten().numpy()
     for name, color in (("squared error", "tab:gray"), ("SPO+", "tab:red")):
-        right.plot(
-            values, -models[name](problems.features[:60]).flatten(), ".", color=color, ms=3, label=name
-        )
+        predicted = -models[name](problems.features[:60]).flatten().numpy()
+        right.plot(values, predicted, ".", color=color, ms=3, label=name)
     right.plot([0, 10], [0, 10], "k:", lw=1)
     right.set(xlabel="true value", ylabel="predicted value", xlim=(0, 12))
     right.legend(loc="upper left", markerscale=3)

@@ -136,7 +136,7 @@ def draw(models: dict[str, EdgeCosts], grids: Grids, path: Path) -> None:
     picture = digits.swapaxes(1, 2).reshape(12 * SIDE, 12 * SIDE)
     row, column = 12 * np.stack(np.divmod(EDGES, SIDE)) + 5.5
     for axis, (name, matching) in zip(figure.subplots(1, len(panels)), panels.items(), strict=True):
-        axis.imshow(picture, cmap="gray_r")
+        axis.imshow(picture.numpy(), cmap="gray_r")
         for i in np.flatnonzero(matching):
             axis.plot(column[i], row[i], color="tab:red", lw=12, alpha=0.4, solid_capstyle="round")
         axis.set(

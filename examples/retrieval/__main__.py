@@ -142,7 +142,7 @@ def draw(models: dict[str, nn.Module], images: Tensor, labels: Tensor, path: Pat
         for row, query in enumerate(QUERIES):
             for place, shown in enumerate([TRAINING + query, *order[query, :10].tolist()]):
                 axis = figure.add_axes((0.005 + (block + 0.085 * place) / 3, 0.74 - 0.18 * row, 0.026, 0.16))
-                axis.imshow(images[shown], cmap="gray_r")
+                axis.imshow(images[shown].numpy(), cmap="gray_r")
                 colour = "tab:green" if labels[shown] == labels[TRAINING + query] else "tab:red"
                 axis.spines[:].set(color=colour if place else "black", linewidth=2)
                 axis.set(xticks=[], yticks=[], title=name if (place, row) == (5, 0) else "")

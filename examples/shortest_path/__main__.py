@@ -136,7 +136,7 @@ def draw(models: dict[str, nn.Module], maps: Maps, path: Path) -> None:
     panels += [(name, costs, costs) for name in SHOWN for costs in models[name](maps.images[:1])]
     figure = Figure(figsize=(2.3 * len(panels), 2.65), layout="constrained")
     for axis, (name, picture, costs) in zip(figure.subplots(1, len(panels)), panels, strict=True):
-        axis.imshow(picture, cmap="viridis", extent=(-0.5, CELLS - 0.5, CELLS - 0.5, -0.5))
+        axis.imshow(picture.numpy(), cmap="viridis", extent=(-0.5, CELLS - 0.5, CELLS - 0.5, -0.5))
         row, column = np.nonzero(SOLVER(costs[None].numpy())[0])
         axis.plot(column, row, "o", mfc="white", mec="black", ms=5)
         axis.set(title=name, xticks=[], yticks=[])

@@ -150,7 +150,7 @@ def draw(models: dict[str, Surveyor], maps: Maps, path: Path) -> None:
     figure = Figure(figsize=(3 * len(panels), 3.4), layout="constrained")
     ends = (maps.cities[0, SOLVER.edges] + 1) * SIDE / 2 - 0.5
     for axis, (name, picture, costs) in zip(figure.subplots(1, len(panels)), panels, strict=True):
-        axis.imshow(picture, extent=(-0.5, SIDE - 0.5, SIDE - 0.5, -0.5))
+        axis.imshow(picture.numpy(), extent=(-0.5, SIDE - 0.5, SIDE - 0.5, -0.5))
         tour = SOLVER(costs.numpy())[0]
         for (x, y), (u, v) in ends[tour == 1]:
             axis.plot([x, u], [y, v], "o-", color="white", mec="black", mfc="tab:red", lw=2)
