@@ -18,7 +18,7 @@ def test_a_thousand_steps_leak_nothing(name):
     step = EVERY[name]
     tracemalloc.start()
     try:
-        # Inputs repeat, so that what is rightly kept, as by a pool of solutions, is complete after the warm-up.
+        # Inputs repeat, so that what is rightly kept, as by a pool of solutions, is there after the warm-up.
         # It is long as tracemalloc misses that torch gives memory back, until the same address is used again.
         objects, python, resident = used_after(step, STEPS)
         more_objects, more_python, more_resident = used_after(step, STEPS)
