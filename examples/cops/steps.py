@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 import difflayers
-from difflayers import amwc, mwc
+from difflayers import amwc
 from difflayers.panoptic import PanopticLayer, PanopticQuality, SoftPanopticQualityLoss, reject_small
 from examples.cops.config import Config
 from examples.cops.data.batches import STRIDE, Batch
@@ -49,7 +49,7 @@ class SolverStep(nn.Module):
             is_thing,
             config.distances,
             solver=partial(amwc.solve, method=config.method),
-            lifted_solver=partial(mwc.solve, method=config.method),
+            lifted_solver=partial(amwc.solve, method=config.method),
             n_jobs=solver_jobs(),
         )
         stuff_area = config.stuff_area * config.crop_stuff_factor
