@@ -43,8 +43,11 @@ def test_bad_arguments_are_refused_by_name(name, value, error, message):
         AMWC(**{**GOOD, name: value})
 
 
-def test_finite_costs_whose_sum_overflows_are_accepted():
-    AMWC(**{**GOOD, "edge_costs": np.array([1e308, 1e308])})
+def test_finite_costs_whose_sum_overflows_are_refused_for_their_size():
+    with pytest.raises(
+        ValueError, match=r"edge_costs are too large: sums of 2 numbers up to 1e\+308 overflow"
+    ):
+        AMWC(**{**GOOD, "edge_costs": np.array([1e308, 1e308])})
 
 
 def test_bad_starts_methods_and_cuts_are_refused():
