@@ -5,7 +5,7 @@ BIN := .venv/bin
 # Compiled kernels, kept from run to run.
 export NUMBA_CACHE_DIR ?= $(CURDIR)/.numba_cache
 
-.PHONY: demo test test-slow check docs bench
+.PHONY: demo test test-slow test-matrix check docs bench
 .DEFAULT_GOAL := test
 
 .venv/installed: pyproject.toml constraints.txt
@@ -32,6 +32,9 @@ test: .venv/installed
 
 test-slow: .venv/installed
 	$(BIN)/python -m pytest -m "slow or gpu"
+
+test-matrix: .venv/installed
+	$(BIN)/python tools/test_matrix.py
 
 check: .venv/installed
 	$(BIN)/ruff check
