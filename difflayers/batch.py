@@ -25,6 +25,11 @@ from difflayers.solver import (
 from difflayers.tensors import solve_tensors
 from difflayers.workers import Workers
 
+Rows = Sequence[int] | Tensor | Array | None
+"""The instance (M,) of each of M problems; None where problem i is that of instance i modulo the batch."""
+
+_CPU = torch.device("cpu")
+
 
 class BatchSolver(nn.Module):
     """A solver and how it is run over a batch; every layer and loss holds one, as `layer.solver`.
@@ -83,20 +88,21 @@ class BatchSolver(nn.Module):
     ) -> Answers:
         """Solve M problems of the minimisation, here or in parallel; solutions are tensors."""
         # Copies in C order: a solver may write into what it gets.
-        copies = [(-cost if self.maximize else cost.clone()).contiguous() for cost in costs]
-        own = None if starts is None else [start.clone() for start in starts]
         began = time.perf_counter()
         if self.tensors:
+            copies = [(-cost if self.maximize else cost.clone()).contiguous() for cost in costs]
+            own = starts and [start.clone() for start in starts]
             answers = solve_tensors(self.function, copies, contexts, self.warm_start, own, any_shape)
         else:
+            arrays = [cost.numpy() for cost in costs]
             problems = Problems(
-                [cost.numpy() for cost in copies],
+                [np.negative(each, order="C") if self.maximize else each.copy() for each in arrays],
                 contexts,
                 self.warm_start,
-                None if own is None else [start.numpy() for start in own],
+                starts and [start.numpy().copy() for start in starts],
             )
             stop = self.on_failure == "raise"
-            if self.n_jobs != 1 and len(costs[0]) > 1:
+            if self.n_jobs != 1 and len(arrays[0]) > 1:
                 answers = self.workers.solve(problems, backend, any_shape, stop)
             elif self.batched:
                 answers = solve_together(self.function, problems, any_shape)
@@ -105,7 +111,7 @@ class BatchSolver(nn.Module):
             answers = Answers([torch.from_numpy(s) for s in answers.solutions], answers.failures)
         statistics = self.statistics
         statistics.seconds += time.perf_counter() - began
-        statistics.solves += len(costs[0])
+        statistics.solves += costs[0].shape[0]
         statistics.failures += len(answers.failures)
         return answers
 
@@ -147,22 +153,21 @@ class BatchRun:
         infinite: bool = True,
     ) -> None:
         self.solver = solver
-        device = costs[0].device if solver.tensors else torch.device("cpu")
+        device = costs[0].device if solver.tensors else _CPU
         self.costs = [checked(cost, f"costs[{i}]", device, infinite=infinite) for i, cost in enumerate(costs)]
-        named = [f"{name}[{i}]" for name in names for i in range(len(costs))]
-        unnamed = [f"targets[{i}]" for i in range(len(named), len(targets))]
-        self.targets = [
-            checked(target, name, device, infinite=infinite).to(self.costs[0].dtype)
-            for name, target in zip((named + unnamed)[: len(targets)], targets, strict=True)
-        ]
-        batch = len(costs[0])
+        self.targets = []
+        for index, target in enumerate(targets):
+            group, number = divmod(index, len(costs))
+            name = f"{names[group]}[{number}]" if group < len(names) else f"targets[{index}]"
+            tensor = checked(target, name, device, infinite=infinite)
+            self.targets.append(tensor.to(self.costs[0].dtype))
+        batch = costs[0].shape[0]
         # Under vmap the batch is folded, and instance i has context i modulo their number.
         self.contexts = None if context is None else [context[i % len(context)] for i in range(batch)]
         self.failed = torch.zeros(batch, dtype=torch.bool, device=device)
         self.any_failed = False
         self.saved: Any = None
         self._starts: list[Tensor] | None = None
-        self._turns = np.arange(batch)
         # The backward of a GPU's tensors runs in another thread, where joblib's settings do not hold.
         self._backend = active_backend() if solver.n_jobs != 1 else None
         if solver.pool is not None:
@@ -172,7 +177,7 @@ class BatchRun:
     def solve(
         self,
         costs: Sequence[Tensor] | None = None,
-        rows: Sequence[int] | Tensor | None = None,
+        rows: Rows = None,
         note: str | Sequence[str] = "",
         any_shape: bool = False,
     ) -> list[Tensor]:
@@ -180,8 +185,8 @@ class BatchRun:
 
         Args:
             costs: (M, *shape) each, never written to; those of the batch by default.
-            rows: (M,) the instance of each problem, whose context it gets; i modulo B by default.
-            note: what to say of the problems in errors, for all of them or one for each.
+            rows: the instance of each problem, whose context it gets, see `Rows`.
+            note: what to say of the problems in errors; several for equal parts of them, in order.
             any_shape: whether solutions may have another shape than the costs.
 
         Returns:
@@ -191,46 +196,54 @@ class BatchRun:
             SolverError: naming the instance, for a failure that `on_failure` does not take out.
         """
         costs = self.costs if costs is None else costs
-        count, batch = len(costs[0]), len(self.failed)
+        count = costs[0].shape[0]
         if count == 0:
             return [torch.zeros_like(cost) for cost in costs]
-        owners = self._owners(count, rows)
         if not self.any_failed and self.solver.pool is None:
-            solutions = self._ask(costs, owners, note, any_shape)
+            solutions = self._ask(costs, rows, note, any_shape)
         else:
-            solutions = self._ask_where_needed(costs, owners, note, any_shape)
+            solutions = self._ask_where_needed(costs, self._owners(count, rows), note, any_shape)
         if self.any_failed:
+            owners = self._owners(count, rows)
             for solution in solutions:
                 solution[self.failed[owners]] = 0
-        if self.solver.warm_start and rows is None and count == batch:
+        if self.solver.warm_start and rows is None and count == len(self.failed):
             self._starts = solutions
         return solutions
 
-    def _owners(self, count: int, rows: Sequence[int] | Tensor | None) -> Array:
-        if rows is not None:
-            return rows.numpy(force=True) if isinstance(rows, Tensor) else np.asarray(rows)
-        if len(self._turns) != count:
-            self._turns = np.arange(count) % len(self.failed)
-        return self._turns
+    def _owners(self, count: int, rows: Rows) -> Array:
+        if rows is None:
+            return np.arange(count) % len(self.failed)
+        return rows.numpy(force=True) if isinstance(rows, Tensor) else np.asarray(rows)
 
     def _ask(
-        self, costs: Sequence[Tensor], owners: Array, note: str | Sequence[str], any_shape: bool
+        self, costs: Sequence[Tensor], rows: Rows, note: str | Sequence[str], any_shape: bool
     ) -> list[Tensor]:
-        contexts = None if self.contexts is None else [self.contexts[row] for row in owners.tolist()]
-        starts = None if self._starts is None else [start[owners] for start in self._starts]
+        count = costs[0].shape[0]
+        contexts, starts = self.contexts, self._starts
+        if contexts is not None:
+            contexts = [contexts[row] for row in self._owners(count, rows).tolist()]
+        if starts is not None:
+            owners = self._owners(count, rows)
+            starts = [start[owners] for start in starts]
         try:
             answers = self.solver.answer(costs, contexts, starts, self._backend, any_shape)
         except WorkerEnded as ended:
-            name = "instances " + ", ".join(str(row) for row in np.unique(owners[ended.unfinished]))
-            raise SolverError(f"one of the {name}: {ended}") from ended
-        for problem, error in sorted(answers.failures, key=lambda failure: failure.problem or 0):
+            unfinished = np.unique(self._owners(count, rows)[ended.unfinished])
+            raise SolverError(f"one of the instances {', '.join(map(str, unfinished))}: {ended}") from ended
+        if answers.failures:
+            self._take_out(answers.failures, self._owners(count, rows), note)
+        return answers.solutions
+
+    def _take_out(self, failures: Sequence[Failure], owners: Array, note: str | Sequence[str]) -> None:
+        """Note which instances failed, or raise as `on_failure` says."""
+        for problem, error in sorted(failures, key=lambda failure: failure.problem or 0):
             if self.solver.on_failure == "raise" or not Failure(problem, error).expected:
                 name = "the batch" if problem is None else f"instance {owners[problem]}"
-                about = note if isinstance(note, str) else note[problem or 0]
+                about = note if isinstance(note, str) else note[(problem or 0) * len(note) // len(owners)]
                 kind = "" if isinstance(error, SolverError) else f"{type(error).__name__}: "
                 raise SolverError(f"{name}{about and ', ' + about}: {kind}{error}") from error
             self.failed[owners[problem]] = self.any_failed = True
-        return answers.solutions
 
     def _ask_where_needed(
         self, costs: Sequence[Tensor], owners: Array, note: str | Sequence[str], any_shape: bool
@@ -242,7 +255,8 @@ class BatchRun:
         solutions = [torch.zeros_like(cost) for cost in costs]
         asked = np.flatnonzero(~failed & ~cached)
         if len(asked):
-            notes = note if isinstance(note, str) else [note[row] for row in asked.tolist()]
+            parts = asked * (1 if isinstance(note, str) else len(note)) // len(owners)
+            notes = note if isinstance(note, str) else [note[part] for part in parts.tolist()]
             answers = self._ask([cost[asked] for cost in costs], owners[asked], notes, any_shape)
             for index, answer in enumerate(answers):
                 if answer.shape[1:] != solutions[index].shape[1:]:

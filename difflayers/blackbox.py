@@ -6,7 +6,6 @@ Segmentation, NeurIPS 2021).
 """
 
 import functools
-import math
 from collections.abc import Sequence
 from typing import Any, Unpack
 
@@ -17,6 +16,7 @@ from torch import Tensor, nn
 from difflayers.autograd import differentiate
 from difflayers.batch import BatchRun, BatchSolver, SolveOptions, only
 from difflayers.compiler import uncompiled
+from difflayers.instances import flat, moving_rows
 from difflayers.scales import Scales, as_scales
 from difflayers.solver import Array, Solver
 
@@ -74,35 +74,31 @@ class BlackboxLayer(nn.Module):
     def pull_back(self, run: BatchRun, gradients: list[Tensor]) -> list[Tensor]:
         """Return the average over λ of (W(c + λ g) − W(c)) / λ."""
         scales = self.scales.draw().tolist()
-        # Where g = 0, Eq. 3 is W(c) − W(c) and need not be solved.
-        moved = functools.reduce(torch.add, (_rows(gradient).abs().sum(1) for gradient in gradients)) > 0
-        rows = None if moved.all() else moved.nonzero()[:, 0]
-        costs, directions, solutions = (
-            parts if rows is None else [part[rows] for part in parts]
-            for parts in (run.costs, gradients, run.saved)
-        )
-        count = len(costs[0])
-        if count == 0:
-            return [torch.zeros_like(cost) for cost in run.costs]
+        costs, solutions, rows = run.costs, run.saved, None
+        # Where g = 0, Eq. 3 is W(c) − W(c) and need not be solved. One g without any 0 is soon seen.
+        if not any(gradient.all() for gradient in gradients):
+            rows = moving_rows(gradients)
+            if len(rows) == 0:
+                return [torch.zeros_like(cost) for cost in costs]
+            costs, solutions, gradients = (
+                [part[rows] for part in parts] for parts in (costs, solutions, gradients)
+            )
+        perturbed = [
+            _joined([torch.add(cost, gradient, alpha=scale) for scale in scales])
+            for cost, gradient in zip(costs, gradients, strict=True)
+        ]
         notes = [f"perturbed with scale {scale:g}" for scale in scales]
-        perturbed = run.solve(
-            [
-                torch.cat([torch.add(cost, direction, alpha=scale) for scale in scales])
-                for cost, direction in zip(costs, directions, strict=True)
-            ],
-            None if rows is None else rows.repeat(len(scales)),
-            [note for note in notes for _ in range(count)] if len(scales) > 1 else notes[0],
-        )
+        answers = run.solve(perturbed, None if rows is None else rows.repeat(len(scales)), notes)
         changes = [
-            [there - solution for there in batch.split(count)]
-            for batch, solution in zip(perturbed, solutions, strict=True)
+            (answer.view(len(scales), *solution.shape) - solution).unbind()
+            for answer, solution in zip(answers, solutions, strict=True)
         ]
         observe = getattr(self.scales, "observe", None)  # isinstance with a protocol takes as long as a solve
         if observe is not None:
             observe(_shares(changes))
         averages = []
         for differences, cost in zip(changes, run.costs, strict=True):
-            terms = [part.div_(scale * len(scales)) for part, scale in zip(differences, scales, strict=True)]
+            terms = [part / (scale * len(scales)) for part, scale in zip(differences, scales, strict=True)]
             average = functools.reduce(torch.add, terms)
             averages.append(average if rows is None else torch.zeros_like(cost).index_copy_(0, rows, average))
         return averages
@@ -120,15 +116,15 @@ class BlackboxLayer(nn.Module):
         return f"scales={self.scales}"
 
 
-def _rows(tensor: Tensor) -> Tensor:
-    return tensor.reshape(len(tensor), math.prod(tensor.shape[1:]))
+def _joined(parts: Sequence[Tensor]) -> Tensor:
+    return parts[0] if len(parts) == 1 else torch.cat(parts)
 
 
 def _shares(changes: Sequence[Sequence[Tensor]]) -> Array:
     """Return for each λ how many of the instances have another solution, in any of their outputs."""
     return np.array(
         [
-            float(functools.reduce(torch.logical_or, (_rows(part).any(1) for part in parts)).double().mean())
+            float(functools.reduce(torch.logical_or, (flat(part).any(1) for part in parts)).double().mean())
             for parts in zip(*changes, strict=True)
         ]
     )

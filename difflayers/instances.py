@@ -1,5 +1,6 @@
 """What estimators do instance by instance with a batch that consists of several tensors."""
 
+import functools
 import math
 from collections.abc import Sequence
 
@@ -14,7 +15,8 @@ def flat(tensor: Tensor) -> Tensor:
 
 def moving_rows(gradients: Sequence[Tensor]) -> Tensor:
     """Return the instances (M,) int64 that have a nonzero gradient in any output (B, *shape)."""
-    return torch.stack([flat(gradient).any(1) for gradient in gradients]).any(0).nonzero()[:, 0]
+    moving = functools.reduce(torch.logical_or, (flat(gradient).any(1) for gradient in gradients))
+    return moving.nonzero()[:, 0]
 
 
 def norms(tensors: Sequence[Tensor]) -> Tensor:
