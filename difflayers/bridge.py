@@ -12,16 +12,19 @@ from difflayers.compiler import uncompiled
 
 
 class Estimator(Protocol):
-    """What a layer or loss must be for `differentiate`; both methods get plain tensors, without autograd."""
+    """What a layer or loss must be for `differentiate`.
+
+    Both methods get plain tensors, without autograd, and return such or what `BatchRun.arrays` makes of them.
+    """
 
     solver: BatchSolver
 
-    def solve(self, run: BatchRun) -> list[Tensor]:
+    def solve(self, run: BatchRun) -> list[Any]:
         """Return the outputs of the forward pass for `run.costs`, on their device."""
         ...
 
-    def pull_back(self, run: BatchRun, gradients: list[Tensor]) -> list[Tensor]:
-        """Return a gradient for each of `run.costs` from one for each output, or for a loss from its own."""
+    def pull_back(self, run: BatchRun, gradients: list[Tensor]) -> list[Any]:
+        """Return a new gradient for each of `run.costs`, from one for each output (of a loss, the first)."""
         ...
 
 
@@ -40,7 +43,7 @@ class Call:
     ) -> None:
         self.estimator, self.costs, self.loss, self.context = estimator, costs, loss, context
         self.run: BatchRun | None = None
-        self.outputs: list[Tensor] = []
+        self.outputs: list[Any] = []
 
     def forward(self, tensors: Sequence[Tensor]) -> tuple[Tensor, ...]:
         """Return the outputs for costs (B, *shape) and targets (B, …), on the device of the costs."""
@@ -52,7 +55,7 @@ class Call:
         self.outputs = estimator.solve(run)
         # Copies, since the caller may change in place what the estimator keeps for its backward.
         device = costs[0].device
-        outputs = tuple([output.to(device, copy=True) for output in self.outputs])
+        outputs = tuple([_copy(output, device) for output in self.outputs])
         if run.any_failed:
             for output in outputs:
                 output[run.failed.to(device)] = torch.nan if solver.on_failure == "skip" else 0
@@ -66,21 +69,30 @@ class Call:
         gradients = []
         for index, (gradient, output) in enumerate(zip(incoming, outputs, strict=False)):
             if gradient is None:
-                gradients.append(torch.zeros_like(output))
+                gradients.append(torch.zeros_like(torch.as_tensor(output)))
                 continue
             if run.any_failed:
                 gradient = gradient.clone()
                 gradient[run.failed.to(gradient.device)] = 0
             name = "the gradient of the loss" if self.loss else f"the gradient of solution {index}"
-            gradients.append(checked(gradient, name, output.device, infinite=False))
+            gradients.append(checked(gradient, name, run.costs[0].device, infinite=False))
         results = self.estimator.pull_back(run, gradients)
         if run.any_failed:
             for result in results:
-                result[run.failed] = 0
-        return tuple([result.to(cost.device, copy=True) for cost, result in zip(costs, results, strict=True)])
+                torch.as_tensor(result)[run.failed] = 0
+        return tuple([_tensor(result, cost.device) for cost, result in zip(costs, results, strict=True)])
 
 
-def apply(call: Call, tensors: Sequence[Tensor]) -> tuple[Tensor, ...]:
+def _tensor(array: Any, device: torch.device) -> Tensor:
+    tensor = array if isinstance(array, Tensor) else torch.from_numpy(array)
+    return tensor if tensor.device == device else tensor.to(device)
+
+
+def _copy(array: Any, device: torch.device) -> Tensor:
+    return array.to(device, copy=True) if isinstance(array, Tensor) else _tensor(array.copy(), device)
+
+
+def apply(call: Call, tensors: Sequence[Any]) -> tuple[Tensor, ...]:
     """Return the outputs of a call, differentiably and under any transform of torch.func."""
     function = _Transformed if _transforms() else _Eager
     outputs: tuple[Tensor, ...] = function.apply(call, *tensors)
@@ -119,7 +131,7 @@ class _Transformed(_Eager):
     """The same for torch.func.grad, vmap and their like."""
 
     @staticmethod
-    def forward(call: Call, *tensors: Tensor) -> tuple[Tensor, ...]:
+    def forward(call: Call, *tensors: Tensor) -> tuple[Tensor, ...]:  # type: ignore[override]
         return call.forward(tensors)
 
     @staticmethod
