@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from difflayers.batch import BatchSolver
-from difflayers.bridge import Call, Estimator, Forward
+from difflayers.bridge import Call, Estimator, apply
 from difflayers.checks import check_call
 from difflayers.compiler import outside_compiler
 
@@ -51,7 +51,7 @@ def differentiate(
     ]
     outputs: Sequence[Tensor]
     if not torch.compiler.is_compiling():
-        outputs = Forward.apply(Call(estimator, len(costs), loss, context), *exact, *targets)
+        outputs = apply(Call(estimator, len(costs), loss, context), [*exact, *targets])
     elif context is None and COMPILED_WHOLE:
         from difflayers import operator  # here, since it imports the compiler, which takes a second
 
@@ -77,7 +77,7 @@ def _with_context_outside_the_graph(
 
     There fullgraph=True is an error.
     """
-    return Forward.apply(Call(estimator, len(costs), loss, context), *costs, *targets)
+    return apply(Call(estimator, len(costs), loss, context), [*costs, *targets])
 
 
 def reduce_losses(losses: Tensor, reduction: Reduction, solver: BatchSolver) -> Tensor:

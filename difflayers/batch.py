@@ -1,5 +1,6 @@
 """Run a solver over a batch: the one way from tensors to problems and back, for every estimator and loss."""
 
+import functools
 import time
 from collections.abc import Sequence
 from typing import Any, Literal, Unpack
@@ -24,6 +25,11 @@ from difflayers.solver import (
 )
 from difflayers.tensors import solve_tensors
 from difflayers.workers import Workers
+
+Rows = Sequence[int] | Tensor | Array | None
+"""The instance (M,) of each of M problems; None where problem i is that of instance i modulo the batch."""
+
+_CPU = torch.device("cpu")
 
 
 class BatchSolver(nn.Module):
@@ -79,26 +85,23 @@ class BatchSolver(nn.Module):
 
     def answer(
         self,
-        costs: Sequence[Tensor],
+        costs: Sequence[Any],
         contexts: list[Any] | None,
-        starts: Sequence[Tensor] | None,
+        starts: Sequence[Any] | None,
         backend: Any,
         any_shape: bool,
     ) -> Answers:
-        """Solve M problems of the minimisation, here or in parallel; solutions are tensors."""
+        """Solve M problems of the minimisation, here or in parallel, in what the solver takes."""
         # Copies in C order: a solver may write into what it gets.
-        copies = [(-cost if self.maximize else cost.clone()).contiguous() for cost in costs]
-        own = None if starts is None else [start.clone() for start in starts]
         began = time.perf_counter()
         if self.tensors:
+            copies = [(-cost if self.maximize else cost.clone()).contiguous() for cost in costs]
+            own = None if starts is None else [start.clone() for start in starts]
             answers = solve_tensors(self.function, copies, contexts, self.warm_start, own, any_shape)
         else:
-            problems = Problems(
-                [cost.numpy() for cost in copies],
-                contexts,
-                self.warm_start,
-                None if own is None else [start.numpy() for start in own],
-            )
+            copies = [np.negative(cost, order="C") if self.maximize else cost.copy() for cost in costs]
+            own = None if starts is None else [start.copy() for start in starts]
+            problems = Problems(copies, contexts, self.warm_start, own)
             stop = self.on_failure == "raise"
             if self.n_jobs != 1 and len(costs[0]) > 1:
                 answers = self.workers.solve(problems, backend, any_shape, stop)
@@ -106,10 +109,9 @@ class BatchSolver(nn.Module):
                 answers = solve_together(self.function, problems, any_shape)
             else:
                 answers = solve_each(self.function, problems, any_shape, stop)
-            answers = Answers([torch.from_numpy(s) for s in answers.solutions], answers.failures)
         statistics = self.statistics
         statistics.seconds += time.perf_counter() - began
-        statistics.solves += len(costs[0])
+        statistics.solves += costs[0].shape[0]
         statistics.failures += len(answers.failures)
         return answers
 
@@ -136,7 +138,7 @@ class BatchRun:
     Attributes:
         costs: (B, *shape) each, detached, float32 or float64, on the device to compute on.
         targets: (B, …) what a loss was given besides, in the dtype of the costs.
-        failed: (B,) bool, the instances that `on_failure` has taken out so far.
+        batch: B.
         any_failed: whether there is one.
         saved: what an estimator keeps for its backward.
     """
@@ -151,113 +153,134 @@ class BatchRun:
         infinite: bool = True,
     ) -> None:
         self.solver = solver
-        device = costs[0].device if solver.tensors else torch.device("cpu")
+        device = costs[0].device if solver.tensors else _CPU
         self.costs: list[Tensor] = [
             checked(cost, f"costs[{i}]", device, infinite=infinite) for i, cost in enumerate(costs)
         ]
-        named = [f"{name}[{i}]" for name in names for i in range(len(costs))]
-        unnamed = [f"targets[{i}]" for i in range(len(named), len(targets))]
-        self.targets: list[Tensor] = [
-            checked(target, name, device, infinite=infinite).to(self.costs[0].dtype)
-            for name, target in zip((named + unnamed)[: len(targets)], targets, strict=True)
-        ]
-        batch = len(costs[0])
+        self.targets: list[Tensor] = []
+        for index, target in enumerate(targets):
+            group, number = divmod(index, len(costs))
+            name = f"{names[group]}[{number}]" if group < len(names) else f"targets[{index}]"
+            self.targets.append(checked(target, name, device, self.costs[0].dtype, infinite=infinite))
+        self.batch: int = costs[0].shape[0]
         # Under vmap the batch is folded, and instance i has context i modulo their number.
         self.contexts: list[Any] | None = (
-            None if context is None else [context[i % len(context)] for i in range(batch)]
+            None if context is None else [context[i % len(context)] for i in range(self.batch)]
         )
-        self.failed: Tensor = torch.zeros(batch, dtype=torch.bool, device=device)
         self.any_failed: bool = False
         self.saved: Any = None
-        self._starts: list[Tensor] | None = None
-        self._turns = np.arange(batch)
+        self._starts: list[Any] | None = None
         # The backward of a GPU's tensors runs in another thread, where joblib's settings do not hold.
         self._backend = active_backend() if solver.n_jobs != 1 else None
         if solver.pool is not None:
             self._keys = solver.pool.keys(self.costs, self.contexts)
             self._cached = solver.pool.cached(self._keys)
 
+    @functools.cached_property
+    def failed(self) -> Tensor:
+        """The instances (B,) that `on_failure` has taken out so far, as bool."""
+        return torch.zeros(self.batch, dtype=torch.bool, device=self.costs[0].device)
+
     def solve(
         self,
-        costs: Sequence[Tensor] | None = None,
-        rows: Sequence[int] | Tensor | None = None,
+        costs: Sequence[Any] | None = None,
+        rows: Rows = None,
         note: str | Sequence[str] = "",
         any_shape: bool = False,
     ) -> list[Tensor]:
         """Minimise M problems, each of which belongs to an instance of the batch.
 
         Args:
-            costs: (M, *shape) each, never written to; those of the batch by default.
-            rows: (M,) the instance of each problem, whose context it gets; i modulo B by default.
-            note: what to say of the problems in errors, for all of them or one for each.
+            costs: (M, *shape) each, tensors or what `arrays` returns, never written to; those of the batch
+                by default.
+            rows: the instance of each problem, whose context it gets, see `Rows`.
+            note: what to say of the problems in errors; several for equal parts of them, in order.
             any_shape: whether solutions may have another shape than the costs.
 
         Returns:
-            Solutions (M, *shape) in dtype and device of the costs. Those of failed instances are zero.
+            Solutions (M, *shape) in type, dtype and device of the costs. Those of failed instances are zero.
 
         Raises:
             SolverError: naming the instance, for a failure that `on_failure` does not take out.
         """
         costs = self.costs if costs is None else costs
-        count, batch = len(costs[0]), len(self.failed)
+        count = costs[0].shape[0]
         if count == 0:
-            return [torch.zeros_like(cost) for cost in costs]
-        owners = self._owners(count, rows)
+            return list(costs)
+        arrays = self.arrays(costs)
         if not self.any_failed and self.solver.pool is None:
-            solutions = self._ask(costs, owners, note, any_shape)
+            solutions = self._ask(arrays, rows, note, any_shape)
         else:
-            solutions = self._ask_where_needed(costs, owners, note, any_shape)
+            solutions = self._ask_where_needed(arrays, self._owners(count, rows), note, any_shape)
         if self.any_failed:
+            failed = self.arrays([self.failed])[0][self._owners(count, rows)]
             for solution in solutions:
-                solution[self.failed[owners]] = 0
-        if self.solver.warm_start and rows is None and count == batch:
+                solution[failed] = 0
+        if self.solver.warm_start and rows is None and count == self.batch:
             self._starts = solutions
-        return solutions
+        return solutions if arrays[0] is costs[0] else [torch.from_numpy(each) for each in solutions]
 
-    def _owners(self, count: int, rows: Sequence[int] | Tensor | None) -> Array:
-        if rows is not None:
-            return rows.numpy(force=True) if isinstance(rows, Tensor) else np.asarray(rows)
-        if len(self._turns) != count:
-            self._turns = np.arange(count) % len(self.failed)
-        return self._turns
+    def arrays(self, tensors: Sequence[Any]) -> list[Any]:
+        """Return tensors as what the solver takes: as NumPy arrays that share their memory, or themselves.
 
-    def _ask(
-        self, costs: Sequence[Tensor], owners: Array, note: str | Sequence[str], any_shape: bool
-    ) -> list[Tensor]:
-        contexts = None if self.contexts is None else [self.contexts[row] for row in owners.tolist()]
-        starts = None if self._starts is None else [start[owners] for start in self._starts]
+        What is an array already stays one. Arithmetic that both understand is several times faster on arrays,
+        where a batch is small.
+        """
+        if self.solver.tensors:
+            return list(tensors)
+        return [each.numpy() if isinstance(each, Tensor) else each for each in tensors]
+
+    def _owners(self, count: int, rows: Rows) -> Array:
+        if rows is None:
+            return np.arange(count) % self.batch
+        return rows.numpy(force=True) if isinstance(rows, Tensor) else np.asarray(rows)
+
+    def _ask(self, costs: Sequence[Any], rows: Rows, note: str | Sequence[str], any_shape: bool) -> list[Any]:
+        count = costs[0].shape[0]
+        contexts, starts = self.contexts, self._starts
+        if contexts is not None:
+            contexts = [contexts[row] for row in self._owners(count, rows).tolist()]
+        if starts is not None:
+            owners = self._owners(count, rows)
+            starts = [start[owners] for start in starts]
         try:
             answers = self.solver.answer(costs, contexts, starts, self._backend, any_shape)
         except WorkerEnded as ended:
-            name = "instances " + ", ".join(str(row) for row in np.unique(owners[ended.unfinished]))
-            raise SolverError(f"one of the {name}: {ended}") from ended
-        for problem, error in sorted(answers.failures, key=lambda failure: failure.problem or 0):
+            unfinished = np.unique(self._owners(count, rows)[ended.unfinished])
+            raise SolverError(f"one of the instances {', '.join(map(str, unfinished))}: {ended}") from ended
+        if answers.failures:
+            self._take_out(answers.failures, self._owners(count, rows), note)
+        return answers.solutions
+
+    def _take_out(self, failures: Sequence[Failure], owners: Array, note: str | Sequence[str]) -> None:
+        """Note which instances failed, or raise as `on_failure` says."""
+        for problem, error in sorted(failures, key=lambda failure: failure.problem or 0):
             if self.solver.on_failure == "raise" or not Failure(problem, error).expected:
                 name = "the batch" if problem is None else f"instance {owners[problem]}"
-                about = note if isinstance(note, str) else note[problem or 0]
+                about = note if isinstance(note, str) else note[(problem or 0) * len(note) // len(owners)]
                 kind = "" if isinstance(error, SolverError) else f"{type(error).__name__}: "
                 raise SolverError(f"{name}{about and ', ' + about}: {kind}{error}") from error
             self.failed[owners[problem]] = self.any_failed = True
-        return answers.solutions
 
     def _ask_where_needed(
-        self, costs: Sequence[Tensor], owners: Array, note: str | Sequence[str], any_shape: bool
-    ) -> list[Tensor]:
+        self, costs: Sequence[Any], owners: Array, note: str | Sequence[str], any_shape: bool
+    ) -> list[Any]:
         """As `_ask`, without the failed instances, and with the pool for those that it answers."""
         pool = self.solver.pool
         failed = self.failed.cpu().numpy()[owners]
         cached = np.zeros_like(failed) if pool is None else self._cached[owners] & ~failed
-        solutions = [torch.zeros_like(cost) for cost in costs]
+        solutions = [torch.as_tensor(cost).new_zeros(cost.shape) for cost in costs]
         asked = np.flatnonzero(~failed & ~cached)
         if len(asked):
-            notes = note if isinstance(note, str) else [note[row] for row in asked.tolist()]
+            parts = asked * (1 if isinstance(note, str) else len(note)) // len(owners)
+            notes = note if isinstance(note, str) else [note[part] for part in parts.tolist()]
             answers = self._ask([cost[asked] for cost in costs], owners[asked], notes, any_shape)
-            for index, answer in enumerate(answers):
+            for index, answer in enumerate(map(torch.as_tensor, answers)):
                 if answer.shape[1:] != solutions[index].shape[1:]:
                     solutions[index] = answer.new_zeros(len(owners), *answer.shape[1:])
                 solutions[index][asked] = answer
         if pool is None:
-            return solutions
+            return self.arrays(solutions)
         keys = [self._keys[row] for row in owners]
         found = asked[~self.failed.cpu().numpy()[owners[asked]]]
         if any(s.shape != c.shape for s, c in zip(solutions, costs, strict=True)):
@@ -265,14 +288,13 @@ class BatchRun:
         pool.add([keys[row] for row in found], torch.cat([s[found].flatten(1) for s in solutions], 1))
         looked_up = np.flatnonzero(cached)
         if len(looked_up):
-            best = pool.best(
-                [keys[row] for row in looked_up], torch.cat([c[looked_up].flatten(1) for c in costs], 1)
-            )
+            given = [torch.as_tensor(cost)[looked_up].flatten(1) for cost in costs]
+            best = pool.best([keys[row] for row in looked_up], torch.cat(given, 1))
             for solution, part in zip(
                 solutions, best.split([s[0].numel() for s in solutions], 1), strict=True
             ):
                 solution[looked_up] = part.reshape(-1, *solution.shape[1:])
-        return solutions
+        return self.arrays(solutions)
 
     def remember(self, solutions: Sequence[Tensor]) -> None:
         """Add solutions (B, *shape) that were not solved for here, one for each instance, to the pool."""

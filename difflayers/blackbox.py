@@ -6,7 +6,7 @@ Segmentation, NeurIPS 2021).
 """
 
 import functools
-import math
+import operator
 from collections.abc import Sequence
 from typing import Any, Unpack
 
@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from difflayers.autograd import differentiate
 from difflayers.batch import BatchRun, BatchSolver, SolveOptions, only
 from difflayers.compiler import uncompiled
+from difflayers.instances import flat, joined, moving_rows
 from difflayers.scales import Scales, as_scales
 from difflayers.solver import Array, Solver
 
@@ -66,45 +67,45 @@ class BlackboxLayer(nn.Module):
         """
         return only(differentiate(self, costs, context))
 
-    def solve(self, run: BatchRun) -> list[Tensor]:
+    def solve(self, run: BatchRun) -> list[Any]:
         """Return W(c)."""
-        run.saved = run.solve()
+        run.saved = run.solve(run.arrays(run.costs))
         return run.saved
 
-    def pull_back(self, run: BatchRun, gradients: list[Tensor]) -> list[Tensor]:
+    def pull_back(self, run: BatchRun, gradients: list[Tensor]) -> list[Any]:
         """Return the average over λ of (W(c + λ g) − W(c)) / λ."""
         scales = self.scales.draw().tolist()
-        # Where g = 0, Eq. 3 is W(c) − W(c) and need not be solved.
-        moved = functools.reduce(torch.add, (_rows(gradient).abs().sum(1) for gradient in gradients)) > 0
-        rows = None if moved.all() else moved.nonzero()[:, 0]
-        costs, directions, solutions = (
-            parts if rows is None else [part[rows] for part in parts]
-            for parts in (run.costs, gradients, run.saved)
-        )
-        count = len(costs[0])
-        if count == 0:
-            return [torch.zeros_like(cost) for cost in run.costs]
+        costs, solutions, directions = run.arrays(run.costs), run.saved, run.arrays(gradients)
+        rows: Any = None
+        # Where g = 0, Eq. 3 is W(c) − W(c) and need not be solved. A g without any 0 is soon seen.
+        if not any(direction.all() for direction in directions):
+            rows = moving_rows(gradients)
+            if len(rows) == 0:
+                return [torch.zeros_like(cost) for cost in run.costs]
+            (here,) = run.arrays([rows])
+            costs, solutions, directions = (
+                [part[here] for part in parts] for parts in (costs, solutions, directions)
+            )
+        perturbed = [
+            joined([cost + scale * direction for scale in scales])
+            for cost, direction in zip(costs, directions, strict=True)
+        ]
         notes = [f"perturbed with scale {scale:g}" for scale in scales]
-        perturbed = run.solve(
-            [
-                torch.cat([torch.add(cost, direction, alpha=scale) for scale in scales])
-                for cost, direction in zip(costs, directions, strict=True)
-            ],
-            None if rows is None else rows.repeat(len(scales)),
-            [note for note in notes for _ in range(count)] if len(scales) > 1 else notes[0],
-        )
+        answers = run.solve(perturbed, None if rows is None else rows.repeat(len(scales)), notes)
         changes = [
-            [there - solution for there in batch.split(count)]
-            for batch, solution in zip(perturbed, solutions, strict=True)
+            answer.reshape(len(scales), *solution.shape) - solution
+            for answer, solution in zip(answers, solutions, strict=True)
         ]
         observe = getattr(self.scales, "observe", None)  # isinstance with a protocol takes as long as a solve
         if observe is not None:
             observe(_shares(changes))
         averages = []
         for differences, cost in zip(changes, run.costs, strict=True):
-            terms = [part.div_(scale * len(scales)) for part, scale in zip(differences, scales, strict=True)]
-            average = functools.reduce(torch.add, terms)
-            averages.append(average if rows is None else torch.zeros_like(cost).index_copy_(0, rows, average))
+            terms = [part / (scale * len(scales)) for part, scale in zip(differences, scales, strict=True)]
+            average = functools.reduce(operator.add, terms)
+            if rows is not None:
+                average = torch.zeros_like(cost).index_copy_(0, rows, torch.as_tensor(average))
+            averages.append(average)
         return averages
 
     def get_extra_state(self) -> dict[str, Any]:
@@ -120,18 +121,13 @@ class BlackboxLayer(nn.Module):
         return f"scales={self.scales}"
 
 
-def _rows(tensor: Tensor) -> Tensor:
-    return tensor.reshape(len(tensor), math.prod(tensor.shape[1:]))
-
-
-def _shares(changes: Sequence[Sequence[Tensor]]) -> Array:
+def _shares(changes: Sequence[Any]) -> Array:
     """Return for each λ how many of the instances have another solution, in any of their outputs."""
-    return np.array(
-        [
-            float(functools.reduce(torch.logical_or, (_rows(part).any(1) for part in parts)).double().mean())
-            for parts in zip(*changes, strict=True)
-        ]
-    )
+    changed = [
+        functools.reduce(operator.or_, (flat(part).any(1) for part in parts))
+        for parts in zip(*changes, strict=True)
+    ]
+    return np.array([float(rows.sum()) / len(rows) for rows in changed])
 
 
 @uncompiled

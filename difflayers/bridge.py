@@ -1,6 +1,5 @@
 """The autograd functions behind `differentiate`: from tensors to an estimator and back."""
 
-import inspect
 from collections.abc import Sequence
 from typing import Any, Protocol
 
@@ -13,16 +12,19 @@ from difflayers.compiler import uncompiled
 
 
 class Estimator(Protocol):
-    """What a layer or loss must be for `differentiate`; both methods get plain tensors, without autograd."""
+    """What a layer or loss must be for `differentiate`.
+
+    Both methods get plain tensors, without autograd, and return such or what `BatchRun.arrays` makes of them.
+    """
 
     solver: BatchSolver
 
-    def solve(self, run: BatchRun) -> list[Tensor]:
+    def solve(self, run: BatchRun) -> list[Any]:
         """Return the outputs of the forward pass for `run.costs`, on their device."""
         ...
 
-    def pull_back(self, run: BatchRun, gradients: list[Tensor]) -> list[Tensor]:
-        """Return a gradient for each of `run.costs` from one for each output of the forward."""
+    def pull_back(self, run: BatchRun, gradients: list[Tensor]) -> list[Any]:
+        """Return a new gradient for each of `run.costs`, from one for each output (of a loss, the first)."""
         ...
 
 
@@ -44,76 +46,114 @@ class Call:
         self.loss: bool = loss
         self.context: Sequence[Any] | None = context
         self.run: BatchRun | None = None
-        self.outputs: list[Tensor] = []
+        self.outputs: list[Any] = []
 
     def forward(self, tensors: Sequence[Tensor]) -> tuple[Tensor, ...]:
         """Return the outputs for costs (B, *shape) and targets (B, …), on the device of the costs."""
         costs, targets = tensors[: self.costs], tensors[self.costs :]
-        solver = self.estimator.solver
+        estimator, solver = self.estimator, self.estimator.solver
         # A loss has the names of its targets; and no value where something is infinite, as 0 · ∞ is not 0.
-        names = getattr(self.estimator, "targets", ())
-        run = BatchRun(solver, costs, targets, self.context, names, infinite=not self.loss)
-        self.outputs = self.estimator.solve(run)
-        self.run = run
+        names = getattr(estimator, "targets", ()) if targets else ()
+        self.run = run = BatchRun(solver, costs, targets, self.context, names, infinite=not self.loss)
+        self.outputs = estimator.solve(run)
         # Copies, since the caller may change in place what the estimator keeps for its backward.
-        outputs = tuple(
-            torch.empty_like(output, device=costs[0].device).copy_(output) for output in self.outputs
-        )
+        device = costs[0].device
+        outputs = tuple([_copy(output, device) for output in self.outputs])
         if run.any_failed:
             for output in outputs:
-                output[run.failed.to(output.device)] = torch.nan if solver.on_failure == "skip" else 0
+                output[run.failed.to(device)] = torch.nan if solver.on_failure == "skip" else 0
         return outputs
 
     def backward(self, costs: Sequence[Tensor], incoming: Sequence[Tensor | None]) -> tuple[Tensor, ...]:
         """Return the gradients of the costs from those of the outputs, where None is zero."""
         run = self.run
         assert run is not None
+        outputs = self.outputs[:1] if self.loss else self.outputs
         gradients = []
-        for index, (gradient, output) in enumerate(zip(incoming, self.outputs, strict=True)):
+        for index, (gradient, output) in enumerate(zip(incoming, outputs, strict=False)):
             if gradient is None:
-                gradients.append(torch.zeros_like(output))
+                gradients.append(torch.zeros_like(torch.as_tensor(output)))
                 continue
             if run.any_failed:
                 gradient = gradient.clone()
                 gradient[run.failed.to(gradient.device)] = 0
-            name = "the gradient of " + ("the loss" if self.loss else f"solution {index}")
-            gradients.append(checked(gradient, name, output.device, infinite=False))
+            name = "the gradient of the loss" if self.loss else f"the gradient of solution {index}"
+            gradients.append(checked(gradient, name, run.costs[0].device, infinite=False))
         results = self.estimator.pull_back(run, gradients)
         if run.any_failed:
             for result in results:
-                result[run.failed] = 0
-        return tuple(
-            torch.empty_like(cost).copy_(result) for cost, result in zip(costs, results, strict=True)
-        )
+                torch.as_tensor(result)[run.failed] = 0
+        return tuple([_tensor(result, cost.device) for cost, result in zip(costs, results, strict=True)])
 
 
-class Forward(torch.autograd.Function):
-    """Forward.apply(call, *costs, *targets) is the outputs of the call."""
+def _tensor(array: Any, device: torch.device) -> Tensor:
+    tensor = array if isinstance(array, Tensor) else torch.from_numpy(array)
+    return tensor if tensor.device == device else tensor.to(device)
+
+
+def _copy(array: Any, device: torch.device) -> Tensor:
+    return array.to(device, copy=True) if isinstance(array, Tensor) else _tensor(array.copy(), device)
+
+
+def apply(call: Call, tensors: Sequence[Any]) -> tuple[Tensor, ...]:
+    """Return the outputs of a call, differentiably and under any transform of torch.func."""
+    function = _Transformed if _transforms() else _Eager
+    outputs: tuple[Tensor, ...] = function.apply(call, *tensors)
+    return outputs
+
+
+# Whether a torch.func transform is active; torch itself asks this at each call of an autograd function.
+_transforms = getattr(torch._C, "_are_functorch_transforms_active", lambda: True)
+
+
+class _Eager(torch.autograd.Function):
+    """_Eager.apply(call, *costs, *targets) is the outputs of the call.
+
+    With `setup_context`, which transforms need, torch binds the arguments to a signature at each call, and
+    that takes longer than a small solve.
+    """
 
     @staticmethod
-    def forward(call: Call, *tensors: Tensor) -> tuple[Tensor, ...]:
-        return call.forward(tensors)
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-        call, *tensors = inputs
-        ctx.call = call
-        ctx.save_for_backward(*tensors[: call.costs])
-        ctx.set_materialize_grads(False)
-        if call.loss:
-            ctx.mark_non_differentiable(*output[1:])
+    def forward(ctx: Any, call: Call, *tensors: Tensor) -> tuple[Tensor, ...]:
+        outputs = call.forward(tensors)
+        _keep(ctx, call, tensors, outputs)
+        return outputs
 
     @staticmethod
     @uncompiled  # for a compiled training step, whose backward() is within reach of the compiler
     def backward(ctx: Any, *incoming: Tensor | None) -> tuple[Tensor | None, ...]:
-        call = ctx.call
-        nothing = (None,) * (len(ctx.needs_input_grad) - 1 - call.costs)
-        return None, *_Backward.apply(call, *ctx.saved_tensors, *incoming), *nothing
+        call, costs = ctx.call, ctx.saved_tensors
+        if torch.is_grad_enabled() or _transforms():
+            gradients = _Backward.apply(call, *costs, *incoming)
+        else:
+            gradients = call.backward(costs, incoming)
+        return None, *gradients, *ctx.no_gradients
+
+
+class _Transformed(_Eager):
+    """The same for torch.func.grad, vmap and their like."""
+
+    @staticmethod
+    def forward(call: Call, *tensors: Tensor) -> tuple[Tensor, ...]:  # type: ignore[override]
+        return call.forward(tensors)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+        _keep(ctx, inputs[0], inputs[1:], output)
 
     @staticmethod
     def vmap(info: Any, in_dims: tuple[Any, ...], call: Call, *tensors: Tensor) -> Any:
         folded = _folded(info.batch_size, tensors, in_dims[1:])
-        return _unfolded(Forward.apply(call, *folded), info.batch_size)
+        return _unfolded(apply(call, folded), info.batch_size)
+
+
+def _keep(ctx: Any, call: Call, tensors: Sequence[Tensor], outputs: tuple[Tensor, ...]) -> None:
+    ctx.call = call
+    ctx.no_gradients = (None,) * (len(tensors) - call.costs)
+    ctx.save_for_backward(*tensors[: call.costs])
+    ctx.set_materialize_grads(False)
+    if call.loss:
+        ctx.mark_non_differentiable(*outputs[1:])
 
 
 class _Backward(torch.autograd.Function):
@@ -148,11 +188,6 @@ class _Backward(torch.autograd.Function):
             ]
             slices.append(_Backward.apply(call, *own))
         return tuple(torch.stack(column) for column in zip(*slices, strict=True)), (0,) * call.costs
-
-
-# Otherwise torch works out the signatures anew at every call, which takes as long as a small solve.
-for _function in (Forward, _Backward):
-    _function.forward.__signature__ = inspect.signature(_function.forward)  # type: ignore[attr-defined]
 
 
 def _folded(size: int, tensors: Sequence[Tensor | None], dims: Sequence[int | None]) -> list[Tensor | None]:

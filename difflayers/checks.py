@@ -24,30 +24,36 @@ def check_call(costs: Sequence[Tensor], targets: Sequence[Tensor], context: Sequ
             raise TypeError(f"costs[{index}] must have a floating dtype, but has {cost.dtype}")
         if cost.ndim == 0:
             raise ValueError(f"costs[{index}] has no dimension, but the first one must be the batch")
-    names = [f"costs[{i}]" for i in range(len(costs))] + [f"targets[{i}]" for i in range(len(targets))]
-    for name, tensor in zip(names, (*costs, *targets), strict=True):
-        if tensor.layout != torch.strided or tensor.is_complex():
-            raise TypeError(f"{name} must be a dense tensor of real numbers")
-        if tensor.ndim == 0:
-            raise ValueError(f"{name} has no dimension, but the first one must be the batch")
-        if tensor.shape[0] != costs[0].shape[0]:
-            raise ValueError(
-                f"{name} has a batch of {len(tensor)}, but costs[0] has a batch of {len(costs[0])}"
-            )
+    batch = costs[0].shape[0]
+    for name, tensors in (("costs", costs), ("targets", targets)):
+        for index, tensor in enumerate(tensors):
+            if tensor.layout != torch.strided or tensor.is_complex():
+                raise TypeError(f"{name}[{index}] must be a dense tensor of real numbers")
+            if tensor.ndim == 0:
+                raise ValueError(f"{name}[{index}] has no dimension, but the first one must be the batch")
+            if tensor.shape[0] != batch:
+                raise ValueError(
+                    f"{name}[{index}] has a batch of {len(tensor)}, but costs[0] has a batch of {batch}"
+                )
     if context is not None and len(context) != len(costs[0]):
         raise ValueError(f"context has {len(context)} objects, but the costs have a batch of {len(costs[0])}")
 
 
-def checked(tensor: Tensor, name: str, device: torch.device, *, infinite: bool) -> Tensor:
-    """Detach a (B, *shape) tensor and bring it to a device, in float64 or float32.
+def checked(
+    tensor: Tensor, name: str, device: torch.device, dtype: torch.dtype | None = None, *, infinite: bool
+) -> Tensor:
+    """Detach a (B, *shape) tensor and bring it to a device, in a dtype or else in float64 or float32.
 
     Raises ValueError naming `name` and the instance where there is a NaN or, unless they are allowed as the
     costs of what is forbidden, an infinite value.
     """
-    dtype = torch.float64 if tensor.dtype == torch.float64 else torch.float32
+    if dtype is None:
+        dtype = torch.float64 if tensor.dtype == torch.float64 else torch.float32
     tensor = tensor.detach()
-    if tensor.dtype != dtype or tensor.device != device or tensor.is_neg():
-        tensor = tensor.to(device, dtype).resolve_neg()
+    if tensor.dtype != dtype or tensor.device != device:
+        tensor = tensor.to(device, dtype)
+    if tensor.is_neg():
+        tensor = tensor.resolve_neg()
     # A sum is not finite where a number is not, and is several times faster than a look at each.
     if not math.isfinite(tensor.sum().item()):
         bad = tensor.isnan() if infinite else ~tensor.isfinite()

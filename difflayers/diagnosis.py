@@ -178,7 +178,7 @@ def diagnose(
 
 def _timed(run: BatchRun) -> Array:
     """Solve the batch itself, into `run.saved`; return the seconds of each solve."""
-    batch = len(run.failed)
+    batch = run.batch
     if run.solver.batched or run.solver.tensors:
         start = time.perf_counter()
         run.saved = run.solve()

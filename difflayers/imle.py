@@ -127,7 +127,7 @@ class IMLELayer(nn.Module):
             cost - self.sigma * torch.from_numpy(self.noise.draw((self.samples, *cost.shape))).to(cost)
             for cost in run.costs
         ]
-        solved = self._solve(run, perturbed, torch.arange(len(run.failed)), "")
+        solved = self._solve(run, perturbed, torch.arange(run.batch), "")
         run.saved = perturbed, solved
         return [y.mean(0) for y in solved]
 

@@ -1,20 +1,29 @@
-"""What estimators do instance by instance with a batch that consists of several tensors."""
+"""What estimators do instance by instance with a batch that consists of several tensors.
 
+What takes Any takes NumPy arrays as well.
+"""
+
+import functools
 import math
 from collections.abc import Sequence
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from difflayers.solver import Array
 
-def flat(tensor: Tensor) -> Tensor:
+
+def flat(tensor: Any) -> Any:
     """Make (B, *shape) a matrix (B, n); one column where an instance is a single number."""
     return tensor.reshape(len(tensor), math.prod(tensor.shape[1:]))
 
 
 def moving_rows(gradients: Sequence[Tensor]) -> Tensor:
     """Return the instances (M,) int64 that have a nonzero gradient in any output (B, *shape)."""
-    return torch.stack([flat(gradient).any(1) for gradient in gradients]).any(0).nonzero()[:, 0]
+    moving = functools.reduce(torch.logical_or, (flat(gradient).any(1) for gradient in gradients))
+    return moving.nonzero()[:, 0]
 
 
 def norms(tensors: Sequence[Tensor]) -> Tensor:
@@ -23,6 +32,18 @@ def norms(tensors: Sequence[Tensor]) -> Tensor:
     return joined.masked_fill(joined.isinf(), 0).norm(dim=1)
 
 
-def each(numbers: Tensor, like: Tensor) -> Tensor:
+def each(numbers: Any, like: Any) -> Any:
     """Shape one number an instance (B,) so that it multiplies (…, B, *shape), for `like` (B, *shape)."""
     return numbers.reshape(-1, *[1] * (like.ndim - 1))
+
+
+def joined(parts: list[Any]) -> Any:
+    """Concatenate along the first dimension."""
+    if len(parts) == 1:
+        return parts[0]
+    return torch.cat(parts) if isinstance(parts[0], Tensor) else np.concatenate(parts)
+
+
+def as_like(array: Array, like: Any) -> Any:
+    """Bring new random numbers to type, dtype and device of `like`."""
+    return torch.from_numpy(array).to(like) if isinstance(like, Tensor) else array.astype(like.dtype)

@@ -63,7 +63,8 @@ def _shapes(tensors: Sequence[Tensor], costs: int, loss: bool) -> list[Tensor]:
 
 
 def _pull_back(costs: list[Tensor], gradients: list[Tensor | None], token: Tensor) -> list[Tensor]:
-    return list(_CALLS[int(token)].call.backward(costs, gradients))
+    # Copies, since an operator's results must be no views of its arguments.
+    return [result.clone() for result in _CALLS[int(token)].call.backward(costs, gradients)]
 
 
 def _setup_context(ctx: Any, inputs: Any, output: list[Tensor]) -> None:

@@ -98,7 +98,7 @@ class PerturbedLayer(nn.Module):
 
     def solve(self, run: BatchRun) -> list[Tensor]:
         """Return the average of W over perturbed costs."""
-        batch = len(run.failed)
+        batch = run.batch
         drawn = [self._draw(cost) for cost in run.costs]
         problems = [self._perturb(cost, z) for cost, z in zip(run.costs, drawn, strict=True)]
         notes = [f"sample {sample}" for sample in range(self.samples)]

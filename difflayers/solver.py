@@ -193,10 +193,10 @@ def _only(parts: Sequence[Any]) -> Any:
 def _not_finite(outputs: Sequence[Array], known: Sequence[Failure]) -> list[Failure]:
     """Failures for the problems whose solution is not finite, beside those that are known to have failed."""
     failures = []
-    failed = {failure.problem for failure in known}
     for output, solutions in enumerate(outputs):
         finite = np.isfinite(solutions)
         if not finite.all():
+            failed = {failure.problem for failure in known}
             rows = np.flatnonzero(~finite.all(axis=tuple(range(1, finite.ndim))))
             error = SolverError(f"solution {output} has a NaN or infinite value")
             failures += [Failure(int(row), error) for row in rows if int(row) not in failed]

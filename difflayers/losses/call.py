@@ -1,9 +1,10 @@
 """What every loss does around its formula, from the arguments of a call to values with gradients."""
 
+import functools
+import operator
 from collections.abc import Sequence
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from difflayers.autograd import Estimator, Reduction, differentiate, reduce_losses
@@ -77,22 +78,21 @@ def truths(run: BatchRun) -> list[list[Tensor]]:
     return [run.targets[start : start + count] for start in range(0, len(run.targets), count)]
 
 
-def save(
-    run: BatchRun, values: Tensor, gradients: Sequence[Tensor], solutions: Sequence[Tensor]
-) -> list[Tensor]:
+def save(run: BatchRun, values: Any, gradients: Sequence[Any], solutions: Sequence[Any]) -> list[Any]:
     """Return what a loss's `solve` has to, keeping ∂values/∂costs (B, *shape) for `pull_back`."""
-    run.saved = gradients
+    run.saved = run.arrays(gradients)
     return [values, *solutions]
 
 
-def pull_back(run: BatchRun, gradients: list[Tensor]) -> list[Tensor]:
+def pull_back(run: BatchRun, gradients: list[Tensor]) -> list[Any]:
     """Return the gradients that `save` kept, scaled by the incoming ones (B,)."""
-    return [each(gradients[0], saved) * saved for saved in run.saved]
+    (incoming,) = run.arrays(gradients)
+    return [each(incoming, saved) * saved for saved in run.saved]
 
 
-def inner(left: Sequence[Tensor], right: Sequence[Tensor]) -> Tensor:
-    """Return Σ <left, right> over the tensors (M, *shape) of several costs, as (M,)."""
-    return torch.stack([flat(a * b).sum(1) for a, b in zip(left, right, strict=True)]).sum(0)
+def inner(left: Sequence[Any], right: Sequence[Any]) -> Any:
+    """Return Σ <left, right> over the tensors or arrays (M, *shape) of several costs, as (M,)."""
+    return functools.reduce(operator.add, (flat(a * b).sum(1) for a, b in zip(left, right, strict=True)))
 
 
 def several(tensors: Tensors) -> list[Tensor]:

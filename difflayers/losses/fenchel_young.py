@@ -7,20 +7,14 @@ perturbation: Dalle et al., Learning with Combinatorial Optimization Layers, arX
 from collections.abc import Sequence
 from typing import Any, Unpack
 
-import torch
+import numpy as np
 from torch import Tensor, nn
 
 from difflayers.arguments import count, one_of, positive
 from difflayers.autograd import Reduction
 from difflayers.batch import BatchRun, BatchSolver, SolveOptions
-from difflayers.losses.call import (
-    Tensors,
-    evaluate,
-    inner,
-    pull_back,
-    save,
-    truths,
-)
+from difflayers.instances import as_like
+from difflayers.losses.call import Tensors, evaluate, inner, pull_back, save, truths
 from difflayers.noise import Noise, gaussian_noise
 from difflayers.perturbed import Perturbation
 from difflayers.solver import Solver
@@ -97,28 +91,28 @@ class FenchelYoungLoss(nn.Module):
         """
         return evaluate(self, costs, context, return_solution, self.reduction, true_solutions=true_solutions)
 
-    def solve(self, run: BatchRun) -> list[Tensor]:
+    def solve(self, run: BatchRun) -> list[Any]:
         """Return the loss of each instance and its mean solution."""
-        (best,) = truths(run)
-        draws = [torch.from_numpy(self.noise.draw((self.samples, *c.shape))).to(c) for c in run.costs]
+        (best,) = map(run.arrays, truths(run))
+        costs = run.arrays(run.costs)
+        draws = [self.noise.draw((self.samples, *cost.shape)) for cost in costs]
+        factors: list[Any] | None = None
         if self.perturbation == "additive":
-            factors = [torch.ones_like(draw) for draw in draws]
-            perturbed = [cost - self.sigma * draw for cost, draw in zip(run.costs, draws, strict=True)]
+            shifts = [as_like(self.sigma * draw, cost) for draw, cost in zip(draws, costs, strict=True)]
+            perturbed = [cost - shift for cost, shift in zip(costs, shifts, strict=True)]
         else:
-            factors = [torch.exp(self.sigma * draw - self.sigma**2 / 2) for draw in draws]
-            perturbed = [cost * factor for cost, factor in zip(run.costs, factors, strict=True)]
-        notes = [f"sample {s}" for s in range(self.samples) for _ in run.failed]
-        solved = run.solve([each.flatten(0, 1) for each in perturbed], note=notes)
-        solutions = [each.unflatten(0, (self.samples, -1)) for each in solved]
+            exponents = [self.sigma * draw - self.sigma**2 / 2 for draw in draws]
+            factors = [as_like(np.exp(power), cost) for power, cost in zip(exponents, costs, strict=True)]
+            perturbed = [cost * factor for cost, factor in zip(costs, factors, strict=True)]
+        problems = [each.reshape(-1, *each.shape[2:]) for each in perturbed]
+        solved = run.solve(problems, note=[f"sample {sample}" for sample in range(self.samples)])
+        solutions = [each.reshape(like.shape) for each, like in zip(solved, perturbed, strict=True)]
         gaps = [there - here for there, here in zip(best, solutions, strict=True)]
-        values = inner([each.flatten(0, 1) for each in perturbed], [gap.flatten(0, 1) for gap in gaps])
-        slopes = [factor * gap for factor, gap in zip(factors, gaps, strict=True)]
-        return save(
-            run,
-            values.unflatten(0, (self.samples, -1)).mean(0),
-            [slope.mean(0) for slope in slopes],
-            [each.mean(0) for each in solutions],
-        )
+        flat_gaps = [gap.reshape(like.shape) for gap, like in zip(gaps, problems, strict=True)]
+        values = inner(problems, flat_gaps).reshape(self.samples, -1).mean(0)
+        if factors is not None:
+            gaps = [factor * gap for factor, gap in zip(factors, gaps, strict=True)]
+        return save(run, values, [gap.mean(0) for gap in gaps], [each.mean(0) for each in solutions])
 
     def pull_back(self, run: BatchRun, gradients: list[Tensor]) -> list[Tensor]:
         """Return the gradients that `solve` saved, scaled by the incoming ones."""

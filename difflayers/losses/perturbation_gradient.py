@@ -88,7 +88,7 @@ class PerturbationGradientLoss(nn.Module):
 
     def solve(self, run: BatchRun) -> list[Tensor]:
         """Return the loss of each instance and a solution."""
-        h, (truth,), batch = self.step, truths(run), len(run.failed)
+        h, (truth,), batch = self.step, truths(run), run.batch
         upper, lower = {"backward": (0.0, -h), "forward": (h, 0.0), "central": (h, -h)}[self.difference]
         problems = [
             torch.cat([cost + upper * true, cost + lower * true])

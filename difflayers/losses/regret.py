@@ -147,7 +147,7 @@ def _measure(
     check_call(costs, targets, context)
     exact = [solver.minimized(cost if cost.dtype == torch.float64 else cost.float()) for cost in costs]
     run = BatchRun(solver, exact, targets, context, ("true_costs", "true_solutions"), infinite=False)
-    (truth, *given), batch = truths(run), len(run.failed)
+    (truth, *given), batch = truths(run), run.batch
     if given:
         solutions, (best,) = run.solve(), given
     else:

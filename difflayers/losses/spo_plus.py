@@ -6,12 +6,12 @@ Elmachtoub and Grigas, Smart "Predict, then Optimize", Management Science 68(1),
 from collections.abc import Sequence
 from typing import Any, Unpack
 
-import torch
 from torch import Tensor, nn
 
 from difflayers.arguments import one_of
 from difflayers.autograd import Reduction
 from difflayers.batch import BatchRun, BatchSolver, SolveOptions
+from difflayers.instances import joined
 from difflayers.losses.call import Tensors, evaluate, inner, pull_back, save, truths
 from difflayers.solver import Solver
 
@@ -66,16 +66,16 @@ class SPOPlusLoss(nn.Module):
         truth = {"true_costs": true_costs, "true_solutions": true_solutions}
         return evaluate(self, costs, context, return_solution, self.reduction, **truth)
 
-    def solve(self, run: BatchRun) -> list[Tensor]:
+    def solve(self, run: BatchRun) -> list[Any]:
         """Return the loss of each instance and W(2ĉ − c)."""
-        truth, *given = truths(run)
-        reflected = [2 * cost - true for cost, true in zip(run.costs, truth, strict=True)]
+        truth, *given = map(run.arrays, truths(run))
+        reflected = [2 * cost - true for cost, true in zip(run.arrays(run.costs), truth, strict=True)]
         if given:
             (best,), solutions = given, run.solve(reflected, note="at 2ĉ − c")
         else:
-            batch = len(run.failed)
-            notes = ["at 2ĉ − c"] * batch + ["at the true costs"] * batch
-            both = run.solve([torch.cat(pair) for pair in zip(reflected, truth, strict=True)], note=notes)
+            batch = run.batch
+            pairs = [joined([here, there]) for here, there in zip(reflected, truth, strict=True)]
+            both = run.solve(pairs, note=["at 2ĉ − c", "at the true costs"])
             solutions, best = [each[:batch] for each in both], [each[batch:] for each in both]
         gaps = [there - here for there, here in zip(best, solutions, strict=True)]
         return save(run, inner(reflected, gaps), [2 * gap for gap in gaps], solutions)

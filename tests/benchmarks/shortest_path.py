@@ -4,13 +4,13 @@
     python -m tests.benchmarks.shortest_path --scales [--grids 5]
 
 Data are PyEPO's own (`pyepo.data.shortestpath.genData`, 5 features, degree 4, noise 0.5); the model is
-linear, trained by Adam with 1e-2 in batches of 32. Both libraries get the same data, first weights, order of
-batches and training loop, so that all that differs is the loss; PyEPO solves with OR-Tools (GLOP), as it
-does by default. Times are medians of an epoch, without evaluation, over all epochs and seeds; "x" is PyEPO's
-CPU time over ours, since both compute in one thread and other programs may be running. Regret is that on as
-many instances again, normalised as PyEPO does, mean ± standard deviation over seeds; as every seed has data
-of its own, so has the difference to mean squared error, taken seed by seed. Training instances are 1 000 at
-5 × 5, 500 at 12 × 12 and 100 at 30 × 30 unless --instances says otherwise.
+linear, trained by fused Adam with 1e-2 in batches of 32. Both libraries get the same data, first weights,
+order of batches and training loop, so that all that differs is the loss; PyEPO solves with OR-Tools (GLOP),
+as it does by default. Times are medians of an epoch, without evaluation, over all epochs and seeds; "x" is
+PyEPO's CPU time over ours, since both compute in one thread and other programs may be running. Regret is
+that on as many instances again, normalised as PyEPO does, mean ± standard deviation over seeds; as every seed
+has data of its own, so has the difference to mean squared error, taken seed by seed. Training instances are
+1 000 at 5 × 5, 500 at 12 × 12 and 100 at 30 × 30 unless --instances says otherwise.
 
 --scales answers another question: whether tuning λ, or averaging over it, helps the blackbox layer. It
 prints the regret of single λ and of UniformScales beside mean squared error and SPO+.
@@ -204,7 +204,7 @@ def train(loss: Loss, data: Instances, epochs: int, seed: int) -> tuple[nn.Modul
     generator = torch.Generator().manual_seed(seed)
     torch.manual_seed(seed)
     model = nn.Linear(FEATURES, data.costs.shape[1])
-    optimizer = torch.optim.Adam(model.parameters(), lr=1e-2)
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-2, fused=True)
     seconds = []
     for _ in range(epochs):
         order = torch.randperm(len(data.features), generator=generator)
