@@ -10,7 +10,7 @@ export NUMBA_CACHE_DIR ?= $(CURDIR)/.numba_cache
 
 .venv/installed: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install -q -c constraints.txt -e ".[cops,dev]"
+	$(BIN)/python -m pip install -q -c constraints.txt -e ".[cops,examples,dev]"
 	touch $@
 
 .venv/installed-docs: .venv/installed
@@ -23,6 +23,9 @@ export NUMBA_CACHE_DIR ?= $(CURDIR)/.numba_cache
 
 demo: .venv/installed
 	$(BIN)/python -m examples.cops demo $(if $(DATA),--data "$(DATA)") --out "$(OUT)"
+
+# Torch's own threads would wait for each other where the tests' solvers and processes use every core.
+test test-slow: export OMP_NUM_THREADS ?= 1
 
 test: .venv/installed
 	$(BIN)/python -m pytest -m "not slow and not gpu"
@@ -40,3 +43,7 @@ docs: .venv/installed-docs
 
 bench: .venv/installed-bench
 	$(BIN)/python -m tests.benchmarks.amwc
+	$(BIN)/python -m tests.benchmarks.growth
+	$(BIN)/python -m tests.benchmarks.layers
+	$(BIN)/python -m tests.benchmarks.parallel
+	$(BIN)/python -m tests.benchmarks.shortest_path

@@ -18,13 +18,20 @@ def check_call(costs: Sequence[Tensor], targets: Sequence[Tensor], context: Sequ
     for index, cost in enumerate(costs):
         if not isinstance(cost, Tensor):
             raise TypeError(f"costs[{index}] must be a tensor, but is a {type(cost).__name__}")
+        if cost.layout != torch.strided:
+            raise TypeError(f"costs[{index}] must be a dense tensor, but has the layout {cost.layout}")
         if not cost.is_floating_point():
             raise TypeError(f"costs[{index}] must have a floating dtype, but has {cost.dtype}")
         if cost.ndim == 0:
             raise ValueError(f"costs[{index}] has no dimension, but the first one must be the batch")
+    for index, target in enumerate(targets):
+        if target.layout != torch.strided or target.is_complex():
+            raise TypeError(f"targets[{index}] must be a dense tensor of real numbers")
+        if target.ndim == 0:
+            raise ValueError(f"targets[{index}] has no dimension, but the first one must be the batch")
     batch = costs[0].shape[0]
-    for name, tensors in (("costs", costs[1:]), ("targets", targets)):
-        for index, tensor in enumerate(tensors, name == "costs"):
+    for name, tensors in (("costs", costs), ("targets", targets)):
+        for index, tensor in enumerate(tensors):
             if tensor.shape[0] != batch:
                 raise ValueError(
                     f"{name}[{index}] has a batch of {len(tensor)}, but costs[0] has a batch of {batch}"

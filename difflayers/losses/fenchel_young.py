@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Any, Unpack
 
 import numpy as np
-from torch import nn
+from torch import Tensor, nn
 
 from difflayers.arguments import count, one_of, positive
 from difflayers.autograd import Reduction
@@ -46,7 +46,7 @@ class FenchelYoungLoss(nn.Module):
     The state of the noise's generator is part of the `state_dict`.
     """
 
-    targets = ("true_solutions",)
+    targets: tuple[str, ...] = ("true_solutions",)
 
     def __init__(
         self,
@@ -59,12 +59,12 @@ class FenchelYoungLoss(nn.Module):
         **options: Unpack[SolveOptions],
     ) -> None:
         super().__init__()
-        self.solver = BatchSolver(solver, **options)
-        self.sigma = positive("sigma", sigma)
-        self.samples = count("samples", samples)
-        self.noise = gaussian_noise() if noise is None else noise
-        self.perturbation = one_of("perturbation", perturbation, Perturbation)
-        self.reduction = one_of("reduction", reduction, Reduction)
+        self.solver: BatchSolver = BatchSolver(solver, **options)
+        self.sigma: float = positive("sigma", sigma)
+        self.samples: int = count("samples", samples)
+        self.noise: Noise = gaussian_noise() if noise is None else noise
+        self.perturbation: Perturbation = one_of("perturbation", perturbation, Perturbation)
+        self.reduction: Reduction = one_of("reduction", reduction, Reduction)
 
     def forward(
         self,
@@ -104,17 +104,19 @@ class FenchelYoungLoss(nn.Module):
             exponents = [self.sigma * draw - self.sigma**2 / 2 for draw in draws]
             factors = [as_like(np.exp(power), cost) for power, cost in zip(exponents, costs, strict=True)]
             perturbed = [cost * factor for cost, factor in zip(costs, factors, strict=True)]
-        problems = [each.reshape(-1, *each.shape[2:]) for each in perturbed]
+        problems = [each.reshape(self.samples * run.batch, *each.shape[2:]) for each in perturbed]
         solved = run.solve(problems, note=[f"sample {sample}" for sample in range(self.samples)])
         solutions = [each.reshape(like.shape) for each, like in zip(solved, perturbed, strict=True)]
         gaps = [there - here for there, here in zip(best, solutions, strict=True)]
         flat_gaps = [gap.reshape(like.shape) for gap, like in zip(gaps, problems, strict=True)]
-        values = inner(problems, flat_gaps).reshape(self.samples, -1).mean(0)
+        values = inner(problems, flat_gaps).reshape(self.samples, run.batch).mean(0)
         if factors is not None:
             gaps = [factor * gap for factor, gap in zip(factors, gaps, strict=True)]
         return save(run, values, [gap.mean(0) for gap in gaps], [each.mean(0) for each in solutions])
 
-    pull_back = staticmethod(pull_back)
+    def pull_back(self, run: BatchRun, gradients: list[Tensor]) -> list[Any]:
+        """Return the gradients that `solve` saved, scaled by the incoming ones."""
+        return pull_back(run, gradients)
 
     def get_extra_state(self) -> dict[str, Any]:
         """Return the state of the noise, for `state_dict`."""

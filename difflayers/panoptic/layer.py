@@ -61,9 +61,9 @@ class PanopticLayer(nn.Module):
         on_device: bool | None = None,
     ) -> None:
         super().__init__()
-        self.is_thing = np.asarray(is_thing, dtype=bool)
-        self.distances = tuple(distances)
-        self.scales = as_scales(scales)
+        self.is_thing: np.ndarray = np.asarray(is_thing, dtype=bool)
+        self.distances: tuple[int, ...] = tuple(distances)
+        self.scales: Scales = as_scales(scales)
         self.solver = solver
         self.lifted_solver = lifted_solver
         self.n_jobs = n_jobs

@@ -99,8 +99,10 @@ class SoftPanopticQualityLoss(nn.Module):
         pixel_area: float = 16.0,
     ) -> None:
         super().__init__()
-        self.is_thing = np.asarray(is_thing)
-        self.thing_area, self.stuff_area, self.pixel_area = thing_area, stuff_area, pixel_area
+        self.is_thing: NDArray[np.bool_] = np.asarray(is_thing)
+        self.thing_area: float = thing_area
+        self.stuff_area: float = stuff_area
+        self.pixel_area: float = pixel_area
 
     def forward(self, predictions: Sequence[SegmentMasks], targets: Sequence[PanopticLabels]) -> Tensor:
         """Return the loss of a batch, a scalar in [0, 1]."""

@@ -65,7 +65,7 @@ def solve(
         ValueError: if the method is unknown, shapes disagree, the problem is empty, an index is out of
             range, an edge is a self-loop or a cost is not finite.
     """
-    if method not in PATIENCES:
+    if not isinstance(method, str) or method not in PATIENCES:
         raise ValueError(f'method must be "fast" or "default", got {method!r}')
     _check_shapes(node_costs, edges, edge_costs, partitionable)
     single = node_costs.ndim == 2
@@ -192,6 +192,14 @@ def _segments(finest: Level, state: State, labels: Labels, num_nodes: int) -> Te
 
 
 def _check_shapes(node_costs: Tensor, edges: Tensor, edge_costs: Tensor, partitionable: Tensor) -> None:
+    for name, tensor in (
+        ("node_costs", node_costs),
+        ("edges", edges),
+        ("edge_costs", edge_costs),
+        ("partitionable", partitionable),
+    ):
+        if not isinstance(tensor, Tensor):
+            raise TypeError(f"{name} must be a tensor, got a {type(tensor).__name__}")
     for name, costs in (("node_costs", node_costs), ("edge_costs", edge_costs)):
         if not costs.is_floating_point():
             raise TypeError(f"{name} must be floating, got {costs.dtype}")
