@@ -187,7 +187,7 @@ class BatchRun:
         rows: Rows = None,
         note: str | Sequence[str] = "",
         any_shape: bool = False,
-    ) -> list[Tensor]:
+    ) -> list[Any]:
         """Minimise M problems, each of which belongs to an instance of the batch.
 
         Args:

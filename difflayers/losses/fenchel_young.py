@@ -104,17 +104,17 @@ class FenchelYoungLoss(nn.Module):
             exponents = [self.sigma * draw - self.sigma**2 / 2 for draw in draws]
             factors = [as_like(np.exp(power), cost) for power, cost in zip(exponents, costs, strict=True)]
             perturbed = [cost * factor for cost, factor in zip(costs, factors, strict=True)]
-        problems = [each.reshape(-1, *each.shape[2:]) for each in perturbed]
+        problems = [each.reshape(self.samples * run.batch, *each.shape[2:]) for each in perturbed]
         solved = run.solve(problems, note=[f"sample {sample}" for sample in range(self.samples)])
         solutions = [each.reshape(like.shape) for each, like in zip(solved, perturbed, strict=True)]
         gaps = [there - here for there, here in zip(best, solutions, strict=True)]
         flat_gaps = [gap.reshape(like.shape) for gap, like in zip(gaps, problems, strict=True)]
-        values = inner(problems, flat_gaps).reshape(self.samples, -1).mean(0)
+        values = inner(problems, flat_gaps).reshape(self.samples, run.batch).mean(0)
         if factors is not None:
             gaps = [factor * gap for factor, gap in zip(factors, gaps, strict=True)]
         return save(run, values, [gap.mean(0) for gap in gaps], [each.mean(0) for each in solutions])
 
-    def pull_back(self, run: BatchRun, gradients: list[Tensor]) -> list[Tensor]:
+    def pull_back(self, run: BatchRun, gradients: list[Tensor]) -> list[Any]:
         """Return the gradients that `solve` saved, scaled by the incoming ones."""
         return pull_back(run, gradients)
 

@@ -80,7 +80,7 @@ class SPOPlusLoss(nn.Module):
         gaps = [there - here for there, here in zip(best, solutions, strict=True)]
         return save(run, inner(reflected, gaps), [2 * gap for gap in gaps], solutions)
 
-    def pull_back(self, run: BatchRun, gradients: list[Tensor]) -> list[Tensor]:
+    def pull_back(self, run: BatchRun, gradients: list[Tensor]) -> list[Any]:
         """Return the gradients that `solve` saved, scaled by the incoming ones."""
         return pull_back(run, gradients)
 

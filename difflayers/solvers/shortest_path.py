@@ -87,13 +87,14 @@ class ShortestPath:
             InfeasibleError: an instance has no path of finite cost.
         """
         ends = checked_contexts(contexts, batch_size(costs), self._ends)
-        wrong = ((ends < 0) | (ends >= self.num_nodes)).any(axis=1)
-        if wrong.any():
-            instance = int(wrong.argmax())
-            raise ValueError(
-                f"the context of instance {instance} must be nodes 0 to {self.num_nodes - 1}, "
-                f"but is {ends[instance].tolist()}"
-            )
+        if contexts is not None:
+            wrong = ((ends < 0) | (ends >= self.num_nodes)).any(axis=1)
+            if wrong.any():
+                instance = int(wrong.argmax())
+                raise ValueError(
+                    f"the context of instance {instance} must be nodes 0 to {self.num_nodes - 1}, "
+                    f"but is {ends[instance].tolist()}"
+                )
         return solve_batch(
             _acyclic_paths if self.acyclic else _dijkstra_paths,
             costs,
