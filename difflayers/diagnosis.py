@@ -13,6 +13,7 @@ from torch import Tensor
 
 from difflayers.batch import BatchRun
 from difflayers.blackbox import BlackboxLayer
+from difflayers.pictures import new_figure
 from difflayers.solver import Array, SolverError
 
 # λ changes too few solutions below the first share, and the costs hardly matter above the second.
@@ -85,9 +86,7 @@ class Diagnosis:
         Returns:
             The matplotlib figure. Raises ImportError without matplotlib.
         """
-        from matplotlib.figure import Figure
-
-        figure = Figure(figsize=(9, 3), layout="constrained")
+        figure = new_figure(9, 3)
         shares, norms, cosines = figure.subplots(1, 3)
         shares.plot(self.scales, self.changed, "o-")
         shares.set(xscale="log", xlabel="λ", ylim=(-0.03, 1.03), title="share of changed solutions")
