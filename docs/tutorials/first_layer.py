@@ -24,14 +24,14 @@ def assignment(costs):
 # %% [markdown]
 # ## Data
 #
-# Every courier and every parcel has a position in the plane. What is hidden: the city has a river along the vertical
-# axis, so that moving east or west takes four times as long as moving north or south.
+# Every courier and every parcel has a position in the plane, and the effort grows with the square of the way. What is
+# hidden: the city lies on steep ridges, so that going east or west is four times as hard as going north or south.
 
 # %%
 rng = np.random.default_rng(0)
 days, couriers = 200, 6
 positions = rng.normal(size=(days, 2, couriers, 2))  # of couriers and of parcels
-gaps = np.abs(positions[:, 0, :, None] - positions[:, 1, None])  # (days, 6, 6, 2): east-west and north-south
+gaps = (positions[:, 0, :, None] - positions[:, 1, None]) ** 2  # (days, 6, 6, 2): east-west and north-south
 best = np.stack([assignment(gap @ [4.0, 1.0]) for gap in gaps])
 
 features = torch.tensor(gaps, dtype=torch.float32)
@@ -47,7 +47,7 @@ train, test = slice(0, 100), slice(100, 200)
 
 # %%
 model = torch.nn.Linear(2, 1, bias=False)
-torch.nn.init.ones_(model.weight)  # as if all directions took equally long
+torch.nn.init.ones_(model.weight)  # as if all directions were equally hard
 layer = difflayers.BlackboxLayer(assignment)
 
 
@@ -93,7 +93,7 @@ axes.set(xlabel="step", ylabel="share of wrong entries", title="training")
 
 # %%
 east, north = model.weight.detach()[0].tolist()
-print(f"moving east or west costs {east / north:.1f} times as much as moving north or south")
+print(f"east or west is {east / north:.1f} times as hard as north or south")
 
 with torch.no_grad():
     right = (layer(model(features[test]).squeeze(-1)) == wanted[test]).all(dim=(1, 2)).float().mean()

@@ -34,10 +34,10 @@ figure = panoptic.draw.show(truth, IS_THING, NAMES, colors=COLORS)
 # %%
 rng = np.random.default_rng(1)
 semantic = truth.semantic()
-node_costs = 0.8 * (semantic.ravel()[:, None] != np.arange(3)) + 0.5 * rng.normal(size=(height * width, 3))
+node_costs = 0.8 * (semantic.ravel()[:, None] != np.arange(3)) + 0.4 * rng.normal(size=(height * width, 3))
 edges = graph.grid_edges(SHAPE, distances=[1, 4])
 same = segments.ravel()[edges[:, 0]] == segments.ravel()[edges[:, 1]]
-edge_costs = np.where(same, 0.5, -0.4) + 0.5 * rng.normal(size=len(edges))
+edge_costs = np.where(same, 0.5, -0.4) + 0.4 * rng.normal(size=len(edges))
 problem = amwc.AMWC(node_costs, edges, edge_costs, partitionable=IS_THING)
 figure = draw_cut.show_problem(problem, SHAPE, COLORS)
 

@@ -92,7 +92,7 @@ def fit(criterion):
             predicted = model(images[test])
         regret.append(
             difflayers.functional.normalized_regret(
-                predicted, solver, true_costs=true_costs[test], true_solutions=paths[test], batched=True
+                solver, predicted, true_costs=true_costs[test], true_solutions=paths[test], batched=True
             )
         )
     return model, regret
