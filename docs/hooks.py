@@ -1,7 +1,7 @@
 """What MkDocs does beyond its plugins: tutorials are run and become pages, and formulas become MathML.
 
-A tutorial is a script in docs/tutorials whose cells begin with `# %%`. Cells marked `# %% [markdown]` are text in
-comments; of the others the page shows the code, what it prints, and the matplotlib figures it leaves open.
+A tutorial is a script in docs/tutorials whose cells begin with `# %%`. Cells marked `# %% [markdown]` are text
+in comments; of the others the page shows the code, what it prints, and the matplotlib figures it leaves open.
 
 MathML needs no script and no network, in contrast to MathJax and KaTeX: browsers draw it themselves.
 """
@@ -71,7 +71,7 @@ def render(name: str, script: str) -> tuple[str, dict[str, bytes]]:
             exec(code, scope)
         parts.append(f"```python\n{cell.source.replace('  # fmt: skip', '')}\n```")
         if printed.getvalue():
-            parts.append(f'```{{.text .output}}\n{printed.getvalue().rstrip()}\n```')
+            parts.append(f"```{{.text .output}}\n{printed.getvalue().rstrip()}\n```")
         # Figures of pyplot, and one that a drawing function of ours returned, which pyplot does not know.
         figures = [pyplot.figure(number) for number in pyplot.get_fignums()]
         if isinstance(scope.get("figure"), Figure):
@@ -113,7 +113,9 @@ def mathml(latex: str, display: bool) -> str:
         ValueError: where the converter left something of the LaTeX as it was.
     """
     # It knows neither \arg nor the limits of an operator name.
-    latex = latex.replace(r"\arg\min", r"\operatorname{argmin}").replace(r"\arg\max", r"\operatorname{argmax}")
+    latex = latex.replace(r"\arg\min", r"\operatorname{argmin}").replace(
+        r"\arg\max", r"\operatorname{argmax}"
+    )
     markup = convert(latex, display="block" if display else "inline")
     if "\\" in markup or ">&<" in markup:
         raise ValueError(f"cannot convert to MathML: {latex}")
@@ -137,4 +139,6 @@ def on_page_content(html: str, *, page: Any, config: MkDocsConfig, files: Files)
             raise PluginError(f"{page.file.src_uri}: {error}") from error
 
     pattern = r'<(?P<tag>span|div) class="arithmatex">(?P<latex>\\[(\[].*?\\[)\]])\s*</(?P=tag)>'
-    return re.sub(pattern, replace, html, flags=re.S)
+    html = re.sub(pattern, replace, html, flags=re.S)
+    # A comma after a formula stays on its line.
+    return re.sub(r"(<math[^>]*inline.*?</math>[,.;:)]+)", r'<span class="formula">\1</span>', html)

@@ -1,10 +1,12 @@
 # %% [markdown]
 # # A first layer
 #
-# A network has to assign six couriers to six parcels. It never sees what an assignment costs; it only sees, for
-# some days, which assignment turned out best. We train it *through* the assignment solver, in five steps.
+# A network has to assign six couriers to six parcels. It never sees what an assignment costs; it only sees,
+# for some days, which assignment turned out best. We train it *through* the assignment solver, in five
+# steps.
 #
-# The solver is SciPy's. It takes a matrix of costs and returns an indicator: 1 where a courier gets a parcel.
+# The solver is SciPy's. It takes a matrix of costs and returns an indicator: 1 where a courier gets a
+# parcel.
 
 # %%
 import matplotlib.pyplot as plt
@@ -24,8 +26,9 @@ def assignment(costs):
 # %% [markdown]
 # ## Data
 #
-# Every courier and every parcel has a position in the plane, and the effort grows with the square of the way. What is
-# hidden: the city lies on steep ridges, so that going east or west is four times as hard as going north or south.
+# Every courier and every parcel has a position in the plane, and the effort grows with the square of the
+# way. What is hidden: the city lies on steep ridges, so that going east or west is four times as hard as
+# going north or south.
 
 # %%
 rng = np.random.default_rng(0)
@@ -41,9 +44,9 @@ train, test = slice(0, 100), slice(100, 200)
 # %% [markdown]
 # ## The layer
 #
-# `BlackboxLayer` makes the solver differentiable. Its one parameter is λ, the interpolation range. `diagnose` tries
-# a range of them on one batch and says how many solutions each λ changes: too small, and the gradient is zero; too
-# large, and the costs no longer matter.
+# `BlackboxLayer` makes the solver differentiable. Its one parameter is λ, the interpolation range.
+# `diagnose` tries a range of them on one batch and says how many solutions each λ changes: too small, and
+# the gradient is zero; too large, and the costs no longer matter.
 
 # %%
 model = torch.nn.Linear(2, 1, bias=False)
@@ -67,14 +70,14 @@ figure = found.plot()
 #
 # ## Training
 #
-# From here on it is an ordinary training loop: the network predicts costs, the layer returns the assignment, the loss
-# counts the wrong entries.
+# From here on it is an ordinary training loop: the network predicts costs, the layer returns the
+# assignment, the loss counts the wrong entries.
 
 # %%
 layer.scales = difflayers.UniformScales(*found.suggested, samples=3, seed=0)
 optimizer = torch.optim.Adam(model.parameters(), lr=0.05)
 errors = []
-for step in range(60):
+for _ in range(60):
     optimizer.zero_grad()
     value = loss(layer(model(features[train]).squeeze(-1)))
     value.backward()
@@ -89,7 +92,8 @@ axes.set(xlabel="step", ylabel="share of wrong entries", title="training")
 # %% [markdown]
 # ## What it learned
 #
-# Only the ratio of the two weights matters to an assignment, and it can be read off the network. The truth is 4.
+# Only the ratio of the two weights matters to an assignment, and it can be read off the network. The truth
+# is 4.
 
 # %%
 east, north = model.weight.detach()[0].tolist()
@@ -102,5 +106,5 @@ print(f"assignments of unseen days that are exactly right: {before:.0%} before, 
 assert right > before
 
 # %% [markdown]
-# Next: [wrap your own solver](../wrap-your-solver.md) has everything else that a layer can do, and
-# [how to choose](../how-to-choose.md) says when another estimator or a loss is the better choice.
+# Next: [wrap your own solver](../wrap-your-solver.md) has everything else that a layer can do, and [how to
+# choose](../how-to-choose.md) says when another estimator or a loss is the better choice.

@@ -1,9 +1,10 @@
 # %% [markdown]
 # # Shortest paths on drawn maps
 #
-# A small network sees a picture of a landscape and has to find the cheapest way from the upper left to the lower
-# right corner. It is never told what water, forest or meadow cost: it only sees pictures and, for each of them, the
-# cheapest path. This is the task of the Warcraft maps of Vlastelica et al. (2020), on maps that we draw ourselves.
+# A small network sees a picture of a landscape and has to find the cheapest way from the upper left to the
+# lower right corner. It is never told what water, forest or meadow cost: it only sees pictures and, for
+# each of them, the cheapest path. This is the task of the Warcraft maps of Vlastelica et al. (2020), on
+# maps that we draw ourselves.
 
 # %%
 import matplotlib.pyplot as plt
@@ -52,9 +53,9 @@ fig.suptitle("maps, and the cheapest paths on them")
 # %% [markdown]
 # ## Two ways to train
 #
-# Through a **layer**, with the Hamming distance of the two paths as loss; or by a **loss** that is made for imitating
-# solutions, perturbed Fenchel–Young. Both use the same network (a few convolutions, with a softplus that keeps costs
-# positive), the same data and the same number of steps.
+# Through a **layer**, with the Hamming distance of the two paths as loss; or by a **loss** that is made for
+# imitating solutions, perturbed Fenchel–Young. Both use the same network (a few convolutions, with a
+# softplus that keeps costs positive), the same data and the same number of steps.
 
 
 # %%
@@ -99,7 +100,8 @@ def fit(criterion):
 
 
 # %% [markdown]
-# The **regret** is how much longer the found path is than the shortest one, on maps that the network has not seen.
+# The **regret** is how much longer the found path is than the shortest one, on maps that the network has
+# not seen.
 
 # %%
 fig, axes = plt.subplots(figsize=(6, 3))
@@ -107,7 +109,9 @@ models = {}
 for name, criterion in [("blackbox layer", hamming), ("Fenchel–Young loss", imitation)]:
     models[name], regret = fit(criterion)
     axes.plot(range(1, 26), 100 * np.array(regret), label=name)
-    print(f"{name}: {100 * regret[0]:.1f} % regret after the first epoch, {100 * regret[-1]:.1f} % after the last")
+    print(
+        f"{name}: {100 * regret[0]:.1f} % regret after the first epoch, {100 * regret[-1]:.1f} % after the last"
+    )
     assert regret[-1] < regret[0]
 axes.set(xlabel="epoch", ylabel="regret on unseen maps in %", yscale="log")
 axes.legend()
@@ -115,8 +119,8 @@ axes.legend()
 # %% [markdown]
 # ## What the network sees
 #
-# Costs that it never saw, learned from paths alone: water is dear, meadows are cheap. Their scale is free, since twice
-# the costs have the same shortest path.
+# Costs that it never saw, learned from paths alone: water is dear, meadows are cheap. Their scale is free,
+# since twice the costs have the same shortest path.
 
 # %%
 fig, axes = plt.subplots(1, 4, figsize=(10, 2.7), layout="constrained")
@@ -125,7 +129,9 @@ with torch.no_grad():
     maps = {name: model(images[index : index + 1])[0].numpy() for name, model in models.items()}
 axes[0].imshow(pictures[index])
 axes[0].set_title("map", fontsize=10)
-for panel, (name, values) in zip(axes[1:], {"true costs": true_costs[index].numpy(), **maps}.items(), strict=True):
+for panel, (name, values) in zip(
+    axes[1:], {"true costs": true_costs[index].numpy(), **maps}.items(), strict=True
+):
     panel.imshow(values, cmap="viridis")
     row, column = np.nonzero(solver(values[None])[0])
     panel.plot(column, row, "o", color="white", markersize=3)
@@ -134,5 +140,5 @@ for panel in axes:
     panel.set_axis_off()
 
 # %% [markdown]
-# One seed and drawn maps say little about which way is better in general:
-# [how to choose](../how-to-choose.md) has what was measured over several seeds.
+# One seed and drawn maps say little about which way is better in general: [how to
+# choose](../how-to-choose.md) has what was measured over several seeds.
