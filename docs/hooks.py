@@ -1,7 +1,7 @@
 """What MkDocs does beyond its plugins: tutorials are run and become pages, and formulas become MathML.
 
-A tutorial is a script in docs/tutorials whose cells begin with `# %%`. Cells marked `# %% [markdown]` are text
-in comments; of the others the page shows the code, what it prints, and the matplotlib figures it leaves open.
+A tutorial is a script in docs/tutorials whose cells begin with `# %%`. Cells marked `# %% [markdown]` are
+text in comments; of the others the page shows the code, what it prints, and the figures it leaves open.
 
 MathML needs no script and no network, in contrast to MathJax and KaTeX: browsers draw it themselves.
 """
@@ -113,9 +113,8 @@ def mathml(latex: str, display: bool) -> str:
         ValueError: where the converter left something of the LaTeX as it was.
     """
     # It knows neither \arg nor the limits of an operator name.
-    latex = latex.replace(r"\arg\min", r"\operatorname{argmin}").replace(
-        r"\arg\max", r"\operatorname{argmax}"
-    )
+    for name in ("min", "max"):
+        latex = latex.replace(rf"\arg\{name}", rf"\operatorname{{arg{name}}}")
     markup = convert(latex, display="block" if display else "inline")
     if "\\" in markup or ">&<" in markup:
         raise ValueError(f"cannot convert to MathML: {latex}")

@@ -11,6 +11,7 @@ from difflayers.panoptic.labels import VOID, PanopticLabels
 from difflayers.pictures import new_figure, outlines, palette, segment_colors
 
 WHITE = (255, 255, 255)
+_LARGE = 400  # pixels of a side in which the line around an instance is thin
 
 
 def overlay(
@@ -20,6 +21,7 @@ def overlay(
     colors: ArrayLike | None = None,
     alpha: float = 0.6,
     outline: tuple[int, int, int] = WHITE,
+    zoom: int = 1,
 ) -> NDArray[np.uint8]:
     """Lay the colours of a labelling over its image.
 
@@ -30,10 +32,11 @@ def overlay(
         colors: (K, 3) in 0 to 255, a colour for each class; by default `difflayers.pictures.palette`.
         alpha: opacity of the colours, from 0 to 1.
         outline: colour of the line around instances.
+        zoom: pixels of the picture a pixel of the labels in each direction, so that lines hide less.
 
     Returns:
-        (h, w, 3) uint8: each class in its colour, each instance in a shade of it and outlined; void keeps
-        the image.
+        (h · zoom, w · zoom, 3) uint8: each class in its colour, each instance in a shade of it and outlined;
+        void keeps the image.
 
     Raises:
         ValueError: on an image or colours of another size, and on classes beyond `is_thing`.
@@ -45,19 +48,21 @@ def overlay(
             f"image must be uint8 of shape {(*labels.shape, 3)}, as the labels, "
             f"got {picture.dtype} of shape {picture.shape}"
         )
+    picture = picture.repeat(zoom, 0).repeat(zoom, 1)
     if len(labels.classes) == 0:
-        return picture.copy()
+        return picture
     if labels.classes.max() >= len(is_thing):
         raise ValueError(f"labels has class {labels.classes.max()}, but is_thing has {len(is_thing)} entries")
     of_class = palette(len(is_thing)) if colors is None else np.asarray(colors)
     if of_class.shape != (len(is_thing), 3):
         raise ValueError(f"colors must have shape {(len(is_thing), 3)}, got {of_class.shape}")
     things = is_thing[labels.classes]
-    known = labels.segments != VOID
+    segments = labels.segments.repeat(zoom, 0).repeat(zoom, 1)
+    known = segments != VOID
     blend = picture.astype(np.float32)
     blend[known] *= 1 - alpha
-    blend[known] += alpha * segment_colors(of_class[labels.classes], things)[labels.segments[known]]
-    blend[outlines(labels.segments, np.append(things, False))] = outline
+    blend[known] += alpha * segment_colors(of_class[labels.classes], things)[segments[known]]
+    blend[outlines(segments, np.append(things, False))] = outline
     return blend.round().astype(np.uint8)
 
 
@@ -99,11 +104,12 @@ def show(
     """
     if names is not None and len(names) != len(np.asarray(is_thing)):
         raise ValueError(f"names has {len(names)} entries, but is_thing has {len(np.asarray(is_thing))}")
-    picture = overlay(image, labels, is_thing, colors, 1.0 if image is None else alpha)
+    height, width = labels.shape
+    zoom = max(1, _LARGE // max(height, width, 1))
+    picture = overlay(image, labels, is_thing, colors, 1.0 if image is None else alpha, zoom=zoom)
     if axes is None:
-        height, width = labels.shape
         axes = new_figure(6, max(6 * height / width, 1)).subplots()
-    axes.imshow(picture, interpolation="nearest")
+    axes.imshow(picture, interpolation="nearest", extent=(-0.5, width - 0.5, height - 0.5, -0.5))
     axes.set_axis_off()
     if names is not None:
         named = labels.areas() >= smallest

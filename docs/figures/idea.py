@@ -10,14 +10,16 @@ IMAGES = Path(__file__).parents[1] / "images"
 # Solutions y = 0 … 3 with a fixed part of their cost; the solver minimises c y + fixed(y), the loss is y.
 FIXED = (0.0, 0.9, 2.3, 4.0)
 LOW, HIGH, STEPS = -2.4, 0.0, 240
-COLORS = ("ink", "soft", "box", "edge", "one", "two")
+
+
+def named(*colors: str) -> dict[str, str]:
+    """The colours of a theme by their use."""
+    return dict(zip(("ink", "soft", "box", "edge", "one", "two"), colors, strict=True))
+
+
 THEMES = {
-    "light": dict(
-        zip(COLORS, ("#24292f", "#8b949e", "#eef1ff", "#3f51b5", "#e4572e", "#17996b"), strict=True)
-    ),
-    "dark": dict(
-        zip(COLORS, ("#e6edf3", "#7d8590", "#232a45", "#8c9eff", "#ff8a65", "#4fd1a1"), strict=True)
-    ),
+    "light": named("#24292f", "#8b949e", "#eef1ff", "#3f51b5", "#e4572e", "#17996b"),
+    "dark": named("#e6edf3", "#7d8590", "#232a45", "#8c9eff", "#ff8a65", "#4fd1a1"),
 }
 
 

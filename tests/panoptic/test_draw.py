@@ -39,6 +39,15 @@ def test_overlay_outlines_instances_and_gives_touching_ones_their_own_shade(labe
     assert result[3, 3].argmax() == result[3, 8].argmax() == 2  # both still blue
 
 
+def test_a_zoomed_overlay_has_the_same_colours_and_thinner_lines(labels):
+    image = np.random.default_rng(0).integers(0, 255, (8, 12, 3), dtype=np.uint8)
+    small = draw.overlay(image, labels, IS_THING, COLORS)
+    large = draw.overlay(image, labels, IS_THING, COLORS, zoom=5)
+    assert large.shape == (40, 60, 3)
+    assert (large[::5, ::5] == small)[(small != 255).any(2)].all()
+    assert (large == 255).all(2).mean() < (small == 255).all(2).mean() / 3
+
+
 def test_classes_without_given_colours_get_distinct_ones():
     segments = np.arange(6, dtype=np.int32).repeat(4).reshape(6, 4)
     labels = PanopticLabels(segments, np.arange(6))
@@ -77,7 +86,9 @@ def test_figures_show_the_overlay_and_name_what_is_large_enough(labels):
     pytest.importorskip("matplotlib")
     figure = draw.show(labels, IS_THING, ["road", "car"], colors=COLORS, smallest=20)
     (axes,) = figure.axes
-    assert (axes.images[0].get_array() == draw.overlay(None, labels, IS_THING, COLORS, 1.0)).all()
+    shown = axes.images[0]
+    assert (shown.get_array() == draw.overlay(None, labels, IS_THING, COLORS, 1.0, zoom=33)).all()
+    assert list(shown.get_extent()) == [-0.5, 11.5, 7.5, -0.5]  # names and mouse count pixels of the labels
     assert [text.get_text() for text in axes.texts] == ["road"]
     figure = draw.show(labels, IS_THING, ["road", "car"])
     assert [text.get_text() for text in figure.axes[0].texts] == ["road", "car", "car"]
