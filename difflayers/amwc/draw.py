@@ -86,7 +86,7 @@ def show_problem(problem: AMWC, shape: tuple[int, int], colors: ArrayLike | None
         limit = float(finite.max(initial=0)) or 1.0
         drawn = axes.imshow(costs, cmap="RdBu", vmin=-limit, vmax=limit, interpolation="nearest")
         axes.set_title(f"edge costs at distance {distance}", fontsize=10)
-        figure.colorbar(drawn, ax=axes, shrink=0.8)
+        figure.colorbar(drawn, ax=axes, shrink=0.6)
     for axes in figure.axes[: 1 + len(maps)]:
         axes.set_axis_off()
     return figure
