@@ -93,7 +93,9 @@ class Diagnosis:
         if self.suggested is not None:
             shares.axvspan(*self.suggested, alpha=0.2)
         norms.plot(self.scales, self.norms, "o-")
-        norms.set(xscale="log", yscale="symlog", xlabel="λ", title="norm of the gradient")
+        norms.set(xscale="log", xlabel="λ", title="norm of the gradient")
+        if self.norms.any():
+            norms.set_yscale("log")  # leaves out what is zero
         ticks = [f"{scale:.2g}" for scale in self.scales]
         image = cosines.imshow(self.cosines, vmin=-1, vmax=1, cmap="coolwarm")
         cosines.set(title="cosine between λ", xticks=range(len(ticks)), yticks=range(len(ticks)))
