@@ -66,19 +66,29 @@ def test_every_page_is_in_the_navigation():
     assert set(re.findall(r": (\S+\.md)$", navigation, re.M)) == pages
 
 
-@pytest.fixture(scope="module")
-def hooks():
-    for package in ("mkdocs", "latex2mathml", "matplotlib"):
-        pytest.importorskip(package)
-    specification = importlib.util.spec_from_file_location("documentation_hooks", DOCS / "hooks.py")
+def loaded_from(name):
+    specification = importlib.util.spec_from_file_location(f"documentation_{name}", DOCS / f"{name}.py")
     module = importlib.util.module_from_spec(specification)
     specification.loader.exec_module(module)
     return module
 
 
+@pytest.fixture(scope="module")
+def gallery():
+    pytest.importorskip("matplotlib")
+    return loaded_from("gallery")
+
+
+@pytest.fixture(scope="module")
+def hooks():
+    for package in ("mkdocs", "latex2mathml"):
+        pytest.importorskip(package)
+    return loaded_from("hooks")
+
+
 @pytest.mark.parametrize("script", TUTORIALS, ids=lambda script: script.stem)
-def test_tutorials_run_and_show_their_figures(script, hooks):
-    page, pictures = hooks.render(script.stem, script.read_text(encoding="utf-8"))
+def test_tutorials_run_and_show_their_figures(script, gallery):
+    page, pictures = gallery.render(script.stem, script.read_text(encoding="utf-8"))
     assert page.startswith("# ")
     assert "```{.text .output}" in page
     assert len(pictures) >= 2
@@ -87,15 +97,15 @@ def test_tutorials_run_and_show_their_figures(script, hooks):
         assert content.startswith(b"\x89PNG")
 
 
-def test_cells_become_text_code_output_and_errors_of_the_right_line(hooks):
+def test_cells_become_text_code_output_and_errors_of_the_right_line(gallery):
     script = "# %% [markdown]\n# # Title\n#\n# Text.\n\n# %%\nx = 2\nprint(x)\n\n# %%\n1 / 0\n"
-    cells = hooks.split_cells(script)
+    cells = gallery.split_cells(script)
     assert [cell.is_text for cell in cells] == [True, False, False]
     assert cells[0].source == "# Title\n\nText."
-    page, _ = hooks.render("good", script.partition("\n# %%\n1")[0])
+    page, _ = gallery.render("good", script.partition("\n# %%\n1")[0])
     assert "```python\nx = 2\nprint(x)\n```\n\n```{.text .output}\n2\n```" in page
     with pytest.raises(ZeroDivisionError) as raised:
-        hooks.render("bad", script)
+        gallery.render("bad", script)
     assert raised.traceback[-1].lineno + 1 == 11
 
 
