@@ -73,6 +73,23 @@ def loaded_from(name):
     return module
 
 
+def test_the_pictures_of_the_idea_are_what_their_script_draws():
+    idea = loaded_from("figures/idea")
+    for theme, colors in idea.THEMES.items():
+        for name, draw in (("idea", idea.draw_step), ("staircase", idea.draw_staircase)):
+            committed = (DOCS / "images" / f"{name}-{theme}.svg").read_text(encoding="utf-8")
+            assert committed == draw(colors)
+
+
+def test_the_drawn_functions_meet_where_the_answer_does_not_change():
+    idea = loaded_from("figures/idea")
+    assert [idea.solve(cost) for cost in (-2.0, -1.5, -1.0, -0.5)] == [3, 2, 1, 0]
+    assert idea.interpolated(-2.0, 0.1) == 3  # so small a λ leaves the answer
+    assert idea.interpolated(-1.0, 0.35) < 1  # and this one does not
+    slope = (idea.interpolated(-0.95, 0.35) - idea.interpolated(-1.0, 0.35)) / 0.05
+    assert slope == pytest.approx((idea.solve(-1.0 + 0.35) - idea.solve(-1.0)) / 0.35)  # Eq. 3
+
+
 @pytest.fixture(scope="module")
 def gallery():
     pytest.importorskip("matplotlib")

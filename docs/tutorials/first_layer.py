@@ -3,7 +3,7 @@
 #
 # A network has to assign six couriers to six parcels. It never sees what an assignment
 # costs; it only sees, for some days, which assignment turned out best. We train it
-# *through* the assignment solver, in five steps.
+# *through* the assignment solver.
 #
 # The solver is SciPy's. It takes a matrix of costs and returns an indicator: 1 where a
 # courier gets a parcel.
