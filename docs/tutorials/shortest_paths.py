@@ -18,6 +18,7 @@ from difflayers import solvers
 
 SIDE, PIXELS = 10, 4  # cells a side, and pixels of the picture a cell
 COSTS = np.array([1.0, 2.5, 6.0])  # meadow, forest, water
+DOTS = {"marker": "o", "ls": "", "ms": 4, "mfc": "white", "mec": "black"}
 COLORS = np.array([[0.55, 0.75, 0.35], [0.15, 0.40, 0.20], [0.20, 0.40, 0.75]])
 
 
@@ -52,9 +53,7 @@ fig, axes = plt.subplots(1, 4, figsize=(9, 2.5))
 for index, panel in enumerate(axes):
     panel.imshow(pictures[index])
     row, column = np.nonzero(paths[index].numpy())
-    panel.plot(
-        (column + 0.5) * PIXELS, (row + 0.5) * PIXELS, "o", color="white", markersize=3
-    )
+    panel.plot((column + 0.5) * PIXELS, (row + 0.5) * PIXELS, **DOTS)
     panel.set_axis_off()
 fig.suptitle("maps, and the cheapest paths on them")
 
@@ -152,7 +151,7 @@ for panel, (name, values) in zip(
 ):
     panel.imshow(values, cmap="viridis")
     row, column = np.nonzero(solver(values[None])[0])
-    panel.plot(column, row, "o", color="white", markersize=3)
+    panel.plot(column, row, **DOTS)
     panel.set_title(name, fontsize=10)
 for panel in axes:
     panel.set_axis_off()
