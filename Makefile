@@ -5,12 +5,12 @@ BIN := .venv/bin
 # Compiled kernels, kept from run to run.
 export NUMBA_CACHE_DIR ?= $(CURDIR)/.numba_cache
 
-.PHONY: demo test test-slow check docs bench
+.PHONY: demo test test-slow test-matrix check docs bench
 .DEFAULT_GOAL := test
 
 .venv/installed: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install -q -c constraints.txt -e ".[cops,dev]"
+	$(BIN)/python -m pip install -q -c constraints.txt -e ".[cops,examples,dev]"
 	touch $@
 
 .venv/installed-docs: .venv/installed
@@ -24,11 +24,17 @@ export NUMBA_CACHE_DIR ?= $(CURDIR)/.numba_cache
 demo: .venv/installed
 	$(BIN)/python -m examples.cops demo $(if $(DATA),--data "$(DATA)") --out "$(OUT)"
 
+# Torch's own threads would wait for each other where the tests' solvers and processes use every core.
+test test-slow: export OMP_NUM_THREADS ?= 1
+
 test: .venv/installed
 	$(BIN)/python -m pytest -m "not slow and not gpu"
 
 test-slow: .venv/installed
 	$(BIN)/python -m pytest -m "slow or gpu"
+
+test-matrix: .venv/installed
+	$(BIN)/python tools/test_matrix.py
 
 check: .venv/installed
 	$(BIN)/ruff check
@@ -40,3 +46,7 @@ docs: .venv/installed-docs
 
 bench: .venv/installed-bench
 	$(BIN)/python -m tests.benchmarks.amwc
+	$(BIN)/python -m tests.benchmarks.growth
+	$(BIN)/python -m tests.benchmarks.layers
+	$(BIN)/python -m tests.benchmarks.parallel
+	$(BIN)/python -m tests.benchmarks.shortest_path

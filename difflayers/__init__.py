@@ -14,6 +14,7 @@ from difflayers.pool import SolutionPool
 from difflayers.regularized import RegularizedFrankWolfe
 from difflayers.scales import AdaptiveScale, FixedScale, UniformScales
 from difflayers.solver import Solver, SolverError
+from difflayers.warming import warmup
 
 if TYPE_CHECKING:
     from difflayers.diagnosis import diagnose
@@ -41,6 +42,7 @@ __all__ = [
     "gumbel_noise",
     "losses",
     "sum_of_gamma_noise",
+    "warmup",
 ]
 
 # Imported when first used, like `diagnose`: most need Numba, which takes longer to import than all else.

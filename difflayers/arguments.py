@@ -1,7 +1,11 @@
-"""Checks of the options that layers are built with."""
+"""Checks of arguments that many functions and layers have in common."""
 
 import math
+import operator
+from collections.abc import Iterable, Sequence
 from typing import Any, TypeVar, get_args
+
+import numpy as np
 
 Choice = TypeVar("Choice", bound=str)
 
@@ -14,9 +18,61 @@ def positive(name: str, value: float) -> float:
 
 
 def count(name: str, value: int, least: int = 1) -> int:
-    """Return the value; raises ValueError naming it unless it is an integer of at least `least`."""
-    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+    """Return the value; raises ValueError naming it unless it is an integer of at least `least`.
+
+    NumPy's integers are integers too. None may be 2³¹ or more, which no index here could reach.
+    """
+    try:
+        number = -1 if isinstance(value, bool | np.bool_) else operator.index(value)
+    except TypeError:
+        number = -1
+    if number < least:
         raise ValueError(f"{name} must be an integer of at least {least}, but is {value!r}")
+    if number >= 2**31:
+        raise ValueError(f"{name} must be below 2**31, but is {value!r}")
+    return number
+
+
+def counts(name: str, values: Sequence[int], expected: str, length: int | None = None) -> tuple[int, ...]:
+    """Return positive integers as a tuple; raises ValueError naming them unless that is what they are.
+
+    Args:
+        name: of the argument.
+        values: the integers; floats that are whole numbers count.
+        expected: what to say that they must be.
+        length: how many there must be, if that is fixed.
+    """
+    try:
+        numbers = tuple(int(value) for value in values)
+        good = all(number == value for number, value in zip(numbers, values, strict=True))
+    except (TypeError, ValueError, OverflowError):
+        numbers, good = (), False
+    if not good or any(not 1 <= number < 2**31 for number in numbers) or length not in (None, len(numbers)):
+        raise ValueError(f"{name} must be {expected}, got {values!r}")
+    return numbers
+
+
+def indices(name: str, value: Any, shape: tuple[int, ...]) -> np.ndarray[Any, Any]:
+    """Return integers as an int64 array of a shape; raises ValueError naming them where they are no such."""
+    array = as_array(name, value)
+    if array.shape != shape or array.dtype.kind not in "iu" or array.max() > np.iinfo(np.int64).max:
+        raise ValueError(f"{name} must be integers of shape {shape}, but are {value!r}")
+    return array.astype(np.int64)
+
+
+def as_array(name: str, value: Any) -> np.ndarray[Any, Any]:
+    """Return the value as a NumPy array; raises ValueError naming it where it has no shape (ragged lists)."""
+    try:
+        return np.asarray(value)
+    except (ValueError, RuntimeError) as error:
+        raise ValueError(f"{name} is no array: {error}") from error
+
+
+def one_of_names(name: str, value: str, names: Iterable[str]) -> str:
+    """Return the value; raises ValueError naming the argument unless it is one of the names."""
+    known = list(names)
+    if value not in known:
+        raise ValueError(f"{name} must be among {', '.join(map(repr, known))}, but one is {value!r}")
     return value
 
 

@@ -15,6 +15,9 @@ __all__ = ["Estimator", "Reduction", "differentiate", "reduce_losses"]
 
 Reduction = Literal["mean", "sum", "none"]
 
+# Older compilers (2.4 and 2.6 were tried) cannot take a module for the constant that `operator` makes of it.
+COMPILED_WHOLE = tuple(int(part) for part in torch.__version__.split(".")[:2]) >= (2, 13)
+
 
 def differentiate(
     estimator: Estimator,
@@ -49,7 +52,7 @@ def differentiate(
     outputs: Sequence[Tensor]
     if not torch.compiler.is_compiling():
         outputs = Forward.apply(Call(estimator, len(costs), loss, context), *exact, *targets)
-    elif context is None:
+    elif context is None and COMPILED_WHOLE:
         from difflayers import operator  # here, since it imports the compiler, which takes a second
 
         outputs = operator.apply(estimator, exact, targets, loss)
@@ -68,9 +71,12 @@ def _with_context_outside_the_graph(
     costs: Sequence[Tensor],
     targets: Sequence[Tensor],
     loss: bool,
-    context: Sequence[Any],
+    context: Sequence[Any] | None,
 ) -> tuple[Tensor, ...]:
-    """An operator takes tensors only: with contexts the graph breaks here, and fullgraph=True is an error."""
+    """With contexts, as an operator takes tensors only, and in older releases of torch the graph breaks here.
+
+    There fullgraph=True is an error.
+    """
     return Forward.apply(Call(estimator, len(costs), loss, context), *costs, *targets)
 
 

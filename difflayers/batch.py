@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Sequence
-from typing import Any, Unpack
+from typing import Any, Literal, Unpack
 
 import numpy as np
 import torch
@@ -56,9 +56,13 @@ class BatchSolver(nn.Module):
             raise TypeError(f"unknown option {name!r}, expected one of {', '.join(DEFAULTS)}")
         given: SolveOptions = {**DEFAULTS, **options}
         self.function = solver
-        self.batched, self.tensors, self.n_jobs = given["batched"], given["tensors"], given["n_jobs"]
-        self.maximize, self.on_failure = given["maximize"], given["on_failure"]
-        self.pool, self.warm_start = given["pool"], given["warm_start"]
+        self.batched: bool = given["batched"]
+        self.tensors: bool = given["tensors"]
+        self.n_jobs: int = given["n_jobs"]
+        self.maximize: bool = given["maximize"]
+        self.on_failure: Literal["raise", "skip", "zero_grad"] = given["on_failure"]
+        self.pool: SolutionPool | None = given["pool"]
+        self.warm_start: bool = given["warm_start"]
         check_jobs(self.n_jobs)
         if self.tensors and self.n_jobs != 1:
             raise ValueError("a solver of tensors runs where the tensors are, so n_jobs must be 1")
@@ -66,8 +70,8 @@ class BatchSolver(nn.Module):
             raise ValueError(f"on_failure must be 'raise', 'skip' or 'zero_grad', but is {self.on_failure!r}")
         if self.pool is not None and not isinstance(self.pool, SolutionPool):
             raise TypeError(f"pool must be a SolutionPool, but is a {type(self.pool).__name__}")
-        self.workers = Workers(solver, self.batched, self.n_jobs)
-        self.statistics = Statistics()
+        self.workers: Workers = Workers(solver, self.batched, self.n_jobs)
+        self.statistics: Statistics = Statistics()
 
     def minimized(self, costs: Tensor) -> Tensor:
         """Return the costs of the minimisation problem: negated where the solver maximises."""
@@ -148,18 +152,22 @@ class BatchRun:
     ) -> None:
         self.solver = solver
         device = costs[0].device if solver.tensors else torch.device("cpu")
-        self.costs = [checked(cost, f"costs[{i}]", device, infinite=infinite) for i, cost in enumerate(costs)]
+        self.costs: list[Tensor] = [
+            checked(cost, f"costs[{i}]", device, infinite=infinite) for i, cost in enumerate(costs)
+        ]
         named = [f"{name}[{i}]" for name in names for i in range(len(costs))]
         unnamed = [f"targets[{i}]" for i in range(len(named), len(targets))]
-        self.targets = [
+        self.targets: list[Tensor] = [
             checked(target, name, device, infinite=infinite).to(self.costs[0].dtype)
             for name, target in zip((named + unnamed)[: len(targets)], targets, strict=True)
         ]
         batch = len(costs[0])
         # Under vmap the batch is folded, and instance i has context i modulo their number.
-        self.contexts = None if context is None else [context[i % len(context)] for i in range(batch)]
-        self.failed = torch.zeros(batch, dtype=torch.bool, device=device)
-        self.any_failed = False
+        self.contexts: list[Any] | None = (
+            None if context is None else [context[i % len(context)] for i in range(batch)]
+        )
+        self.failed: Tensor = torch.zeros(batch, dtype=torch.bool, device=device)
+        self.any_failed: bool = False
         self.saved: Any = None
         self._starts: list[Tensor] | None = None
         self._turns = np.arange(batch)

@@ -44,8 +44,8 @@ class BlackboxLayer(nn.Module):
         self, solver: Solver, scales: Scales | float = 10.0, **options: Unpack[SolveOptions]
     ) -> None:
         super().__init__()
-        self.solver = BatchSolver(solver, **options)
-        self.scales = as_scales(scales)
+        self.solver: BatchSolver = BatchSolver(solver, **options)
+        self.scales: Scales = as_scales(scales)
 
     def forward(self, *costs: Tensor, context: Sequence[Any] | None = None) -> Any:
         """Solve a batch.

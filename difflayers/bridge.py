@@ -39,7 +39,10 @@ class Call:
     def __init__(
         self, estimator: Estimator, costs: int, loss: bool, context: Sequence[Any] | None = None
     ) -> None:
-        self.estimator, self.costs, self.loss, self.context = estimator, costs, loss, context
+        self.estimator: Estimator = estimator
+        self.costs: int = costs
+        self.loss: bool = loss
+        self.context: Sequence[Any] | None = context
         self.run: BatchRun | None = None
         self.outputs: list[Tensor] = []
 

@@ -18,12 +18,18 @@ def check_call(costs: Sequence[Tensor], targets: Sequence[Tensor], context: Sequ
     for index, cost in enumerate(costs):
         if not isinstance(cost, Tensor):
             raise TypeError(f"costs[{index}] must be a tensor, but is a {type(cost).__name__}")
+        if cost.layout != torch.strided:
+            raise TypeError(f"costs[{index}] must be a dense tensor, but has the layout {cost.layout}")
         if not cost.is_floating_point():
             raise TypeError(f"costs[{index}] must have a floating dtype, but has {cost.dtype}")
         if cost.ndim == 0:
             raise ValueError(f"costs[{index}] has no dimension, but the first one must be the batch")
     names = [f"costs[{i}]" for i in range(len(costs))] + [f"targets[{i}]" for i in range(len(targets))]
     for name, tensor in zip(names, (*costs, *targets), strict=True):
+        if tensor.layout != torch.strided or tensor.is_complex():
+            raise TypeError(f"{name} must be a dense tensor of real numbers")
+        if tensor.ndim == 0:
+            raise ValueError(f"{name} has no dimension, but the first one must be the batch")
         if tensor.shape[0] != costs[0].shape[0]:
             raise ValueError(
                 f"{name} has a batch of {len(tensor)}, but costs[0] has a batch of {len(costs[0])}"

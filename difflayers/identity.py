@@ -47,8 +47,8 @@ class IdentityLayer(nn.Module):
         self, solver: Solver, projection: Projection = "none", **options: Unpack[SolveOptions]
     ) -> None:
         super().__init__()
-        self.solver = BatchSolver(solver, **options)
-        self.projection = one_of("projection", projection, Projection)
+        self.solver: BatchSolver = BatchSolver(solver, **options)
+        self.projection: Projection = one_of("projection", projection, Projection)
 
     def forward(self, *costs: Tensor, context: Sequence[Any] | None = None) -> Any:
         """Solve a batch; arguments, result and errors are those of `BlackboxLayer.forward`."""

@@ -40,12 +40,13 @@ class AdaptiveTarget:
     def __init__(
         self, alpha: float = 1.0, step: float = 1e-3, density: float = 1.0, decay: float = 0.9
     ) -> None:
-        self.alpha = 0.0 if alpha == 0 else positive("alpha", alpha)
-        self.step, self.density = positive("step", step), positive("density", density)
+        self.alpha: float = 0.0 if alpha == 0 else positive("alpha", alpha)
+        self.step: float = positive("step", step)
+        self.density: float = positive("density", density)
         if not 0 <= decay < 1:
             raise ValueError(f"decay must be at least 0 and below 1, but is {decay}")
         self.decay = decay
-        self.average = self.density
+        self.average: float = self.density
 
     def scales(self, costs: Sequence[Tensor], gradients: Sequence[Tensor]) -> Tensor:
         """Return λ (B,) of instances with nonzero gradients."""
@@ -103,11 +104,13 @@ class IMLELayer(nn.Module):
         **options: Unpack[SolveOptions],
     ) -> None:
         super().__init__()
-        self.solver = BatchSolver(solver, **options)
-        self.scale = scale if isinstance(scale, AdaptiveTarget) else positive("scale", scale)
-        self.sigma = positive("sigma", sigma)
-        self.samples = count("samples", samples)
-        self.noise = gumbel_noise() if noise is None else noise
+        self.solver: BatchSolver = BatchSolver(solver, **options)
+        self.scale: AdaptiveTarget | float = (
+            scale if isinstance(scale, AdaptiveTarget) else positive("scale", scale)
+        )
+        self.sigma: float = positive("sigma", sigma)
+        self.samples: int = count("samples", samples)
+        self.noise: Noise = gumbel_noise() if noise is None else noise
 
     def forward(self, *costs: Tensor, context: Sequence[Any] | None = None) -> Any:
         """Sample and average solutions; arguments and errors are those of `BlackboxLayer.forward`.

@@ -56,10 +56,10 @@ class LPGDLayer(nn.Module):
         **options: Unpack[SolveOptions],
     ) -> None:
         super().__init__()
-        self.solver = BatchSolver(solver, **options)
-        self.tau = positive("tau", tau)
-        self.envelope = one_of("envelope", envelope, Envelope)
-        self.rho = None if rho is None else positive("rho", rho)
+        self.solver: BatchSolver = BatchSolver(solver, **options)
+        self.tau: float = positive("tau", tau)
+        self.envelope: Envelope = one_of("envelope", envelope, Envelope)
+        self.rho: float | None = None if rho is None else positive("rho", rho)
 
     def forward(self, *costs: Tensor, context: Sequence[Any] | None = None) -> Any:
         """Solve a batch; arguments, result and errors are those of `BlackboxLayer.forward`.

@@ -7,6 +7,7 @@ import numpy as np
 
 from difflayers import amwc
 from difflayers.amwc import Solution
+from difflayers.arguments import as_array, count
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,15 +28,14 @@ class Multicut:
     edge_costs: np.ndarray
 
     def __post_init__(self) -> None:
-        if self.num_nodes < 1:
-            raise ValueError(f"num_nodes must be at least 1, got {self.num_nodes}")
+        object.__setattr__(self, "num_nodes", count("num_nodes", self.num_nodes))
         object.__setattr__(self, "edges", self.as_amwc.edges)
         object.__setattr__(self, "edge_costs", self.as_amwc.edge_costs)
 
     @cached_property
     def as_amwc(self) -> amwc.AMWC:
         """The same problem as an AMWC with one partitionable label."""
-        dtype = np.float32 if np.asarray(self.edge_costs).dtype == np.float32 else np.float64
+        dtype = np.float32 if as_array("edge_costs", self.edge_costs).dtype == np.float32 else np.float64
         node_costs = np.zeros((self.num_nodes, 1), dtype)
         return amwc.AMWC(node_costs, self.edges, self.edge_costs, np.ones(1, bool))
 

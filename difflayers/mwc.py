@@ -7,6 +7,7 @@ import numpy as np
 
 from difflayers import amwc
 from difflayers.amwc import Solution
+from difflayers.arguments import as_array
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,7 +34,8 @@ class MWC:
     @cached_property
     def as_amwc(self) -> amwc.AMWC:
         """The same problem as an AMWC without partitionable labels."""
-        num_labels = np.shape(self.node_costs)[1] if np.ndim(self.node_costs) == 2 else 0
+        node_costs = as_array("node_costs", self.node_costs)
+        num_labels = node_costs.shape[1] if node_costs.ndim == 2 else 0
         return amwc.AMWC(self.node_costs, self.edges, self.edge_costs, np.zeros(num_labels, bool))
 
 

@@ -40,8 +40,11 @@ class Noise:
         mean: float = 0.0,
         seed: int = 0,
     ) -> None:
-        self.name, self.sample, self.score = name, sample, score
-        self.symmetric, self.mean = symmetric, mean
+        self.name: str = name
+        self.sample: Callable[[np.random.Generator, tuple[int, ...]], Array] = sample
+        self.score: Callable[[Array], Array] | None = score
+        self.symmetric: bool = symmetric
+        self.mean: float = mean
         self._generator = np.random.default_rng(seed)
 
     def draw(self, shape: tuple[int, ...]) -> Array:

@@ -66,12 +66,12 @@ class PerturbedLayer(nn.Module):
         **options: Unpack[SolveOptions],
     ) -> None:
         super().__init__()
-        self.solver = BatchSolver(solver, **options)
-        self.sigma = positive("sigma", sigma)
-        self.samples = count("samples", samples)
-        self.noise = gaussian_noise() if noise is None else noise
-        self.perturbation = one_of("perturbation", perturbation, Perturbation)
-        self.control_variate = one_of("control_variate", control_variate, ControlVariate)
+        self.solver: BatchSolver = BatchSolver(solver, **options)
+        self.sigma: float = positive("sigma", sigma)
+        self.samples: int = count("samples", samples)
+        self.noise: Noise = gaussian_noise() if noise is None else noise
+        self.perturbation: Perturbation = one_of("perturbation", perturbation, Perturbation)
+        self.control_variate: ControlVariate = one_of("control_variate", control_variate, ControlVariate)
         self._check()
 
     def _check(self) -> None:

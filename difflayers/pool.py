@@ -39,7 +39,8 @@ class SolutionPool:
             raise ValueError(f"solve_ratio must be from 0 to 1, but is {solve_ratio}")
         if isinstance(size, bool) or not isinstance(size, int) or size < 1:
             raise ValueError(f"size must be an integer of at least 1, but is {size!r}")
-        self.solve_ratio, self.size = float(solve_ratio), size
+        self.solve_ratio: float = float(solve_ratio)
+        self.size: int = size
         self._generator = np.random.default_rng(seed)
         self._seen: dict[str, dict[bytes, Tensor]] = {}
 

@@ -58,10 +58,10 @@ class RegularizedFrankWolfe(nn.Module):
         **options: Unpack[SolveOptions],
     ) -> None:
         super().__init__()
-        self.solver = BatchSolver(solver, **options)
-        self.strength = positive("strength", strength)
-        self.iterations = count("iterations", iterations)
-        self.tolerance = positive("tolerance", tolerance)
+        self.solver: BatchSolver = BatchSolver(solver, **options)
+        self.strength: float = positive("strength", strength)
+        self.iterations: int = count("iterations", iterations)
+        self.tolerance: float = positive("tolerance", tolerance)
 
     def forward(self, *costs: Tensor, context: Sequence[Any] | None = None) -> Any:
         """Minimise over the hull; arguments and errors are those of `BlackboxLayer.forward`.

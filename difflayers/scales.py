@@ -49,7 +49,7 @@ class FixedScale:
     """
 
     def __init__(self, value: float) -> None:
-        self.value = _positive("value", value)
+        self.value: float = _positive("value", value)
 
     def draw(self) -> Array:
         """Return λ as a float64 array of shape (1,)."""
@@ -77,7 +77,8 @@ class UniformScales:
     """
 
     def __init__(self, low: float, high: float, samples: int = 5, seed: int = 0) -> None:
-        self.low, self.high = _positive("low", low), _positive("high", high)
+        self.low: float = _positive("low", low)
+        self.high: float = _positive("high", high)
         if self.low > self.high:
             raise ValueError(f"low must not be above high, but low is {low} and high is {high}")
         if isinstance(samples, bool) or not isinstance(samples, int) or samples < 1:
@@ -129,13 +130,15 @@ class AdaptiveScale:
         low: float = 1e-6,
         high: float = 1e6,
     ) -> None:
-        self.value, self.rate = _positive("start", start), _positive("rate", rate)
-        self.low, self.high = _positive("low", low), _positive("high", high)
+        self.value: float = _positive("start", start)
+        self.rate: float = _positive("rate", rate)
+        self.low: float = _positive("low", low)
+        self.high: float = _positive("high", high)
         if not self.low <= self.value <= self.high:
             raise ValueError(f"start must be from low to high, but is {start}, with {low} and {high}")
         if not 0 < target < 1:
             raise ValueError(f"target must be above 0 and below 1, but is {target}")
-        self.target = float(target)
+        self.target: float = float(target)
 
     def draw(self) -> Array:
         """Return the present λ as a float64 array of shape (1,)."""

@@ -51,7 +51,9 @@ class InfeasibleError(SolverError):
 
     def __init__(self, reason: str, instances: list[int], solutions: Array) -> None:
         super().__init__(reason, instances, solutions)
-        self.reason, self.instances, self.solutions = reason, instances, solutions
+        self.reason: str = reason
+        self.instances: list[int] = instances
+        self.solutions: Array = solutions
 
     def __str__(self) -> str:
         more = f" (and {len(self.instances) - 1} more)" if len(self.instances) > 1 else ""

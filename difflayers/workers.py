@@ -39,7 +39,9 @@ class Workers:
     """
 
     def __init__(self, solver: Solver, batched: bool, n_jobs: int) -> None:
-        self.solver, self.batched, self.n_jobs = solver, batched, n_jobs
+        self.solver: Solver = solver
+        self.batched: bool = batched
+        self.n_jobs: int = n_jobs
         self._seconds: float | None = None  # of one solve, as last measured
         self._start()
 

@@ -30,8 +30,10 @@ class milp:
         bounds: Any = None,
         options: dict[str, Any] | None = None,
     ) -> None:
-        self.constraints, self.integrality = constraints, np.asarray(integrality)
-        self.bounds, self.options = bounds, options
+        self.constraints: Any = constraints
+        self.integrality: Array = np.asarray(integrality)
+        self.bounds: Any = bounds
+        self.options: dict[str, Any] | None = options
 
     def __call__(self, costs: Array, context: Any = None) -> Array:
         """Return a minimiser in the shape of the costs."""

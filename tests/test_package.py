@@ -10,7 +10,11 @@ import pytest
 import difflayers
 
 ROOT = Path(__file__).parents[1]
-PAGES = ["README.md", *sorted(str(page.relative_to(ROOT)) for page in (ROOT / "docs").glob("*.md"))]
+PAGES = [
+    "README.md",
+    "CONTRIBUTING.md",
+    *sorted(str(page.relative_to(ROOT)) for page in (ROOT / "docs").glob("*.md")),
+]
 EXAMPLES = [
     pytest.param(example, id=f"{page}-{number}")
     for page in PAGES

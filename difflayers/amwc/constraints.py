@@ -31,28 +31,28 @@ class Reduction:
         self.problem = problem
         edges, costs = problem.edges, problem.edge_costs.astype(np.float64)
         must = costs == np.inf
-        self.group = _components(problem.num_nodes, edges[must])
+        self.group: np.ndarray = _components(problem.num_nodes, edges[must])
         count = int(self.group.max()) + 1
         node_costs = np.zeros((count, problem.num_labels))
         np.add.at(node_costs, self.group, problem.node_costs.astype(np.float64))
-        self.allowed = node_costs < np.inf
+        self.allowed: np.ndarray = node_costs < np.inf
         self._check_labels()
         pairs = self.group[edges]
         apart = costs == -np.inf
         self._check_apart(edges[apart], pairs[apart])
         kept = (pairs[:, 0] != pairs[:, 1]) & ~must
-        self.apart = apart[kept]
-        self.pairs = pairs[kept]
-        self.fixed = ~(self.allowed & problem.partitionable).any(axis=1)
-        self.tied = _components(count, self.pairs[self.apart])
-        self.colours = self._colours(node_costs)
+        self.apart: np.ndarray = apart[kept]
+        self.pairs: np.ndarray = pairs[kept]
+        self.fixed: np.ndarray = ~(self.allowed & problem.partitionable).any(axis=1)
+        self.tied: np.ndarray = _components(count, self.pairs[self.apart])
+        self.colours: np.ndarray = self._colours(node_costs)
         penalty = self._penalties(node_costs, costs[kept])
         plain = np.where(self.apart, -penalty[self.pairs[:, 0]], costs[kept])
         worst = np.where(self.allowed, node_costs, -np.inf).max(axis=1) + penalty
         node_costs = np.where(self.allowed, node_costs, worst[:, None])
-        self.plain = AMWC(node_costs, self.pairs, plain, problem.partitionable)
+        self.plain: AMWC = AMWC(node_costs, self.pairs, plain, problem.partitionable)
         # What pairs to cut take off the cost of the finite problem where all are cut.
-        self.offset = float(-plain[self.apart].sum())
+        self.offset: float = float(-plain[self.apart].sum())
 
     def start(self, start: np.ndarray | Solution) -> np.ndarray | Solution:
         """The start of the finite problem: every group as its first node."""

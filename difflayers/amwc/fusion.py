@@ -20,7 +20,6 @@ _SMALL = 1000
 def fuse(
     finest: Level,
     found: list[tuple[np.ndarray, np.ndarray]],
-    partitionable: np.ndarray,
     attempts: int,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Clusters and labels no worse than the best of those found.
@@ -38,24 +37,24 @@ def fuse(
             pairs = agreed.astype(np.int64) * (int(cluster.max()) + 1) + cluster
             agreed = np.unique(pairs, return_inverse=True)[1].astype(np.int32).reshape(-1)
     component, count = attractive_components(finest.indptr, finest.neighbours, finest.weights, agreed)
-    level = contracted(finest, component, count, partitionable)
+    level = contracted(finest, component, count)
     best, best_label = compact(
-        *min(found, key=lambda state: objective(finest, *state)), component, count, len(partitionable)
+        *min(found, key=lambda state: objective(finest, *state)), component, count, len(finest.partitionable)
     )
-    improve(level, best, best_label, partitionable)
+    improve(level, best, best_label)
     least = objective(level, best, best_label)
     rng = np.random.default_rng(0)
     for attempt in range(attempts):
         factors = 1.0 + _PERTURBATION * rng.standard_normal(len(level.weights))
         perturbed = level._replace(weights=(level.weights * factors).astype(level.weights.dtype))
-        cluster, label = merge(perturbed, _PATIENCES[attempt % len(_PATIENCES)], partitionable)
+        cluster, label = merge(perturbed, _PATIENCES[attempt % len(_PATIENCES)])
         for _ in range(_CYCLES):
-            if improve(level, cluster, label, partitionable) == 0:
+            if improve(level, cluster, label) == 0:
                 break
         cost = objective(level, cluster, label)
         if cost < least:
             best, best_label, least = cluster, label, cost
-    cluster, label = best[component], np.zeros(len(partitionable) + len(component), np.int32)
+    cluster, label = best[component], np.zeros(sum(finest.node_costs.shape), np.int32)
     label[: len(best_label)] = best_label
-    improve(finest, cluster, label, partitionable)
+    improve(finest, cluster, label)
     return cluster, label

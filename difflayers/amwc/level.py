@@ -14,6 +14,7 @@ class Level(NamedTuple):
     Attributes:
         indptr, neighbours, weights: the graph, see ``difflayers.graph.kernels``.
         node_costs: (n, K) float.
+        partitionable: (K,) bool.
         thing: (n,) int32, cheapest partitionable label of a node, -1 where there is none.
         stuff: (n,) int32, cheapest other label, -1 where there is none.
         cheapest: (n,) int32, the cheaper of the two.
@@ -25,6 +26,7 @@ class Level(NamedTuple):
     neighbours: np.ndarray
     weights: np.ndarray
     node_costs: np.ndarray
+    partitionable: np.ndarray
     thing: np.ndarray
     stuff: np.ndarray
     cheapest: np.ndarray
@@ -36,13 +38,13 @@ def make_level(
     graph: tuple[np.ndarray, np.ndarray, np.ndarray], node_costs: np.ndarray, partitionable: np.ndarray
 ) -> Level:
     """The level of a graph in compressed rows."""
-    return Level(*graph, node_costs, *cheapest_labels(node_costs, partitionable))
+    return Level(*graph, node_costs, partitionable, *cheapest_labels(node_costs, partitionable))
 
 
-def contracted(level: Level, component: np.ndarray, count: int, partitionable: np.ndarray) -> Level:
+def contracted(level: Level, component: np.ndarray, count: int) -> Level:
     """The level whose nodes are the components."""
     graph = contract(level.indptr, level.neighbours, level.weights, component, count)
-    return make_level(graph, sum_rows(level.node_costs, component, count), partitionable)
+    return make_level(graph, sum_rows(level.node_costs, component, count), level.partitionable)
 
 
 @njit(nogil=True, cache=True)

@@ -45,9 +45,9 @@ def move_nodes(level: Level, cluster: np.ndarray, label: np.ndarray, max_rounds:
 
     Changes ``cluster`` (n,) and ``label`` (K + n,) in place and returns the number of moves. A visit costs
     the degree of the node, whatever the number of labels: a label that no neighbour has is worth trying only
-    where it is the cheapest of its kind. Most nodes are never visited: one saves at most what its label costs
-    more than its cheapest one and gains at most its positive edges to other clusters, so where these do not
-    outweigh its edges inside its own cluster it stays.
+    where it is the cheapest of its kind, or neighbours repel that one. Most nodes are never visited: one
+    saves at most what its label costs more than its cheapest one and gains at most its positive edges to
+    other clusters, so where these do not outweigh its edges inside its own cluster it stays.
     """
     indptr, neighbours, weights = level.indptr, level.neighbours, level.weights
     node_costs, thing, stuff = level.node_costs, level.thing, level.stuff
@@ -107,11 +107,15 @@ def move_nodes(level: Level, cluster: np.ndarray, label: np.ndarray, max_rounds:
                     best_value = value
                     best = c
         fresh = False
-        if stuff[v] >= 0:
-            value = node_costs[v, stuff[v]] - affinity[stuff[v]]
-            if value < best_value:
-                best_value = value
+        if stuff[v] >= 0 and affinity[stuff[v]] >= 0.0:
+            if node_costs[v, stuff[v]] < best_value:
+                best_value = node_costs[v, stuff[v]]
                 best = stuff[v]
+        elif stuff[v] >= 0:  # neighbours of the cheapest label push the node away, so another may be best
+            for k in range(num_labels):
+                if not level.partitionable[k] and node_costs[v, k] - affinity[k] < best_value:
+                    best_value = node_costs[v, k] - affinity[k]
+                    best = k
         if thing[v] >= 0 and node_costs[v, thing[v]] < best_value:
             fresh = True
         for i in range(num_touched):
@@ -127,27 +131,27 @@ def move_nodes(level: Level, cluster: np.ndarray, label: np.ndarray, max_rounds:
                 best = free[num_free]
             label[best] = thing[v]
         excess[v] = node_costs[v, label[best]] - level.least[v]
-        if best == own:
-            continue
-        size[best] += 1
-        size[own] -= 1
-        if size[own] == 0 and own >= num_labels:
-            free[num_free] = own
-            num_free += 1
-        cluster[v] = best
+        if best != own:
+            size[best] += 1
+            size[own] -= 1
+            if size[own] == 0 and own >= num_labels:
+                free[num_free] = own
+                num_free += 1
+            cluster[v] = best
         for i in range(begin, end):
             u, weight = neighbours[i], weights[i]
             positive = max(weight, 0.0)
-            if cluster[u] == own:
-                inside[u] -= weight
-                outside[u] += positive
-                inside[v] -= weight
-                outside[v] += positive
-            elif cluster[u] == best:
+            # Where the cluster was only relabelled, no edge changes sides.
+            if cluster[u] == best and best != own:
                 inside[u] += weight
                 outside[u] -= positive
                 inside[v] += weight
                 outside[v] -= positive
+            elif cluster[u] == own and best != own:
+                inside[u] -= weight
+                outside[u] += positive
+                inside[v] -= weight
+                outside[v] += positive
             if not queued[u] and excess[u] + outside[u] > inside[u]:
                 queued[u] = True
                 tail = head + waiting

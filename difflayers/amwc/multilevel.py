@@ -11,7 +11,7 @@ from difflayers.graph.kernels import attractive_components
 MAX_VISITS = 20
 
 
-def merge(finest: Level, patience: float, partitionable: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def merge(finest: Level, patience: float) -> tuple[np.ndarray, np.ndarray]:
     """Clusters from merging best partners in rounds, refined by moves on every graph on the way back."""
     levels, components = [finest], []
     while True:
@@ -19,33 +19,32 @@ def merge(finest: Level, patience: float, partitionable: np.ndarray) -> tuple[np
         if count == len(component):
             break
         components.append(component)
-        levels.append(contracted(levels[-1], component, count, partitionable))
-    cluster, label = single_nodes(levels[-1], len(partitionable))
+        levels.append(contracted(levels[-1], component, count))
+    cluster, label = single_nodes(levels[-1])
     move_nodes(levels.pop(), cluster, label, MAX_VISITS)
     while levels:
         level = levels.pop()
-        cluster, label = cluster[components.pop()], _longer(label, len(partitionable) + len(level.node_costs))
+        cluster, label = cluster[components.pop()], _longer(label, sum(level.node_costs.shape))
         move_nodes(level, cluster, label, MAX_VISITS)
     return cluster, label
 
 
-def single_nodes(level: Level, num_labels: int) -> tuple[np.ndarray, np.ndarray]:
+def single_nodes(level: Level) -> tuple[np.ndarray, np.ndarray]:
     """Clusters and their labels where every node has its cheapest label and things are on their own."""
-    label = np.zeros(num_labels + len(level.node_costs), np.int32)
+    num_nodes, num_labels = level.node_costs.shape
+    label = np.zeros(num_labels + num_nodes, np.int32)
     label[:num_labels] = np.arange(num_labels)
     return own_clusters(level, label), label
 
 
-def improve(level: Level, cluster: np.ndarray, label: np.ndarray, partitionable: np.ndarray) -> int:
+def improve(level: Level, cluster: np.ndarray, label: np.ndarray) -> int:
     """One cycle down to the coarsest graph and back; changes ``cluster`` and ``label``, returns the moves."""
     moves = move_nodes(level, cluster, label, MAX_VISITS)
     component, count = attractive_components(level.indptr, level.neighbours, level.weights, cluster)
     if count == len(cluster):
         return moves
-    coarse_cluster, coarse_label = compact(cluster, label, component, count, len(partitionable))
-    coarse_moves = improve(
-        contracted(level, component, count, partitionable), coarse_cluster, coarse_label, partitionable
-    )
+    coarse_cluster, coarse_label = compact(cluster, label, component, count, len(level.partitionable))
+    coarse_moves = improve(contracted(level, component, count), coarse_cluster, coarse_label)
     if coarse_moves == 0:
         return moves
     cluster[:] = coarse_cluster[component]

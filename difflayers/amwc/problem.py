@@ -7,6 +7,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import DTypeLike
 
+from difflayers.arguments import as_array
 from difflayers.graph.kernels import compressed_rows
 
 
@@ -33,7 +34,8 @@ class AMWC:
     Raises:
         TypeError: if an array has a kind that cannot be meant (text, float edges, integer ``partitionable``).
         ValueError: if shapes disagree, the problem is empty, an index is out of range, an edge is a
-            self-loop, a cost is NaN, a node cost is -inf or no label is allowed at a node.
+            self-loop, a cost is NaN, costs are so large that sums overflow, a node cost is -inf or no label
+            is allowed at a node.
     """
 
     node_costs: np.ndarray
@@ -47,7 +49,7 @@ class AMWC:
         edge_costs, edges_finite = _costs("edge_costs", self.edge_costs, ndim=1, shape="(m,)")
         if node_costs.shape[0] == 0 or node_costs.shape[1] == 0:
             raise ValueError(f"node_costs needs a node and a label at least, got shape {node_costs.shape}")
-        partitionable = np.asarray(self.partitionable)
+        partitionable = as_array("partitionable", self.partitionable)
         if partitionable.dtype != np.bool_:
             raise TypeError(f"partitionable must be bool, got {partitionable.dtype}")
         if partitionable.shape != node_costs.shape[1:]:
@@ -62,6 +64,8 @@ class AMWC:
             _check_forbidden(node_costs)
         object.__setattr__(self, "constrained", not (all_finite and edges_finite))
         dtype = np.float32 if node_costs.dtype == edge_costs.dtype == np.float32 else np.float64
+        _check_sums("node_costs", node_costs, all_finite, dtype)
+        _check_sums("edge_costs", edge_costs, edges_finite, dtype)
         object.__setattr__(self, "node_costs", _owned(node_costs, dtype))
         object.__setattr__(self, "edges", edges)
         object.__setattr__(self, "edge_costs", _owned(edge_costs, dtype))
@@ -109,7 +113,7 @@ class AMWC:
 
 def checked_edges(edges: np.ndarray, num_nodes: int) -> np.ndarray:
     """Edge list as writable, contiguous (m, 2) int32; raises as :class:`AMWC` says."""
-    edges = np.asarray(edges)
+    edges = as_array("edges", edges)
     if edges.size == 0 and edges.shape in ((0,), (0, 2)):
         return np.empty((0, 2), np.int32)
     if edges.dtype.kind not in "iu":
@@ -140,7 +144,7 @@ def _copy_edges(edges: np.ndarray, num_nodes: int, copy: np.ndarray) -> int:
 
 
 def _costs(name: str, costs: np.ndarray, ndim: int, shape: str) -> tuple[np.ndarray, bool]:
-    array = np.asarray(costs)
+    array = as_array(name, costs)
     if array.dtype.kind not in "fiu":
         raise TypeError(f"{name} must be real numbers, got {array.dtype}")
     if array.ndim != ndim:
@@ -151,6 +155,18 @@ def _costs(name: str, costs: np.ndarray, ndim: int, shape: str) -> tuple[np.ndar
     if not finite and np.isnan(array).any():
         raise ValueError(f"{name} must be no NaN, got NaN at {np.argwhere(np.isnan(array))[0].tolist()}")
     return array, finite
+
+
+def _check_sums(name: str, costs: np.ndarray, finite: bool, dtype: type[np.floating]) -> None:
+    if costs.size == 0:
+        return
+    used = costs if finite else costs[np.isfinite(costs)]
+    largest = max(used.max(initial=0), -float(used.min(initial=0)))
+    # An eighth, for what solvers add to sums and take off them.
+    if largest > np.finfo(dtype).max / 8 / costs.size:
+        raise ValueError(
+            f"{name} are too large: sums of {costs.size} numbers up to {largest:g} overflow {np.dtype(dtype)}"
+        )
 
 
 def _check_forbidden(node_costs: np.ndarray) -> None:

@@ -46,7 +46,7 @@ def solve(problem: AMWC, method: str = "default", *, start: np.ndarray | Solutio
             each other.
         TypeError: if the start is not of integers.
     """
-    if method not in PLANS:
+    if not isinstance(method, str) or method not in PLANS:
         raise ValueError(f'method must be "fast", "default" or "best", got {method!r}')
     if problem.constrained:
         return solve_constrained(
@@ -56,22 +56,22 @@ def solve(problem: AMWC, method: str = "default", *, start: np.ndarray | Solutio
     finest = make_level(problem.rows, problem.node_costs, problem.partitionable)
     found = []
     if start is not None:
-        found.append(_improved(problem, finest, *_start_clusters(problem, start), max(1, plan.cycles)))
+        found.append(_improved(finest, *_start_clusters(problem, start), max(1, plan.cycles)))
     if start is None or method != "fast":
         for patience in plan.patiences:
-            merged = merge(finest, patience, problem.partitionable)
-            found.append(_improved(problem, finest, *merged, plan.cycles))
+            merged = merge(finest, patience)
+            found.append(_improved(finest, *merged, plan.cycles))
     if plan.attempts:
-        found.append(fuse(finest, found, problem.partitionable, plan.attempts))
+        found.append(fuse(finest, found, plan.attempts))
     cluster, label = min(found, key=lambda state: objective(finest, *state)) if len(found) > 1 else found[0]
     return solution_from_clusters(problem, label[cluster], cluster)
 
 
 def _improved(
-    problem: AMWC, finest: Level, cluster: np.ndarray, label: np.ndarray, cycles: int
+    finest: Level, cluster: np.ndarray, label: np.ndarray, cycles: int
 ) -> tuple[np.ndarray, np.ndarray]:
     for _ in range(cycles):
-        if improve(finest, cluster, label, problem.partitionable) == 0:
+        if improve(finest, cluster, label) == 0:
             break
     return cluster, label
 

@@ -6,6 +6,7 @@ import numpy as np
 from numba import njit
 
 from difflayers.amwc.problem import AMWC
+from difflayers.arguments import as_array
 
 
 @dataclass(frozen=True, eq=False)
@@ -143,7 +144,7 @@ def segments_and_cuts(
 
 def _checked(problem: AMWC, labels: np.ndarray, cuts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     labels = checked_labels("labels", labels, problem.num_nodes, problem.num_labels)
-    cuts = np.asarray(cuts)
+    cuts = as_array("cuts", cuts)
     if cuts.shape != problem.edge_costs.shape:
         raise ValueError(f"cuts has shape {cuts.shape}, but edges has {len(problem.edges)} rows")
     if not ((cuts == 0) | (cuts == 1)).all():
@@ -153,7 +154,7 @@ def _checked(problem: AMWC, labels: np.ndarray, cuts: np.ndarray) -> tuple[np.nd
 
 def checked_labels(name: str, labels: np.ndarray, num_nodes: int, num_labels: int) -> np.ndarray:
     """Labels as (n,) int32; raises TypeError or ValueError naming the argument."""
-    labels = np.asarray(labels)
+    labels = as_array(name, labels)
     if labels.dtype.kind not in "iu":
         raise TypeError(f"{name} must be integers, got {labels.dtype}")
     if labels.shape != (num_nodes,):

@@ -21,8 +21,8 @@ class TextReader:
     """
 
     def __init__(self, path: str | os.PathLike[str], max_bytes: int) -> None:
-        self.path = os.fspath(path)
-        self.line = 1
+        self.path: str = os.fspath(path)
+        self.line: int = 1
         self.comments: list[tuple[int, bytes]] = []
         self._left = max_bytes
         self._max_bytes = max_bytes

@@ -4,6 +4,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from difflayers.arguments import counts
+
 
 def grid_edges(shape: tuple[int, int], distances: Sequence[int]) -> np.ndarray:
     """Vertical and horizontal pixel pairs of a grid at each of several distances.
@@ -19,15 +21,10 @@ def grid_edges(shape: tuple[int, int], distances: Sequence[int]) -> np.ndarray:
     Raises:
         ValueError: if the shape is not two positive integers or a distance is not a positive integer.
     """
-    if len(shape) != 2 or any(int(size) != size or size < 1 for size in shape):
-        raise ValueError(f"shape must be two positive integers (height, width), got {tuple(shape)}")
-    height, width = (int(size) for size in shape)
+    height, width = counts("shape", shape, "two positive integers (height, width)", length=2)
     grid = np.arange(height * width, dtype=np.int64).reshape(height, width)
     pairs = [np.empty((0, 2), np.int64)]
-    for distance in distances:
-        if int(distance) != distance or distance < 1:
-            raise ValueError(f"distances must be positive integers, got {distance}")
-        d = int(distance)
+    for d in counts("distances", distances, "positive integers"):
         pairs.append(np.stack([grid[:-d].ravel(), grid[d:].ravel()], axis=1))
         pairs.append(np.stack([grid[:, :-d].ravel(), grid[:, d:].ravel()], axis=1))
     return np.concatenate(pairs)

@@ -57,7 +57,7 @@ def solve(problem: LiftedMulticut, method: str = "default") -> Solution:
     Raises:
         ValueError: if the method is unknown.
     """
-    if method not in METHODS:
+    if not isinstance(method, str) or method not in METHODS:
         raise ValueError(f'method must be "fast", "default" or "best", got {method!r}')
     finest = _graph(problem)
     cluster = _merged(finest)

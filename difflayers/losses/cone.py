@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from difflayers.arguments import one_of
 from difflayers.autograd import Reduction
 from difflayers.batch import BatchRun, BatchSolver
+from difflayers.checks import check_call
 from difflayers.compiler import outside_compiler
 from difflayers.instances import each, flat
 from difflayers.losses.call import evaluate, pull_back, save
@@ -39,9 +40,9 @@ class ConeAlignmentLoss(nn.Module):
 
     def __init__(self, reduction: Reduction = "mean", maximize: bool = False, n_jobs: int = 1) -> None:
         super().__init__()
-        self.reduction = one_of("reduction", reduction, Reduction)
+        self.reduction: Reduction = one_of("reduction", reduction, Reduction)
         self.maximize = maximize
-        self.solver = BatchSolver(_project, n_jobs=n_jobs)
+        self.solver: BatchSolver = BatchSolver(_project, n_jobs=n_jobs)
 
     def forward(self, costs: Tensor, *, normals: Sequence[ArrayLike], return_solution: bool = False) -> Any:
         """Compare predicted costs with the cones.
@@ -74,7 +75,9 @@ class ConeAlignmentLoss(nn.Module):
         slope = towards * each(inside / length**2, towards) - unit
         return save(run, 1 - inside / length, [slope / each(length, towards)], [projected])
 
-    pull_back = staticmethod(pull_back)
+    def pull_back(self, run: BatchRun, gradients: list[Tensor]) -> list[Tensor]:
+        """Return the gradients that `solve` saved, scaled by the incoming ones."""
+        return pull_back(run, gradients)
 
     def extra_repr(self) -> str:
         """Describe the loss in `print(model)`."""
@@ -138,8 +141,7 @@ def binding_normals(
 
 @outside_compiler
 def _checked(costs: Tensor, normals: Sequence[ArrayLike]) -> list[Array]:
-    if not isinstance(costs, Tensor):
-        raise TypeError(f"costs must be a tensor, but is a {type(costs).__name__}")
+    check_call([costs], (), None)
     if len(normals) != len(costs):
         raise ValueError(f"normals has {len(normals)} matrices, but the costs have a batch of {len(costs)}")
     matrices = [np.asarray(matrix, dtype=np.float64) for matrix in normals]

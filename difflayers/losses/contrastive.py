@@ -42,7 +42,7 @@ class ContrastiveLoss(nn.Module):
     The pool is part of the `state_dict`.
     """
 
-    targets = ("true_solutions",)
+    targets: tuple[str, ...] = ("true_solutions",)
 
     def __init__(
         self,
@@ -52,9 +52,9 @@ class ContrastiveLoss(nn.Module):
         **options: Unpack[SolveOptions],
     ) -> None:
         super().__init__()
-        self.solver = BatchSolver(solver, **with_pool(options))
-        self.kind = one_of("kind", kind, Contrast)
-        self.reduction = one_of("reduction", reduction, Reduction)
+        self.solver: BatchSolver = BatchSolver(solver, **with_pool(options))
+        self.kind: Contrast = one_of("kind", kind, Contrast)
+        self.reduction: Reduction = one_of("reduction", reduction, Reduction)
 
     def forward(
         self,
@@ -94,7 +94,9 @@ class ContrastiveLoss(nn.Module):
             solutions,
         )
 
-    pull_back = staticmethod(pull_back)
+    def pull_back(self, run: BatchRun, gradients: list[Tensor]) -> list[Tensor]:
+        """Return the gradients that `solve` saved, scaled by the incoming ones."""
+        return pull_back(run, gradients)
 
     def extra_repr(self) -> str:
         """Describe the loss in `print(model)`."""

@@ -52,7 +52,7 @@ class FenchelYoungLoss(nn.Module):
     The state of the noise's generator is part of the `state_dict`.
     """
 
-    targets = ("true_solutions",)
+    targets: tuple[str, ...] = ("true_solutions",)
 
     def __init__(
         self,
@@ -65,12 +65,12 @@ class FenchelYoungLoss(nn.Module):
         **options: Unpack[SolveOptions],
     ) -> None:
         super().__init__()
-        self.solver = BatchSolver(solver, **options)
-        self.sigma = positive("sigma", sigma)
-        self.samples = count("samples", samples)
-        self.noise = gaussian_noise() if noise is None else noise
-        self.perturbation = one_of("perturbation", perturbation, Perturbation)
-        self.reduction = one_of("reduction", reduction, Reduction)
+        self.solver: BatchSolver = BatchSolver(solver, **options)
+        self.sigma: float = positive("sigma", sigma)
+        self.samples: int = count("samples", samples)
+        self.noise: Noise = gaussian_noise() if noise is None else noise
+        self.perturbation: Perturbation = one_of("perturbation", perturbation, Perturbation)
+        self.reduction: Reduction = one_of("reduction", reduction, Reduction)
 
     def forward(
         self,
@@ -120,7 +120,9 @@ class FenchelYoungLoss(nn.Module):
             [each.mean(0) for each in solutions],
         )
 
-    pull_back = staticmethod(pull_back)
+    def pull_back(self, run: BatchRun, gradients: list[Tensor]) -> list[Tensor]:
+        """Return the gradients that `solve` saved, scaled by the incoming ones."""
+        return pull_back(run, gradients)
 
     def get_extra_state(self) -> dict[str, Any]:
         """Return the state of the noise, for `state_dict`."""

@@ -45,7 +45,7 @@ class PerturbationGradientLoss(nn.Module):
         options: how the solver is run, see `difflayers.batch.BatchSolver`.
     """
 
-    targets = ("true_costs",)
+    targets: tuple[str, ...] = ("true_costs",)
 
     def __init__(
         self,
@@ -56,10 +56,10 @@ class PerturbationGradientLoss(nn.Module):
         **options: Unpack[SolveOptions],
     ) -> None:
         super().__init__()
-        self.solver = BatchSolver(solver, **options)
-        self.step = positive("step", step)
-        self.difference = one_of("difference", difference, Difference)
-        self.reduction = one_of("reduction", reduction, Reduction)
+        self.solver: BatchSolver = BatchSolver(solver, **options)
+        self.step: float = positive("step", step)
+        self.difference: Difference = one_of("difference", difference, Difference)
+        self.reduction: Reduction = one_of("reduction", reduction, Reduction)
 
     def forward(
         self,
@@ -104,7 +104,9 @@ class PerturbationGradientLoss(nn.Module):
         solutions = below if self.difference == "forward" else above
         return save(run, inner(run.costs, slopes) + true_cost, slopes, solutions)
 
-    pull_back = staticmethod(pull_back)
+    def pull_back(self, run: BatchRun, gradients: list[Tensor]) -> list[Tensor]:
+        """Return the gradients that `solve` saved, scaled by the incoming ones."""
+        return pull_back(run, gradients)
 
     def extra_repr(self) -> str:
         """Describe the loss in `print(model)`."""

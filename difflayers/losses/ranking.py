@@ -48,7 +48,7 @@ class RankingLoss(nn.Module):
     The pool is part of the `state_dict`.
     """
 
-    targets = ("true_costs", "true_solutions")
+    targets: tuple[str, ...] = ("true_costs", "true_solutions")
 
     def __init__(
         self,
@@ -62,11 +62,11 @@ class RankingLoss(nn.Module):
         super().__init__()
         if not 0 <= margin < float("inf"):
             raise ValueError(f"margin must be finite and not negative, but is {margin}")
-        self.solver = BatchSolver(solver, **with_pool(options))
-        self.kind = one_of("kind", kind, Ranking)
-        self.margin = float(margin)
-        self.temperature = positive("temperature", temperature)
-        self.reduction = one_of("reduction", reduction, Reduction)
+        self.solver: BatchSolver = BatchSolver(solver, **with_pool(options))
+        self.kind: Ranking = one_of("kind", kind, Ranking)
+        self.margin: float = float(margin)
+        self.temperature: float = positive("temperature", temperature)
+        self.reduction: Reduction = one_of("reduction", reduction, Reduction)
 
     def forward(
         self,
@@ -105,7 +105,9 @@ class RankingLoss(nn.Module):
         losses, gradients = weigh_pool(run, truth, getattr(self, f"_{self.kind}"))
         return save(run, losses, gradients, solutions)
 
-    pull_back = staticmethod(pull_back)
+    def pull_back(self, run: BatchRun, gradients: list[Tensor]) -> list[Tensor]:
+        """Return the gradients that `solve` saved, scaled by the incoming ones."""
+        return pull_back(run, gradients)
 
     def extra_repr(self) -> str:
         """Describe the loss in `print(model)`."""

@@ -40,7 +40,7 @@ class Regret:
     """
 
     def __init__(self, solver: Solver, **options: Unpack[SolveOptions]) -> None:
-        self.solver = BatchSolver(solver, **options)
+        self.solver: BatchSolver = BatchSolver(solver, **options)
         self.reset()
 
     def update(

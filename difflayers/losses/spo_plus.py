@@ -28,14 +28,14 @@ class SPOPlusLoss(nn.Module):
         options: how the solver is run, see `difflayers.batch.BatchSolver`.
     """
 
-    targets = ("true_costs", "true_solutions")
+    targets: tuple[str, ...] = ("true_costs", "true_solutions")
 
     def __init__(
         self, solver: Solver, reduction: Reduction = "mean", **options: Unpack[SolveOptions]
     ) -> None:
         super().__init__()
-        self.solver = BatchSolver(solver, **options)
-        self.reduction = one_of("reduction", reduction, Reduction)
+        self.solver: BatchSolver = BatchSolver(solver, **options)
+        self.reduction: Reduction = one_of("reduction", reduction, Reduction)
 
     def forward(
         self,
@@ -80,7 +80,9 @@ class SPOPlusLoss(nn.Module):
         gaps = [there - here for there, here in zip(best, solutions, strict=True)]
         return save(run, inner(reflected, gaps), [2 * gap for gap in gaps], solutions)
 
-    pull_back = staticmethod(pull_back)
+    def pull_back(self, run: BatchRun, gradients: list[Tensor]) -> list[Tensor]:
+        """Return the gradients that `solve` saved, scaled by the incoming ones."""
+        return pull_back(run, gradients)
 
     def extra_repr(self) -> str:
         """Name the reduction in `print(model)`."""

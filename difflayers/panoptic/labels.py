@@ -8,6 +8,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import ndimage
 
+from difflayers.arguments import as_array
+
 VOID = -1
 """The segment, and the class, of a pixel that belongs to nothing."""
 
@@ -32,13 +34,7 @@ class PanopticLabels:
 
     def __post_init__(self) -> None:
         segments, classes = _checked(self.segments, self.classes)
-        is_crowd = np.zeros(len(classes), dtype=bool) if self.is_crowd is None else np.asarray(self.is_crowd)
-        if is_crowd.size == 0:
-            is_crowd = is_crowd.astype(bool)
-        if is_crowd.dtype != bool or is_crowd.shape != classes.shape:
-            raise ValueError(
-                f"is_crowd must be bool of the shape of classes, {classes.shape}, got {_describe(is_crowd)}"
-            )
+        is_crowd = _checked_crowd(self.is_crowd, len(classes))
         for name, value in (("segments", segments), ("classes", classes), ("is_crowd", is_crowd)):
             object.__setattr__(self, name, value)
         empty = np.flatnonzero(self.areas() == 0)
@@ -76,7 +72,7 @@ def compact(segments: ArrayLike, classes: ArrayLike, is_crowd: ArrayLike | None 
         ValueError: on a wrong shape or dtype, or an index out of range.
     """
     segments, classes = _checked(segments, classes)
-    is_crowd = np.zeros(len(classes), dtype=bool) if is_crowd is None else np.asarray(is_crowd)
+    is_crowd = _checked_crowd(is_crowd, len(classes))
     occurs = np.bincount(segments.ravel() + 1, minlength=len(classes) + 1)[1:] > 0
     return _keep(segments, classes, is_crowd, occurs)
 
@@ -93,7 +89,7 @@ def encode_ids(ids: ArrayLike) -> NDArray[np.uint8]:
     Raises:
         ValueError: on another shape or dtype, or an id that three bytes cannot hold.
     """
-    ids = np.asarray(ids)
+    ids = as_array("ids", ids)
     if ids.ndim != 2 or ids.dtype.kind not in "iu":
         raise ValueError(f"ids must be an (h, w) integer array, got {_describe(ids)}")
     if ids.size and (ids.min() < 0 or ids.max() >= 1 << 24):
@@ -114,7 +110,7 @@ def decode_ids(rgb: ArrayLike) -> NDArray[np.int32]:
     Raises:
         ValueError: on another shape or dtype.
     """
-    rgb = np.asarray(rgb)
+    rgb = as_array("rgb", rgb)
     if rgb.ndim != 3 or rgb.shape[2] != 3 or rgb.dtype != np.uint8:
         raise ValueError(f"rgb must be an (h, w, 3) uint8 array, got {_describe(rgb)}")
     channels = rgb.astype(np.int32)
@@ -142,8 +138,11 @@ def from_coco(
         ValueError: on an unknown category, an id in the image that `segments_info` does not name, an id in
             `segments_info` that has no pixel, and an id named twice.
     """
-    class_of = {int(category): index for index, category in enumerate(category_ids)}
-    if len(class_of) != len(category_ids):
+    listed = as_array("category_ids", category_ids)
+    if listed.ndim != 1 or listed.dtype.kind not in "iu":
+        raise ValueError(f"category_ids must be a list of integers, got {_describe(listed)}")
+    class_of = {int(category): index for index, category in enumerate(listed)}
+    if len(class_of) != len(listed):
         raise ValueError("category_ids must be distinct")
     pixel_ids = decode_ids(rgb)
     ids = np.array([0, *(int(info["id"]) for info in segments_info)], dtype=np.int64)
@@ -292,7 +291,7 @@ def resize(labels: PanopticLabels, shape: tuple[int, int]) -> PanopticLabels:
 
 
 def _checked(segments: ArrayLike, classes: ArrayLike) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
-    segments, classes = np.asarray(segments), np.asarray(classes)
+    segments, classes = as_array("segments", segments), as_array("classes", classes)
     if classes.size == 0:
         classes = classes.astype(np.int64)  # np.asarray([]) is floating
     if segments.ndim != 2 or segments.dtype.kind not in "iu":
@@ -307,6 +306,15 @@ def _checked(segments: ArrayLike, classes: ArrayLike) -> tuple[NDArray[np.int32]
     if classes.size and classes.min() < 0:
         raise ValueError(f"classes must be non-negative, got {classes.min()}")
     return segments.astype(np.int32, copy=False), classes.astype(np.int64, copy=False)
+
+
+def _checked_crowd(is_crowd: ArrayLike | None, count: int) -> NDArray[np.bool_]:
+    crowd = np.zeros(count, dtype=bool) if is_crowd is None else as_array("is_crowd", is_crowd)
+    if crowd.size == 0:
+        crowd = crowd.astype(bool)
+    if crowd.dtype != bool or crowd.shape != (count,):
+        raise ValueError(f"is_crowd must be bool of the shape of classes, {(count,)}, got {_describe(crowd)}")
+    return crowd
 
 
 def _keep(

@@ -61,9 +61,9 @@ class PanopticLayer(nn.Module):
         on_device: bool | None = None,
     ) -> None:
         super().__init__()
-        self.is_thing = np.asarray(is_thing, dtype=bool)
-        self.distances = tuple(distances)
-        self.scales = as_scales(scales)
+        self.is_thing: np.ndarray = np.asarray(is_thing, dtype=bool)
+        self.distances: tuple[int, ...] = tuple(distances)
+        self.scales: Scales = as_scales(scales)
         self.solver = solver
         self.lifted_solver = lifted_solver
         self.n_jobs = n_jobs
@@ -86,7 +86,8 @@ class PanopticLayer(nn.Module):
             Masks with their classes, and the labelling, for each image.
 
         Raises:
-            ValueError: on shapes that do not fit together.
+            TypeError: on costs that are no floating-point tensors.
+            ValueError: on shapes that do not fit together, and on costs with NaN.
         """
         shape = self._check(node_costs, edge_costs, targets)
         flat = [side.flatten(1) for pair in edge_costs for side in pair]
@@ -113,6 +114,7 @@ class PanopticLayer(nn.Module):
     def _check(
         self, node_costs: Tensor, edge_costs: EdgeCosts, targets: Sequence[PanopticLabels] | None
     ) -> tuple[int, int]:
+        _check_floating("node_costs", node_costs)
         if node_costs.ndim != 4 or node_costs.shape[1] != len(self.is_thing):
             raise ValueError(
                 f"node_costs must be (B, K, h, w) with K = {len(self.is_thing)} classes, "
@@ -124,7 +126,10 @@ class PanopticLayer(nn.Module):
                 f"edge_costs must hold a pair for each of the distances {self.distances}, "
                 f"but holds {len(edge_costs)}"
             )
-        for d, (vertical, horizontal) in zip(self.distances, edge_costs, strict=True):
+        for d, pair in zip(self.distances, edge_costs, strict=True):
+            for side in pair:
+                _check_floating(f"edge_costs at distance {d}", side)
+            vertical, horizontal = pair
             expected = ((batch, max(height - d, 0), width), (batch, height, max(width - d, 0)))
             if (tuple(vertical.shape), tuple(horizontal.shape)) != expected:
                 raise ValueError(
@@ -142,6 +147,12 @@ class PanopticLayer(nn.Module):
 
     def extra_repr(self) -> str:
         return f"distances={self.distances}, scales={self.scales}, n_jobs={self.n_jobs}"
+
+
+def _check_floating(name: str, costs: Tensor) -> None:
+    if not isinstance(costs, Tensor) or not costs.is_floating_point():
+        kind = costs.dtype if isinstance(costs, Tensor) else type(costs).__name__
+        raise TypeError(f"{name} must be floating-point tensors, but one is {kind}")
 
 
 class _LiftedMultiwayCut(torch.autograd.Function):

@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor, nn
 from torch.nn.functional import logsigmoid
 
+from difflayers.arguments import as_array
 from difflayers.panoptic.labels import PanopticLabels
 from difflayers.panoptic.matching import match
 
@@ -72,7 +73,10 @@ def soft_panoptic_quality(
     Raises:
         ValueError: on an empty batch, on shapes, dtypes or classes that do not fit, and on masks with NaN.
     """
-    is_thing = np.asarray(is_thing)
+    is_thing = as_array("is_thing", is_thing)
+    for name, area in (("thing_area", thing_area), ("stuff_area", stuff_area), ("pixel_area", pixel_area)):
+        if not isinstance(area, int | float) or not math.isfinite(area):
+            raise ValueError(f"{name} must be a finite number, but is {area!r}")
     if is_thing.ndim != 1 or is_thing.dtype != bool:
         raise ValueError(f"is_thing must be a (K,) bool array, got shape {is_thing.shape}, {is_thing.dtype}")
     if len(predictions) != len(targets) or len(targets) == 0:
@@ -99,8 +103,10 @@ class SoftPanopticQualityLoss(nn.Module):
         pixel_area: float = 16.0,
     ) -> None:
         super().__init__()
-        self.is_thing = np.asarray(is_thing)
-        self.thing_area, self.stuff_area, self.pixel_area = thing_area, stuff_area, pixel_area
+        self.is_thing: NDArray[np.bool_] = np.asarray(is_thing)
+        self.thing_area: float = thing_area
+        self.stuff_area: float = stuff_area
+        self.pixel_area: float = pixel_area
 
     def forward(self, predictions: Sequence[SegmentMasks], targets: Sequence[PanopticLabels]) -> Tensor:
         """Return the loss of a batch, a scalar in [0, 1]."""

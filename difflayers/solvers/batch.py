@@ -7,7 +7,11 @@ from typing import Any
 
 import numpy as np
 
+from difflayers.arguments import as_array, count
 from difflayers.solver import Array, InfeasibleError
+
+# Sums of as large numbers, and differences of sums, stay finite.
+_MOST = float(np.finfo(np.float64).max) / 8
 
 
 def solve_batch(
@@ -44,7 +48,7 @@ def solve_batch(
         ValueError: the costs have the wrong shape, a NaN, minus infinity, or a value outside the domain.
         InfeasibleError: an instance has no solution; the others were solved.
     """
-    array = np.asarray(costs)
+    array = as_array("costs", costs)
     rows = checked_rows(array, shape, domain)
     found = np.zeros(rows.shape)
     failed = _solve_rows(kernel, rows, found, per_instance, structure, n_threads) if len(rows) else []
@@ -70,8 +74,13 @@ def checked_rows(array: Array, shape: tuple[int, ...] | None, domain: str = "any
     lowest = rows.min()  # NaN where there is one, so that one pass over good costs shows that they are good
     if not lowest > -np.inf:
         raise ValueError(f"costs have a NaN or minus infinity in instance {_first(~(rows > -np.inf))}")
-    if domain == "finite" and not rows.max() < np.inf:
+    highest = rows.max()
+    if domain == "finite" and not highest < np.inf:
         raise ValueError(f"costs have infinity in instance {_first(rows == np.inf)}, but must be finite here")
+    if highest == np.inf:
+        highest = rows.max(where=rows < np.inf, initial=0)
+    if max(highest, -lowest) > _MOST / rows.shape[1]:
+        raise ValueError(f"costs have numbers as large as {max(highest, -lowest):g}, whose sums overflow")
     if lowest < 0 and domain == "non-negative":
         raise ValueError(
             f"costs have the negative value {lowest:g} in instance {_first(rows == lowest)}, but this solver "
@@ -80,6 +89,12 @@ def checked_rows(array: Array, shape: tuple[int, ...] | None, domain: str = "any
     if lowest < 0 and domain == "clip":
         return np.maximum(rows, 0)
     return rows if rows.flags.writeable else rows.copy()  # a kernel would be compiled again for read-only
+
+
+def batch_size(costs: Any) -> int:
+    """The number of instances, 0 for a single number, which `checked_rows` refuses."""
+    array = as_array("costs", costs)
+    return len(array) if array.ndim else 0
 
 
 def checked_contexts(contexts: Sequence[Any] | None, batch: int, default: Array) -> Array:
@@ -94,7 +109,7 @@ def checked_contexts(contexts: Sequence[Any] | None, batch: int, default: Array)
     if len(contexts) != batch:
         raise ValueError(f"there are {len(contexts)} contexts, but the costs have a batch of {batch}")
     for instance, context in enumerate(contexts):
-        given = np.asarray(context)
+        given = as_array(f"the context of instance {instance}", context)
         if given.shape != default.shape or not np.can_cast(given.dtype, default.dtype, "safe"):
             raise ValueError(
                 f"the context of instance {instance} must have shape {default.shape} and a dtype that "
@@ -106,8 +121,7 @@ def checked_contexts(contexts: Sequence[Any] | None, batch: int, default: Array)
 
 def check_threads(n_threads: int) -> None:
     """Raise ValueError unless n_threads is a positive integer."""
-    if isinstance(n_threads, bool) or not isinstance(n_threads, int) or n_threads < 1:
-        raise ValueError(f"n_threads must be a positive integer, but is {n_threads!r}")
+    count("n_threads", n_threads)
 
 
 def _solve_rows(

@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 from numba import njit
 
+from difflayers.arguments import counts, indices
 from difflayers.solver import Array
-from difflayers.solvers.batch import check_threads, checked_contexts, solve_batch
+from difflayers.solvers.batch import batch_size, check_threads, checked_contexts, solve_batch
 from difflayers.solvers.heap import drop_first, push
 
 
@@ -40,19 +41,15 @@ class GridShortestPath:
     _ends: Array = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        if len(self.shape) != 2 or any(int(size) != size or size < 1 for size in self.shape):
-            raise ValueError(
-                f"shape must be two positive integers (height, width), but is {tuple(self.shape)}"
-            )
+        shape = counts("shape", self.shape, "two positive integers (height, width)", length=2)
+        object.__setattr__(self, "shape", shape)
         if self.neighbours not in (4, 8):
             raise ValueError(f"neighbours must be 4 or 8, but is {self.neighbours!r}")
         check_threads(self.n_threads)
-        height, width = (int(size) for size in self.shape)
-        object.__setattr__(self, "shape", (height, width))
         if self.target is None:
-            object.__setattr__(self, "target", (height - 1, width - 1))
-        ends = np.array([self.source, self.target])
-        if (ends < 0).any() or (ends >= self.shape).any():
+            object.__setattr__(self, "target", (shape[0] - 1, shape[1] - 1))
+        ends = indices("source and target", [self.source, self.target], (2, 2))
+        if (ends < 0).any() or (ends >= shape).any():
             raise ValueError(
                 f"source and target must be cells of a grid {self.shape}, but are {ends.tolist()}"
             )
@@ -72,7 +69,7 @@ class GridShortestPath:
             ValueError: the costs have a wrong shape, a NaN or a negative value, or an end lies outside.
             InfeasibleError: an instance has no path of finite cost.
         """
-        ends = checked_contexts(contexts, len(np.asarray(costs)), self._ends)
+        ends = checked_contexts(contexts, batch_size(costs), self._ends)
         wrong = ((ends < 0) | (ends >= self.shape)).any(axis=(1, 2))
         if wrong.any():
             instance = int(wrong.argmax())

@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 from numba import njit
 
+from difflayers.arguments import as_array
 from difflayers.solver import Array
-from difflayers.solvers.batch import check_threads, checked_contexts, solve_batch
+from difflayers.solvers.batch import batch_size, check_threads, checked_contexts, solve_batch
 
 # Up to here the table of the dynamic programme, n times the capacity, is smaller than what it would save.
 MAX_TABLE = 10_000_000
@@ -42,7 +43,7 @@ class Knapsack:
 
     def __post_init__(self) -> None:
         check_threads(self.n_threads)
-        weights, capacity = np.asarray(self.weights), np.asarray(self.capacity)
+        weights, capacity = as_array("weights", self.weights), as_array("capacity", self.capacity)
         if weights.ndim not in (1, 2) or weights.shape[:-1] != capacity.shape:
             raise ValueError(
                 "weights must have shape (n,) with a single capacity, or (d, n) with d capacities, "
@@ -70,7 +71,7 @@ class Knapsack:
         Raises:
             ValueError: the costs have a wrong shape, a NaN or minus infinity, or a capacity is negative.
         """
-        batch = len(np.asarray(costs))
+        batch = batch_size(costs)
         capacities = self._capacities(contexts, batch)
         num_items = self._rows.shape[1]
         whole = self.weights.dtype.kind in "iu" and self.weights.ndim == 1

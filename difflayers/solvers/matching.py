@@ -7,6 +7,7 @@ import numpy as np
 from numba import njit
 
 from difflayers.amwc.problem import checked_edges
+from difflayers.arguments import count, counts
 from difflayers.solver import Array
 from difflayers.solvers.batch import check_threads, solve_batch
 from difflayers.solvers.blossom import perfect_matchings
@@ -31,10 +32,8 @@ class BipartiteMatching:
     n_threads: int = 1
 
     def __post_init__(self) -> None:
-        if len(self.shape) != 2 or any(int(size) != size or size < 1 for size in self.shape):
-            raise ValueError(
-                f"shape must be two positive integers (rows, columns), but is {tuple(self.shape)}"
-            )
+        shape = counts("shape", self.shape, "two positive integers (rows, columns)", length=2)
+        object.__setattr__(self, "shape", shape)
         check_threads(self.n_threads)
         object.__setattr__(self, "shape", tuple(int(size) for size in self.shape))
 
@@ -85,7 +84,8 @@ class PerfectMatching:
     _endpoints: tuple[Array, Array] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        if self.num_nodes < 0 or self.num_nodes % 2:
+        object.__setattr__(self, "num_nodes", count("num_nodes", self.num_nodes, least=0))
+        if self.num_nodes % 2:
             raise ValueError(f"num_nodes must be even for a perfect matching, but is {self.num_nodes}")
         check_threads(self.n_threads)
         edges = checked_edges(self.edges, self.num_nodes)

@@ -7,6 +7,7 @@ import numpy as np
 from numba import njit
 
 from difflayers.amwc.problem import checked_edges
+from difflayers.arguments import count
 from difflayers.solver import Array
 from difflayers.solvers.batch import check_threads, solve_batch
 from difflayers.solvers.shortest_path import compressed_arcs
@@ -42,10 +43,8 @@ class MaxCut:
     _graph: tuple[Array, ...] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        if self.num_nodes < 1:
-            raise ValueError(f"num_nodes must be at least 1, but is {self.num_nodes}")
-        if self.restarts < 1:
-            raise ValueError(f"restarts must be at least 1, but is {self.restarts}")
+        object.__setattr__(self, "num_nodes", count("num_nodes", self.num_nodes))
+        object.__setattr__(self, "restarts", count("restarts", self.restarts))
         check_threads(self.n_threads)
         edges = checked_edges(self.edges, self.num_nodes)
         object.__setattr__(self, "edges", edges)
@@ -98,9 +97,9 @@ def _enumerate_sides(
         side[:] = False
         best[:] = False
         value, best_value = 0.0, 0.0
-        for count in range(1, 1 << (num_nodes - 1)):
+        for number in range(1, 1 << (num_nodes - 1)):
             v = 0
-            while not count >> v & 1:
+            while not number >> v & 1:
                 v += 1
             value += _change(costs[row], side, v, begins, neighbours, ids)
             side[v] = not side[v]

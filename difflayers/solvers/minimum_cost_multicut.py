@@ -9,6 +9,7 @@ import numpy as np
 from difflayers import multicut
 from difflayers.amwc.problem import checked_edges
 from difflayers.amwc.search import PLANS
+from difflayers.arguments import as_array, count
 from difflayers.solver import Array
 from difflayers.solvers.batch import check_threads, checked_rows
 
@@ -35,9 +36,8 @@ class MinimumCostMulticut:
     n_threads: int = 1
 
     def __post_init__(self) -> None:
-        if self.num_nodes < 1:
-            raise ValueError(f"num_nodes must be at least 1, but is {self.num_nodes}")
-        if self.method not in PLANS:
+        object.__setattr__(self, "num_nodes", count("num_nodes", self.num_nodes))
+        if not isinstance(self.method, str) or self.method not in PLANS:
             raise ValueError(f'method must be "fast", "default" or "best", but is {self.method!r}')
         check_threads(self.n_threads)
         object.__setattr__(self, "edges", checked_edges(self.edges, self.num_nodes))
@@ -54,7 +54,7 @@ class MinimumCostMulticut:
         Raises:
             ValueError: the costs have a wrong shape, a NaN or an infinite value.
         """
-        array = np.asarray(costs)
+        array = as_array("costs", costs)
         rows = checked_rows(array, (len(self.edges),), "finite")
         if self.n_threads == 1:
             cuts = list(map(self._cuts, rows))

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from difflayers.arguments import as_array, count
 from difflayers.solver import Array, InfeasibleError
 from difflayers.solvers.batch import checked_rows
 
@@ -30,7 +31,7 @@ class Ranking:
         Raises:
             ValueError: the costs have a wrong shape, a NaN or minus infinity.
         """
-        array = np.asarray(costs)
+        array = as_array("costs", costs)
         rows = checked_rows(array, None)
         ranks = np.empty_like(rows)
         order = np.argsort(-rows, axis=1, kind="stable")
@@ -54,8 +55,7 @@ class TopK:
     k: int
 
     def __post_init__(self) -> None:
-        if isinstance(self.k, bool) or int(self.k) != self.k or self.k < 1:
-            raise ValueError(f"k must be a positive integer, but is {self.k!r}")
+        object.__setattr__(self, "k", count("k", self.k))
 
     def __call__(self, costs: Any) -> Array:
         """Solve a batch.
@@ -70,7 +70,7 @@ class TopK:
             ValueError: the costs have a wrong shape, a NaN or minus infinity.
             InfeasibleError: an instance has fewer than k items of finite cost.
         """
-        array = np.asarray(costs)
+        array = as_array("costs", costs)
         rows = checked_rows(array, None)
         taken = np.zeros_like(rows)
         order = np.argsort(rows, axis=1, kind="stable")[:, : self.k]

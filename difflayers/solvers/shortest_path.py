@@ -8,8 +8,9 @@ import numpy as np
 from numba import njit
 
 from difflayers.amwc.problem import checked_edges
+from difflayers.arguments import count, indices
 from difflayers.solver import Array
-from difflayers.solvers.batch import check_threads, checked_contexts, solve_batch
+from difflayers.solvers.batch import batch_size, check_threads, checked_contexts, solve_batch
 from difflayers.solvers.heap import drop_first, push
 
 
@@ -49,14 +50,13 @@ class ShortestPath:
     _arcs: tuple[Array, ...] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        if self.num_nodes < 1:
-            raise ValueError(f"num_nodes must be at least 1, but is {self.num_nodes}")
+        object.__setattr__(self, "num_nodes", count("num_nodes", self.num_nodes))
         check_threads(self.n_threads)
         edges = checked_edges(self.edges, self.num_nodes)
         object.__setattr__(self, "edges", edges)
         if self.target is None:
             object.__setattr__(self, "target", self.num_nodes - 1)
-        ends = np.array([self.source, self.target])
+        ends = indices("source and target", [self.source, self.target], (2,))
         if not ((ends >= 0) & (ends < self.num_nodes)).all():
             raise ValueError(
                 f"source and target must be nodes 0 to {self.num_nodes - 1}, but are {ends.tolist()}"
@@ -87,7 +87,7 @@ class ShortestPath:
                 an end is no node.
             InfeasibleError: an instance has no path of finite cost.
         """
-        ends = checked_contexts(contexts, len(np.asarray(costs)), self._ends)
+        ends = checked_contexts(contexts, batch_size(costs), self._ends)
         wrong = ((ends < 0) | (ends >= self.num_nodes)).any(axis=1)
         if wrong.any():
             instance = int(wrong.argmax())

@@ -7,6 +7,7 @@ import numpy as np
 from numba import njit
 
 from difflayers.amwc.problem import checked_edges
+from difflayers.arguments import count
 from difflayers.solver import Array
 from difflayers.solvers.batch import check_threads, solve_batch
 
@@ -32,8 +33,7 @@ class MinimumSpanningTree:
     _endpoints: tuple[Array, Array] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        if self.num_nodes < 1:
-            raise ValueError(f"num_nodes must be at least 1, but is {self.num_nodes}")
+        object.__setattr__(self, "num_nodes", count("num_nodes", self.num_nodes))
         check_threads(self.n_threads)
         edges = checked_edges(self.edges, self.num_nodes)
         object.__setattr__(self, "edges", edges)

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from numba import njit
 
+from difflayers.arguments import count
 from difflayers.solver import Array
 from difflayers.solvers.batch import check_threads, solve_batch
 
@@ -40,10 +41,8 @@ class TravellingSalesman:
     edges: Array = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        if self.num_nodes < 3:
-            raise ValueError(f"num_nodes must be at least 3 for a tour, but is {self.num_nodes}")
-        if self.starts < 1:
-            raise ValueError(f"starts must be at least 1, but is {self.starts}")
+        object.__setattr__(self, "num_nodes", count("num_nodes", self.num_nodes, least=3))
+        object.__setattr__(self, "starts", count("starts", self.starts))
         check_threads(self.n_threads)
         edges = np.stack(np.triu_indices(self.num_nodes, 1), axis=1).astype(np.int32)
         object.__setattr__(self, "edges", edges)

@@ -1,114 +1,141 @@
-"""``python -m examples.cops``: train, evaluate, predict, demo."""
+"""``python -m examples.cops``: train, evaluate, predict, demo.
+
+`torchrun --nproc-per-node N -m examples.cops train …` and `… evaluate …` use N processes, one a GPU.
+"""
 
 import argparse
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any, get_args
 
 import numpy as np
-from PIL import Image
+import torch
 
-from difflayers.panoptic import to_coco
 from examples.cops import runs
 from examples.cops.data import open_dataset
-from examples.cops.inference import Predictor, evaluate
-from examples.cops.pictures import overlay
-
-IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png"}
+from examples.cops.data.folders import CocoPanoptic
+from examples.cops.evaluate import evaluate
+from examples.cops.inference import Predictor
+from examples.cops.network import DeepLabCops
+from examples.cops.network.published import load_published
+from examples.cops.predict import predict_files
+from examples.cops.processes import processes, rank
+from examples.cops.submission import official_quality
 
 
 def arguments() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m examples.cops", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m examples.cops", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
     commands = parser.add_subparsers(dest="command", required=True)
     for name, text in (
-        ("train", "train both stages and evaluate after each; resumes what it finds in --out"),
+        ("train", "train and evaluate after each stage; resumes what it finds in --out"),
         ("demo", "the same, on drawn street scenes unless --data is given"),
     ):
         command = commands.add_parser(name, help=text)
-        command.add_argument(
-            "--data", type=Path, required=name == "train", help="folder in COCO-panoptic format"
-        )
+        command.add_argument("--data", type=Path, required=name == "train", help="data folder")
         command.add_argument("--out", type=Path, default=Path("runs/demo"), help="folder for what is written")
+        runs.add_config(command)
+        command.add_argument("--schedule", choices=get_args(runs.Schedule), default="two")
+        command.add_argument("--imagenet", type=Path, help="ImageNet weights of the ResNet-50")
         command.add_argument("--seed", type=int, default=0)
-        command.add_argument("--iterations-one", type=int, help="iterations of stage 1")
-        command.add_argument("--iterations-two", type=int, help="iterations of stage 2")
-    command = commands.add_parser("evaluate", help="exact PQ of a checkpoint on a held-out split")
+        for phase in ("one", "two", "warm", "single"):
+            command.add_argument(f"--iterations-{phase}", type=int, help=f"iterations of phase {phase}")
+        command.add_argument("--accumulation", type=int, help="backward passes that a batch is split into")
+        command.add_argument("--workers", type=int, help="processes that read and augment")
+    command = commands.add_parser("evaluate", help="PQ, mean IoU and AP of a checkpoint on a held-out split")
     command.add_argument("--checkpoint", type=Path, required=True)
-    command.add_argument("--data", type=Path, help="folder in COCO-panoptic format; drawn scenes without it")
+    command.add_argument(
+        "--published", nargs="*", help="the checkpoint is the authors'; settings, as --config"
+    )
+    command.add_argument("--data", type=Path, help="data folder; drawn scenes without it")
     command.add_argument("--split", default="val")
+    command.add_argument("--batch", type=int, default=1, help="images that the network sees together")
+    command.add_argument("--out", type=Path, help="folder for the predictions and figures.json")
+    command.add_argument("--instances", action="store_true", help="write instances as Cityscapes wants them")
     command = commands.add_parser("predict", help="label images: overlay, panoptic PNG and JSON")
     command.add_argument("--checkpoint", type=Path, required=True)
     command.add_argument("--out", type=Path, default=Path("runs/predictions"))
+    command.add_argument("--explain", action="store_true", help="draw also what a labelling comes from")
     command.add_argument("images", type=Path, nargs="+", help="image files or folders of them")
     return parser
 
 
-def train(options: argparse.Namespace) -> None:
-    config = runs.choose_config(options.data, options.seed)
-    given = {
-        name: value
-        for name in ("iterations_one", "iterations_two")
-        if (value := getattr(options, name)) is not None
+def train(options: argparse.Namespace, device: torch.device) -> None:
+    config = runs.chosen_config(options.config, options.data, options.seed)
+    names = (
+        *(f"iterations_{phase}" for phase in ("one", "two", "warm", "single")),
+        "accumulation",
+        "workers",
+    )
+    given = {name: value for name in names if (value := getattr(options, name)) is not None}
+    figures = runs.run(
+        options.data,
+        options.out,
+        replace(config, **given),
+        schedule=options.schedule,
+        device=device,
+        imagenet=options.imagenet,
+    )
+    if rank() == 0:
+        print(f"\nheld-out images      {'PQ':>6} {'PQ_th':>6} {'PQ_st':>6}")
+        for stage, values in figures.items():
+            print(f"after {stage:<14} " + " ".join(f"{100 * value:6.1f}" for value in values.values()))
+        print(f"pictures: {options.out / 'predictions.png'}, {options.out / 'training.png'}")
+
+
+def evaluate_checkpoint(options: argparse.Namespace, device: torch.device) -> None:
+    if options.published is not None:
+        config = runs.chosen_config(options.published or None, options.data, 0)
+        data = open_dataset(options.data, options.split)
+        network = runs.build_network(config, len(data.categories))
+        if not isinstance(network, DeepLabCops):
+            raise SystemExit(
+                "the authors' checkpoints need --published with their data set, or settings alike"
+            )
+        print(load_published(network, options.checkpoint))
+    else:
+        network, config, categories = runs.load_network(options.checkpoint)
+        data = open_dataset(options.data, options.split, config.seed)
+        if [category.name for category in data.categories] != [category.name for category in categories]:
+            raise SystemExit(
+                f"the checkpoint knows the classes {[c.name for c in categories]}, "
+                f"the data has {[c.name for c in data.categories]}"
+            )
+    predictor = Predictor(network.to(device), data.is_thing, config)
+    evaluation = evaluate(predictor, data, options.batch, options.out, options.instances)
+    if rank() > 0:
+        return
+    print(f"{len(data)} images  ({predictor.timing})\n{evaluation.table(data.categories)}")
+    if options.out is None:
+        return
+    figures: dict[str, Any] = {
+        **runs.summary(evaluation.quality),
+        "mean_iou": evaluation.mean_iou,
+        **evaluation.instances,
     }
-    figures = runs.run(options.data, options.out, replace(config, **given))
-    print(f"\nheld-out images   {'PQ':>6} {'PQ_th':>6} {'PQ_st':>6}")
-    for stage, values in figures.items():
-        print(f"after {stage:<11} " + " ".join(f"{100 * value:6.1f}" for value in values.values()))
-    print(f"pictures: {options.out / 'predictions.png'}, {options.out / 'training.png'}")
+    if isinstance(data, CocoPanoptic):
+        official = official_quality(data.json_path, data.labels_folder, options.out)
+        if official is not None:
+            print("cityscapesscripts: " + "  ".join(f"{n} {100 * v:.1f}" for n, v in official.items()))
+            figures["official"] = official
+    (options.out / "figures.json").write_text(json.dumps(figures))
 
 
-def evaluate_checkpoint(options: argparse.Namespace) -> None:
-    network, config, categories = runs.load_network(options.checkpoint)
-    data = open_dataset(options.data, options.split, config.seed)
-    if [category.name for category in data.categories] != [category.name for category in categories]:
-        raise SystemExit(
-            f"the checkpoint knows the classes {[c.name for c in categories]}, "
-            f"the data has {[c.name for c in data.categories]}"
-        )
-    predictor = Predictor(network, data.is_thing, config)
-    quality, _ = evaluate(predictor, data)
-    print(f"{len(data)} images: {runs.table_row(quality)}  ({predictor.timing})")
-    for category, pq in zip(data.categories, quality.per_class_pq, strict=True):
-        print(f"  {category.name:<20} {100 * pq:5.1f}")
-
-
-def predict(options: argparse.Namespace) -> None:
+def predict(options: argparse.Namespace, device: torch.device) -> None:
     network, config, categories = runs.load_network(options.checkpoint)
     is_thing = np.array([category.is_thing for category in categories])
-    predictor = Predictor(network, is_thing, config)
-    options.out.mkdir(parents=True, exist_ok=True)
-    annotations = []
-    for path in image_files(options.images):
-        image = np.asarray(Image.open(path).convert("RGB"))
-        labels = predictor(image)
-        rgb, segments = to_coco(labels, [category.id for category in categories])
-        Image.fromarray(rgb).save(options.out / f"{path.stem}.png")
-        Image.fromarray(overlay(image, labels, categories)).save(options.out / f"{path.stem}_overlay.png")
-        annotations.append(
-            {"image_id": path.stem, "file_name": f"{path.stem}.png", "segments_info": segments}
-        )
-        print(f"{path}: {len(segments)} segments")
-    (options.out / "panoptic.json").write_text(json.dumps({"annotations": annotations}))
-
-
-def image_files(paths: list[Path]) -> list[Path]:
-    files = []
-    for path in paths:
-        inside = (
-            sorted(p for p in path.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES)
-            if path.is_dir()
-            else [path]
-        )
-        if not inside:
-            raise SystemExit(f"{path} holds no image ({', '.join(sorted(IMAGE_SUFFIXES))})")
-        files += inside
-    return files
+    predictor = Predictor(network.to(device), is_thing, config)
+    predict_files(predictor, options.images, categories, options.out, options.explain)
+    print(predictor.timing)
 
 
 def main() -> None:
     options = arguments().parse_args()
     commands = {"train": train, "demo": train, "evaluate": evaluate_checkpoint, "predict": predict}
-    commands[options.command](options)
+    with processes() as device:
+        commands[options.command](options, device)
 
 
 if __name__ == "__main__":

@@ -1,12 +1,19 @@
 """Every number of a run in one place, each with its reason.
 
-``PAPER`` holds what the paper states; the small configurations depart from it only where two CPU cores or
-small images demand it, and say so.
+The defaults are the numbers that the paper states for Cityscapes, with the small network. `DRAWN` and `REAL`
+depart from them where two CPU cores or small images demand it. The files in `settings/` hold the settings for
+the paper's two data sets in full, with the source of every value; `load` reads them.
 """
 
-from dataclasses import dataclass, field, replace
+import tomllib
+from collections.abc import Sequence
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from examples.cops.network import Widths
+
+SETTINGS = Path(__file__).parent / "settings"
 
 
 @dataclass(frozen=True)
@@ -16,37 +23,61 @@ class Config:
     # Data
     size: tuple[int, int] = (512, 1024)  # training crop (Section 4.1)
     max_side: int | None = None  # images are shrunk to this longest side; None leaves them as they are
+    multiple: int = (
+        32  # at inference, images are padded to a multiple of this, for the strides of the backbone
+    )
     scale: tuple[float, float] = (0.5, 2.0)  # random scale of Panoptic-DeepLab
     thing_area: float = 200.0  # smaller predicted things are rejected (Section 4.1)
     stuff_area: float = 2048.0
     small_area: float = 4096.0  # instances below weigh 3 times in stage 1 (Section 4.2)
     # Network
+    backbone: Literal["lite0", "resnet50"] = "lite0"
+    heads: Literal["small", "deeplab"] = "small"
     distances: tuple[int, ...] = (1, 4, 16, 32, 64, 128)  # Section 3.1
     widths: Widths = field(default_factory=Widths)
     # Stage 1 (Section 4.2)
     iterations_one: int = 250_000
     batch_one: int = 12
     learning_rate_one: float = 1e-3
+    warm_up_one: int = 0
+    semantic_fraction: float = 0.2  # the hardest pixels that count
+    affinity_fraction: float = 0.25  # the hardest pairs that count, for each distance
+    affinity_weight: float = 0.25  # of the mean over the distances
     # Stage 2 (Section 4.2)
     iterations_two: int = 3_000
     batch_two: int = 24
     learning_rate_two: float = 1e-3
+    rate_reduction: float = (
+        0.0  # a layer s steps from the costs learns at 1 / (s · this); 0: all at the full rate
+    )
     warm_up: int = 500
     scales: tuple[float, float] = (1.0, 5_000.0)  # λ is uniform in this range
     samples: int = 5  # N of Eq. 4
     loss_weight: float = 10.0
     cost_dropout: float = 0.1
+    crop_stuff_factor: float = 1.0  # of the stuff area in the loss, since crops show less of a stuff region
+    # Single stage: stage 1 as a warm-up, then all layers through the solver
+    iterations_warm: int = 10_000
+    iterations_single: int = 50_000
+    batch_single: int = 24
+    learning_rate_single: float = 1e-4
+    # Solver
+    method: Literal["fast", "default", "best"] = "default"  # in training, forward and backward
+    inference_method: Literal["fast", "default", "best"] = "default"
+    # How it runs
+    precision: Literal["float32", "bfloat16"] = "float32"  # of the network; solver and losses see float32
+    accumulation: int = 1  # parts that a process splits its batch into, each with a backward pass of its own
+    gradient_norm: float = 5.0  # gradients are clipped to this norm
+    workers: int = 0  # processes that read and augment; 0 does it between the iterations
+    overlap: bool = True  # in stage 2, the frozen part sees the next batch while the solver works on this one
     seed: int = 0
 
-
-PAPER = Config()
 
 #: A decoder a quarter as wide; dilations that fit maps of 8 to 20 pixels.
 SMALL_WIDTHS = Widths(aspp=64, decoder=64, project_res3=24, project_res2=16, dilations=(2, 4, 6))
 
 #: Drawn street scenes of 128 x 192: 1/85 of a Cityscapes image, so areas shrink, and so do distances.
-DRAWN = replace(
-    PAPER,
+DRAWN = Config(
     size=(128, 192),
     scale=(0.8, 1.25),
     thing_area=32.0,
@@ -60,6 +91,9 @@ DRAWN = replace(
     batch_two=8,
     learning_rate_two=2e-4,  # at 1e-3, the paper's for Cityscapes, a class is lost within 60 iterations
     warm_up=20,
+    iterations_warm=200,
+    iterations_single=200,
+    batch_single=8,
 )
 
 #: Real images on two cores: longest side 256, crops of 160 x 160.
@@ -72,3 +106,76 @@ REAL = replace(
     small_area=1024.0,
     distances=(1, 2, 4, 8, 16, 32),
 )
+
+
+def load(files: Sequence[Path]) -> Config:
+    """Read a configuration from TOML files, such as those of stage 1 and of stage 2.
+
+    Args:
+        files: their tables only order the keys; a key is a field of `Config`, or of `Widths` in the table
+            `widths`. What no file names keeps its default.
+
+    Raises:
+        FileNotFoundError: where there is no such file.
+        ValueError: naming file and key: not TOML, an unknown key, a key that was given before, a wrong type.
+    """
+    values: dict[str, Any] = {}
+    for path in files:
+        try:
+            content = tomllib.loads(Path(path).read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            raise FileNotFoundError(f"{path}: no such file; there are {', '.join(names())}") from None
+        except tomllib.TOMLDecodeError as error:
+            raise ValueError(f"{path}: not a TOML file ({error})") from error
+        flat: dict[str, Any] = {}
+        for name, value in content.items():
+            flat |= (
+                {"widths": value} if name == "widths" else value if isinstance(value, dict) else {name: value}
+            )
+        if given := flat.keys() & values.keys():
+            raise ValueError(f"{path}: {min(given)} was given in a file before")
+        values |= _checked(Config, flat, path)
+    return Config(**values)
+
+
+def names() -> list[str]:
+    """The data sets that `settings/` has files for."""
+    return sorted({path.name.split(".")[0] for path in SETTINGS.glob("*.toml")})
+
+
+def from_fields(content: dict[str, Any]) -> Config:
+    """The inverse of `dataclasses.asdict`, as checkpoints hold it."""
+    return Config(**{**content, "widths": Widths(**content["widths"])})
+
+
+def _checked(kind: type, content: dict[str, Any], path: Path) -> dict[str, Any]:
+    """The values of a table as the fields of a dataclass want them."""
+    types = get_type_hints(kind)
+    known = {entry.name for entry in fields(kind)}
+    if unknown := content.keys() - known:
+        raise ValueError(f"{path}: {min(unknown)} is no setting; there are {', '.join(sorted(known))}")
+    return {name: _converted(value, types[name], name, path) for name, value in content.items()}
+
+
+def _converted(value: Any, wanted: Any, name: str, path: Path) -> Any:
+    if wanted is Widths and isinstance(value, dict):
+        return Widths(**_checked(Widths, value, path))
+    options = get_args(wanted)
+    if get_origin(wanted) is Literal:
+        fits = value in options
+    elif get_origin(wanted) is tuple:
+        if fits := isinstance(value, list) and (options[-1] is ... or len(value) == len(options)):
+            value = tuple(_converted(entry, options[0], name, path) for entry in value)
+    elif wanted is float:
+        fits = isinstance(value, int | float) and not isinstance(value, bool)
+    else:  # int, bool, int | None; TOML has no None, it is the default
+        kind = bool if wanted is bool else int
+        fits = type(value) is kind
+    if not fits:
+        expected = f"one of {', '.join(options)}" if get_origin(wanted) is Literal else _described(wanted)
+        raise ValueError(f"{path}: {name} must be {expected}, got {value!r}")
+    return float(value) if wanted is float else value
+
+
+def _described(wanted: Any) -> str:
+    return getattr(wanted, "__name__", None) or str(wanted) if not get_args(wanted) else str(wanted)

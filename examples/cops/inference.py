@@ -1,32 +1,34 @@
-"""From an image to panoptic labels: network, AMWC, rejection of small segments (paper, Section 4.1)."""
+"""From images to panoptic labels: network, AMWC, rejection of small segments (paper, Section 4.1)."""
 
 import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
+from itertools import groupby
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch.nn import functional as F
 
-from difflayers.panoptic import (
-    PanopticLabels,
-    PanopticLayer,
-    PanopticQuality,
-    PanopticQualityResult,
-    compact,
-    reject_small,
-    resize,
-)
+from difflayers import amwc
+from difflayers.graph.edges import grid_edges
+from difflayers.panoptic import PanopticLabels, compact, reject_small, resize
+from difflayers.panoptic.labels import from_solution
+from difflayers.parallel import map_instances
 from examples.cops.config import Config
+from examples.cops.data.batches import STRIDE
+from examples.cops.data.samples import shrink_image, to_tensor
 from examples.cops.network import CopsNetwork
-from examples.cops.samples import shrink_image, to_tensor
+from examples.cops.processes import solver_jobs
+from examples.cops.steps import autocast
 
-MULTIPLE = 32  # images are padded to a multiple of this, for the strides of the backbone
+AmwcSolver = Callable[[amwc.AMWC], amwc.Solution]
 
 
 @dataclass
 class Timing:
-    """Seconds spent since the start, over ``images`` images."""
+    """Seconds spent since the start, over `images` images."""
 
     network: float = 0.0
     solver: float = 0.0
@@ -41,61 +43,151 @@ class Timing:
         )
 
 
-class Predictor:
-    """Panoptic labels of single images.
+class Solved(NamedTuple):
+    """One image at a quarter of its (shrunken) resolution, as the solver saw it.
 
-    Args:
-        network: trained network.
-        is_thing: (K,) bool.
-        config: sizes, thresholds and distances of the run.
+    Attributes:
+        node_costs: (h·w, K).
+        edge_costs: for each distance vertical (h − d, w) and horizontal (h, w − d).
+        solution: of the AMWC; its cuts are those of `grid_edges((h, w), distances)`.
+        shape: (h, w).
     """
 
-    def __init__(self, network: CopsNetwork, is_thing: np.ndarray, config: Config) -> None:
+    node_costs: np.ndarray
+    edge_costs: list[tuple[np.ndarray, np.ndarray]]
+    solution: amwc.Solution
+    shape: tuple[int, int]
+
+
+class Prediction(NamedTuple):
+    """What is predicted for one image.
+
+    Attributes:
+        labels: at the image's resolution, small segments rejected.
+        scores: (S,) in [0, 1], the mean probability that the semantic branch gives a segment's class in it.
+        semantic: (H, W), the class of each pixel before the rejection.
+        solved: what it comes from.
+    """
+
+    labels: PanopticLabels
+    scores: np.ndarray
+    semantic: np.ndarray
+    solved: Solved
+
+
+class Predictor:
+    """Panoptic labels of images.
+
+    Args:
+        network: trained network, on the device to use.
+        is_thing: (K,) bool.
+        config: sizes, thresholds, distances and method of the run.
+        solver: in place of the method of `config`.
+    """
+
+    def __init__(
+        self, network: CopsNetwork, is_thing: np.ndarray, config: Config, solver: AmwcSolver | None = None
+    ) -> None:
+        self.solver = solver or partial(amwc.solve, method=config.inference_method)
         self.network = network.eval()
-        self.layer = PanopticLayer(is_thing, config.distances)
+        self.is_thing = is_thing
         self.config = config
+        self.device = next(network.parameters()).device
         self.timing = Timing()
 
-    @torch.no_grad()
     def __call__(self, image: np.ndarray) -> PanopticLabels:
-        """Label an image (H, W, 3) uint8 at its own resolution."""
+        """Label one image (H, W, 3) uint8 at its own resolution."""
+        return self.predict([image])[0].labels
+
+    def predict(self, images: Sequence[np.ndarray]) -> list[Prediction]:
+        """Label images (H, W, 3) uint8, at their own resolution; those in a row of one size go together."""
+        self.network.eval()
+        predictions: list[Prediction] = []
+        for _, same in groupby(images, lambda image: image.shape):
+            predictions += self._predict_equal(list(same))
+        return predictions
+
+    def _predict_equal(self, images: list[np.ndarray]) -> list[Prediction]:
         started = time.perf_counter()
-        small = shrink_image(image, self.config.max_side)
-        height, width = small.shape[:2]
-        padding = (0, -width % MULTIPLE, 0, -height % MULTIPLE)
-        images = F.pad(to_tensor(small)[None], padding)
+        small = [shrink_image(image, self.config.max_side) for image in images]
+        height, width = small[0].shape[:2]
+        multiple = self.config.multiple
+        padding = (0, -width % multiple, 0, -height % multiple)
+        batch = F.pad(torch.stack([to_tensor(image) for image in small]), padding)
         prepared = time.perf_counter()
-        costs = self.network.costs(self.network(images))
+        instances = self._costs(batch, (height, width))
         predicted = time.perf_counter()
-        # The padding is cut away before the solver sees it.
-        rows, columns = -(-height // 4), -(-width // 4)
+        shape = -(-height // STRIDE), -(-width // STRIDE)
+        solve = partial(_solve, shape, self.config, self.is_thing, self.solver)
+        solved = map_instances(solve, instances, solver_jobs())
+        done = time.perf_counter()
+        results = [
+            self._upsampled(image, (height, width), *both) for image, both in zip(images, solved, strict=True)
+        ]
+        self.timing.network += predicted - prepared
+        self.timing.solver += done - predicted
+        self.timing.rest += prepared - started + time.perf_counter() - done
+        self.timing.images += len(images)
+        return results
+
+    @torch.no_grad()
+    def _costs(self, batch: torch.Tensor, size: tuple[int, int]) -> list[tuple[Any, Any]]:
+        """Costs of each image as arrays; the padding is cut away before the solver sees it."""
+        with autocast(self.config, self.device):
+            logits = self.network(batch.to(self.device))
+        costs = self.network.costs(logits)
+        rows, columns = (-(-side // STRIDE) for side in size)
+        node = costs.node[:, :, :rows, :columns].float().flatten(2).transpose(1, 2).cpu().numpy()
         edges = [
-            (v[:, : max(rows - d, 0), :columns], h[:, :rows, : max(columns - d, 0)])
+            (
+                v[:, : max(rows - d, 0), :columns].float().cpu().numpy(),
+                h[:, :rows, : max(columns - d, 0)].float().cpu().numpy(),
+            )
             for d, (v, h) in zip(self.config.distances, costs.edge, strict=True)
         ]
-        labels = self.layer(costs.node[:, :, :rows, :columns], edges).labels[0]
-        solved = time.perf_counter()
-        padded = resize(labels, (4 * rows, 4 * columns))
+        return [(np.ascontiguousarray(node[i]), [(v[i], h[i]) for v, h in edges]) for i in range(len(batch))]
+
+    def _upsampled(
+        self, image: np.ndarray, size: tuple[int, int], solved: Solved, labels: PanopticLabels
+    ) -> Prediction:
+        height, width = size
+        rows, columns = solved.shape
+        # In place of its class each segment carries its number, so that what is left can be traced back.
+        numbered = PanopticLabels(labels.segments, np.arange(len(labels.classes)))
+        padded = resize(numbered, (STRIDE * rows, STRIDE * columns))
         covered = compact(padded.segments[:height, :width], padded.classes)
-        whole = resize(covered, image.shape[:2])
-        shrunk = (image.shape[0] * image.shape[1]) / (height * width)  # thresholds are for the shrunken image
-        result = reject_small(
-            whole, self.layer.is_thing, self.config.thing_area * shrunk, self.config.stuff_area * shrunk
+        whole = resize(covered, (image.shape[0], image.shape[1]))
+        # Thresholds are for the shrunken image.
+        shrunk = (image.shape[0] * image.shape[1]) / (height * width)
+        areas = self.config.thing_area * shrunk, self.config.stuff_area * shrunk
+        kept = reject_small(whole, self.is_thing[labels.classes], *areas)
+        return Prediction(
+            PanopticLabels(kept.segments, labels.classes[kept.classes]),
+            mean_probabilities(solved)[kept.classes],
+            labels.classes[whole.classes][whole.segments],
+            solved,
         )
-        self.timing.network += predicted - prepared
-        self.timing.solver += solved - predicted
-        self.timing.rest += prepared - started + time.perf_counter() - solved
-        self.timing.images += 1
-        return result
 
 
-def evaluate(predictor: Predictor, data: Any) -> tuple[PanopticQualityResult, list[PanopticLabels]]:
-    """Exact PQ of every image of ``data`` at its own resolution, and the predictions."""
-    quality = PanopticQuality(len(data.is_thing), data.is_thing)
-    predictions = []
-    for index in range(len(data)):
-        sample = data[index]
-        prediction = predictor(sample.image)
-        quality.update(prediction, sample.labels)
-        predictions.append(prediction)
-    return quality.compute(), predictions
+def _solve(
+    shape: tuple[int, int],
+    config: Config,
+    is_thing: np.ndarray,
+    solver: AmwcSolver,
+    node_costs: np.ndarray,
+    edge_costs: list[tuple[np.ndarray, np.ndarray]],
+) -> tuple[Solved, PanopticLabels]:
+    flat = np.concatenate([side.ravel() for pair in edge_costs for side in pair])
+    problem = amwc.AMWC(node_costs, grid_edges(shape, config.distances), flat, is_thing)
+    solution = solver(problem)
+    labels = from_solution(solution.labels, solution.segments, shape)
+    return Solved(node_costs, edge_costs, solution, shape), labels
+
+
+def mean_probabilities(solved: Solved) -> np.ndarray:
+    """For each segment, the mean probability (softmax of the costs) that its pixels give its class."""
+    likelihood = np.exp(solved.node_costs.min(1, keepdims=True) - solved.node_costs)
+    chosen = solved.solution.labels
+    probability = likelihood[np.arange(len(chosen)), chosen] / likelihood.sum(1)
+    segments = solved.solution.segments
+    return np.bincount(segments, probability) / np.bincount(segments)

@@ -6,12 +6,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from examples.cops.config import Config
 from examples.cops.network import Logits
 from examples.cops.targets import Targets
-
-SEMANTIC_FRACTION = 0.2  # the hardest pixels
-AFFINITY_FRACTION = 0.25  # the hardest pairs, for each distance
-AFFINITY_WEIGHT = 0.25
 
 
 def hardest_mean(losses: Tensor, fraction: float) -> Tensor:
@@ -20,15 +17,17 @@ def hardest_mean(losses: Tensor, fraction: float) -> Tensor:
     return losses.topk(count).values.mean() if losses.numel() else losses.sum()
 
 
-def semantic_loss(logits: Tensor, targets: Sequence[Targets]) -> Tensor:
+def semantic_loss(logits: Tensor, targets: Sequence[Targets], fraction: float = 0.2) -> Tensor:
     """Weighted top-k cross-entropy of (B, K, h, w) semantic logits; void pixels do not count."""
     labels = torch.stack([target.semantic for target in targets])
     weights = torch.stack([target.semantic_weight for target in targets])
     losses = F.cross_entropy(logits, labels.clamp(min=0), reduction="none") * weights
-    return hardest_mean(losses[labels >= 0], SEMANTIC_FRACTION)
+    return hardest_mean(losses[labels >= 0], fraction)
 
 
-def affinity_loss(boundary: list[tuple[Tensor, Tensor]], targets: Sequence[Targets]) -> Tensor:
+def affinity_loss(
+    boundary: list[tuple[Tensor, Tensor]], targets: Sequence[Targets], fraction: float = 0.25
+) -> Tensor:
     """Weighted top-k binary cross-entropy of boundary logits, the mean over distances."""
     total = boundary[0][0].new_zeros(())
     for index, sides in enumerate(boundary):
@@ -38,12 +37,15 @@ def affinity_loss(boundary: list[tuple[Tensor, Tensor]], targets: Sequence[Targe
             weights = torch.stack([target.edge_weights[index][side] for target in targets])
             loss = F.binary_cross_entropy_with_logits(logits, truth, reduction="none") * weights
             losses.append(loss[weights > 0])
-        total = total + hardest_mean(torch.cat(losses), AFFINITY_FRACTION)
+        total = total + hardest_mean(torch.cat(losses), fraction)
     return total / len(boundary)
 
 
-def stage_one_loss(logits: Logits, targets: Sequence[Targets]) -> tuple[Tensor, dict[str, float]]:
+def stage_one_loss(
+    logits: Logits, targets: Sequence[Targets], config: Config
+) -> tuple[Tensor, dict[str, float]]:
     """The loss of stage 1 and its parts for the log."""
-    semantic = semantic_loss(logits.semantic, targets)
-    affinity = affinity_loss(logits.boundary, targets)
-    return semantic + AFFINITY_WEIGHT * affinity, {"semantic": semantic.item(), "affinity": affinity.item()}
+    semantic = semantic_loss(logits.semantic, targets, config.semantic_fraction)
+    affinity = affinity_loss(logits.boundary, targets, config.affinity_fraction)
+    total = semantic + config.affinity_weight * affinity
+    return total, {"semantic": semantic.item(), "affinity": affinity.item()}

@@ -1,23 +1,30 @@
 """``python -m examples.cops.reproduce``: Table 1's comparison over several seeds, with its spread.
 
 For each seed: both stages, and a control that spends the iterations of stage 2 on more of stage 1, from the
-same network and at the same learning rate. A run that is repeated takes up what it finds in --out.
+same network and at the same learning rate. With --schedule single also the single stage, for as many seconds
+as the two stages trained. A run that is repeated takes up what it finds in --out.
 """
 
 import argparse
+import json
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any, get_args
 
 import numpy as np
 
 from examples.cops import runs
+from examples.cops.checkpoint import Checkpoint
 from examples.cops.config import Config
 from examples.cops.data import open_dataset
-from examples.cops.inference import Predictor, evaluate
-from examples.cops.train import Checkpoint, train_stage_one
+from examples.cops.evaluate import evaluate
+from examples.cops.inference import Predictor
+from examples.cops.train import train_stage_one, train_through_solver
 
 CONTROL = "stage 1, continued"
+TIMED = 4  # iterations that the speed of the single stage is measured on, after one that is not counted
 
 
 def control(data: Path | None, out: Path, config: Config) -> dict[str, float]:
@@ -33,33 +40,87 @@ def control(data: Path | None, out: Path, config: Config) -> dict[str, float]:
     train = open_dataset(data, "train", config.seed)
     train_stage_one(network, train, longer, Checkpoint(out / "control.pt"), progress=False)
     held_out = open_dataset(data, "val", config.seed)
-    quality, _ = evaluate(Predictor(network, held_out.is_thing, config), held_out)
+    quality = evaluate(Predictor(network, held_out.is_thing, config), held_out).quality
     print(f"{CONTROL}: {runs.table_row(quality)}", flush=True)
     return runs.summary(quality)
 
 
+def single_stage(data: Path | None, out: Path, config: Config, seconds: float) -> dict[str, float]:
+    """Train the single stage with as many iterations as fit into some seconds, its warm-up included."""
+    train = open_dataset(data, "train", config.seed)
+    warm, solver = (seconds_per_iteration(train, config, out / "speed", kind) for kind in ("warm", "single"))
+    left = seconds - warm * config.iterations_warm
+    iterations = int(left / solver)
+    if iterations < 1:
+        raise SystemExit(f"the warm-up alone takes {warm * config.iterations_warm:.0f} of {seconds:.0f} s")
+    config = replace(config, iterations_single=iterations, warm_up=min(config.warm_up, iterations))
+    figures = runs.run(data, out, config, progress=False, schedule="single")
+    taken = sum(json.loads((out / "figures.json").read_text())["seconds"].values())
+    print(
+        f"single stage: {config.iterations_warm} + {iterations} iterations in {taken:.0f} s, "
+        f"the two stages took {seconds:.0f} s",
+        flush=True,
+    )
+    return figures["single stage"]
+
+
+def seconds_per_iteration(train: Any, config: Config, scratch: Path, kind: str) -> float:
+    """Measure the speed of a phase on a network that is thrown away."""
+    short = replace(config, iterations_one=1 + TIMED, iterations_single=1 + TIMED)
+    network = runs.build_network(short, len(train.categories))
+    phase = train_stage_one if kind == "warm" else train_through_solver
+    stamps: list[float] = []
+
+    class Clock(Checkpoint):
+        """Notes the time after every iteration, and keeps nothing."""
+
+        def save(self, **state: Any) -> None:
+            stamps.append(time.perf_counter())
+
+    phase(network, train, short, Clock(scratch, every=1), progress=False)
+    return float(np.median(np.diff(stamps)))
+
+
+def table(rows: Sequence[dict[str, dict[str, float]]]) -> str:
+    """Mean ± standard deviation over the seeds, as Markdown."""
+    names = list(next(iter(rows[0].values())))
+    lines = ["| after | " + " | ".join(names) + " |", "| --- |" + " --- |" * len(names)]
+    for stage in rows[0]:
+        values = 100 * np.array([list(figures[stage].values()) for figures in rows])
+        cells = [f"{mean:.1f} ± {std:.1f}" for mean, std in zip(values.mean(0), values.std(0), strict=True)]
+        lines.append(f"| {stage} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m examples.cops.reproduce", description=__doc__)
-    parser.add_argument("--data", type=Path, help="folder in COCO-panoptic format; drawn scenes without it")
+    parser = argparse.ArgumentParser(
+        prog="python -m examples.cops.reproduce",
+        description=__doc__,
+        formatter_class=argparse.RawTextHelpFormatter,
+    )
+    parser.add_argument("--data", type=Path, help="data folder; drawn scenes without it")
     parser.add_argument("--out", type=Path, required=True, help="folder for what is written")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--schedule", choices=get_args(runs.Schedule), default="two")
+    runs.add_config(parser)
+    for phase in ("one", "two", "warm"):
+        parser.add_argument(f"--iterations-{phase}", type=int, help=f"iterations of phase {phase}")
     options = parser.parse_args()
-    tables = []
+    names = [f"iterations_{phase}" for phase in ("one", "two", "warm")]
+    given = {name: value for name in names if (value := getattr(options, name)) is not None}
+    rows = []
     for seed in options.seeds:
         started = time.perf_counter()
-        out, config = options.out / f"seed{seed}", runs.choose_config(options.data, seed)
+        out = options.out / f"seed{seed}"
+        config = replace(runs.chosen_config(options.config, options.data, seed), **given)
         figures = runs.run(options.data, out, config, progress=False)
         figures[CONTROL] = control(options.data, out, config)
-        tables.append(figures)
+        if options.schedule == "single":
+            seconds = sum(json.loads((out / "figures.json").read_text())["seconds"].values())
+            figures["single stage"] = single_stage(options.data, out / "single", config, seconds)
+        rows.append(figures)
         print(f"seed {seed}: {time.perf_counter() - started:.0f} s", flush=True)
-    names = list(tables[0]["stage 1"])
-    print("\n| after | " + " | ".join(names) + " |\n| --- |" + " --- |" * len(names))
-    for stage in tables[0]:
-        values = 100 * np.array([list(figures[stage].values()) for figures in tables])
-        cells = [
-            f"{mean:.1f} ± {spread:.1f}" for mean, spread in zip(values.mean(0), values.std(0), strict=True)
-        ]
-        print(f"| {stage} | " + " | ".join(cells) + " |")
+    print(f"\n{table(rows)}")
 
 
 if __name__ == "__main__":

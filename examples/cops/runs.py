@@ -1,34 +1,67 @@
-"""One run, start to end: build the network, train both stages, measure each, draw what came out."""
+"""One run, start to end: build the network, train it, measure it after each stage, draw what came out."""
 
+import argparse
 import json
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
 
 from difflayers.panoptic import PanopticLabels, PanopticQualityResult
-from examples.cops.backbone import EfficientNetLite0
-from examples.cops.config import DRAWN, REAL, Config
-from examples.cops.data import open_dataset
-from examples.cops.inference import Predictor, evaluate
-from examples.cops.network import CopsNetwork, Widths
+from examples.cops.checkpoint import Checkpoint
+from examples.cops.config import DRAWN, REAL, SETTINGS, Config, from_fields, load, names
+from examples.cops.data import Category, open_dataset
+from examples.cops.evaluate import evaluate
+from examples.cops.inference import Predictor
+from examples.cops.network import BACKBONES, CopsNetwork, ResNet50, make_network
 from examples.cops.pictures import overlay, panel, training_curve
-from examples.cops.samples import Category
-from examples.cops.train import Checkpoint, train_stage_one, train_stage_two
+from examples.cops.processes import rank
+from examples.cops.train import Log, train_stage_one, train_stage_two, train_through_solver
 
 SHOWN = 4  # held-out images in the picture
+LOOKED_AT = 100  # held-out images that these are chosen from
+Schedule = Literal["two", "single"]
+CPU = torch.device("cpu")
 
 
 def choose_config(data: Path | None, seed: int) -> Config:
     return replace(DRAWN if data is None else REAL, seed=seed)
 
 
-def build_network(config: Config, num_classes: int) -> CopsNetwork:
-    """The network of a run; its random weights depend on the seed alone."""
+def add_config(command: argparse.ArgumentParser) -> None:
+    """The argument that `chosen_config` reads."""
+    command.add_argument(
+        "--config",
+        nargs="+",
+        help=f"TOML files of settings, or one of {', '.join(names())}; the small ones without it",
+    )
+
+
+def chosen_config(given: list[str] | None, data: Path | None, seed: int) -> Config:
+    """Read the settings that --config names: files, or a data set's two files."""
+    if given is None:
+        return choose_config(data, seed)
+    files = [Path(name) for name in given]
+    if len(given) == 1 and given[0] in names():
+        files = sorted(SETTINGS.glob(f"{given[0]}.*.toml"))
+    return replace(load(files), seed=seed)
+
+
+def build_network(config: Config, num_classes: int, imagenet: Path | None = None) -> CopsNetwork:
+    """The network of a run; its random weights depend on the seed alone.
+
+    Args:
+        config: chooses backbone and heads.
+        num_classes: K.
+        imagenet: ImageNet weights of a ResNet-50; the small backbone brings its own.
+    """
     torch.manual_seed(config.seed)
-    return CopsNetwork(EfficientNetLite0(), num_classes, config.distances, config.widths)
+    backbone = BACKBONES[config.backbone]()
+    if isinstance(backbone, ResNet50) and imagenet is not None:
+        print(f"{imagenet}: {backbone.load_imagenet(imagenet)}")
+    return _with_heads(backbone, config, num_classes)
 
 
 def load_network(path: Path) -> tuple[CopsNetwork, Config, list[Category]]:
@@ -43,39 +76,81 @@ def load_network(path: Path) -> tuple[CopsNetwork, Config, list[Category]]:
             f"checkpoint {path} does not exist; `train` writes stage2.pt into its --out folder"
         )
     about = state["about"]
-    fields = about["config"]
-    config = Config(**{**fields, "widths": Widths(**fields["widths"])})
+    config = from_fields(about["config"])
     categories = [Category(*row) for row in about["categories"]]
-    network = CopsNetwork(
-        EfficientNetLite0(pretrained=False), len(categories), config.distances, config.widths
-    )
+    kind = BACKBONES[config.backbone]
+    backbone = kind() if kind is ResNet50 else kind(pretrained=False)
+    network = _with_heads(backbone, config, len(categories))
     network.load_state_dict(state["network"])
     return network, config, categories
 
 
-def run(data: Path | None, out: Path, config: Config, progress: bool = True) -> dict[str, dict[str, float]]:
-    """Train both stages, evaluate after each on the held-out split, write pictures and figures to ``out``.
+def run(
+    data: Path | None,
+    out: Path,
+    config: Config,
+    progress: bool = True,
+    schedule: Schedule = "two",
+    device: torch.device = CPU,
+    imagenet: Path | None = None,
+) -> dict[str, dict[str, float]]:
+    """Train, evaluate after each stage on the held-out split, write pictures and figures to `out`.
 
-    Finished or half-finished stages found in ``out`` are taken up where they stopped.
+    Finished or half-finished stages found in `out` are taken up where they stopped.
+
+    Args:
+        data: a data folder; drawn scenes without it.
+        out: the folder for what is written.
+        config: the settings.
+        progress: whether to show bars.
+        schedule: "two": stage 1, then stage 2. "single": stage 1 as a short warm-up, then all layers through
+            the solver.
+        device: where the network is.
+        imagenet: as for `build_network`.
+
+    Returns:
+        For each stage PQ, PQ_th and PQ_st on the held-out images.
     """
-    train = open_dataset(data, "train", config.seed)
-    held_out = open_dataset(data, "val", config.seed)
-    network = build_network(config, len(train.categories))
+    train, held_out = (open_dataset(data, split, config.seed) for split in ("train", "val"))
+    check_classes(train, held_out)
+    network = build_network(config, len(train.categories), imagenet).to(device)
     about = {"config": asdict(config), "categories": [list(category) for category in train.categories]}
-    log: list[dict[str, float]] = []
+    short = replace(config, iterations_one=config.iterations_warm)
+    stages: dict[str, tuple[Any, Config]] = {
+        "two": {"stage 1": (train_stage_one, config), "stage 2": (train_stage_two, config)},
+        "single": {"warm-up": (train_stage_one, short), "single stage": (train_through_solver, config)},
+    }[schedule]
+    log: Log = []
     figures: dict[str, dict[str, float]] = {}
-    predictions: dict[str, list[PanopticLabels]] = {}
-    for stage, train_stage in ((1, train_stage_one), (2, train_stage_two)):
-        checkpoint = Checkpoint(out / f"stage{stage}.pt", about=about)
-        log += train_stage(network, train, config, checkpoint, progress)
+    seconds: dict[str, float] = {}
+    shown: dict[str, list[PanopticLabels]] = {}
+    busiest = busiest_images(held_out)
+    for name, (train_stage, settings) in stages.items():
+        file = name.replace(" ", "")
+        checkpoint = Checkpoint(out / f"{file}.pt", about=about, events=out / "events" / file)
+        log += train_stage(network, train, settings, checkpoint, progress and rank() == 0)
+        seconds[name] = (checkpoint.load() or {}).get("seconds", 0.0)  # killed runs included
         predictor = Predictor(network, held_out.is_thing, config)
-        quality, predictions[f"stage {stage}"] = evaluate(predictor, held_out)
-        figures[f"stage {stage}"] = summary(quality)
-        print(f"stage {stage}: {table_row(quality)}  ({predictor.timing})", flush=True)
-    draw(held_out, predictions, out / "predictions.png")
-    training_curve(log, out / "training.png")
-    (out / "figures.json").write_text(json.dumps({"config": asdict(config), "results": figures, "log": log}))
+        quality = evaluate(predictor, held_out, out=out / "predictions" / file).quality
+        figures[name] = summary(quality)
+        if rank() == 0:
+            print(f"{name}: {table_row(quality)}  ({predictor.timing})", flush=True)
+            shown[name] = [predictor(held_out[index].image) for index in busiest]
+    if rank() == 0:
+        draw(held_out, busiest, shown, out / "predictions.png")
+        training_curve(log, out / "training.png")
+        content = {"config": asdict(config), "results": figures, "seconds": seconds, "log": log}
+        (out / "figures.json").write_text(json.dumps(content))
     return figures
+
+
+def check_classes(train: Any, other: Any) -> None:
+    """Raise ValueError where two splits differ in their classes."""
+    names, held_out = ([(c.id, c.name) for c in data.categories] for data in (train, other))
+    if names != held_out:
+        raise ValueError(
+            f"{other.json_path} lists other categories than {train.json_path}: {held_out} instead of {names}"
+        )
 
 
 def summary(quality: PanopticQualityResult) -> dict[str, float]:
@@ -86,16 +161,21 @@ def table_row(quality: PanopticQualityResult) -> str:
     return "  ".join(f"{name} {100 * value:5.1f}" for name, value in summary(quality).items())
 
 
-def draw(data: Any, predictions: dict[str, list[PanopticLabels]], path: Path) -> None:
-    """Image, ground truth and each stage's prediction for the held-out images with the most segments."""
-    samples = [data[index] for index in range(len(data))]
-    busiest = np.argsort([-len(sample.labels.classes) for sample in samples], kind="stable")[:SHOWN]
-    rows = [
-        [
-            samples[i].image,
-            overlay(samples[i].image, samples[i].labels, data.categories),
-            *(overlay(samples[i].image, found[i], data.categories) for found in predictions.values()),
-        ]
-        for i in busiest
-    ]
+def busiest_images(data: Any) -> list[int]:
+    """Of the first images of a data set those with the most segments."""
+    counts = [-len(data[index].labels.classes) for index in range(min(LOOKED_AT, len(data)))]
+    return [int(index) for index in np.argsort(counts, kind="stable")[:SHOWN]]
+
+
+def draw(data: Any, images: list[int], predictions: dict[str, list[PanopticLabels]], path: Path) -> None:
+    """Image, ground truth and each stage's prediction for some held-out images."""
+    rows = []
+    for row, index in enumerate(images):
+        sample = data[index]
+        labels = [sample.labels, *(found[row] for found in predictions.values())]
+        rows.append([sample.image, *(overlay(sample.image, each, data.categories) for each in labels)])
     panel(rows, ["image", "ground truth", *predictions], path)
+
+
+def _with_heads(backbone: torch.nn.Module, config: Config, num_classes: int) -> CopsNetwork:
+    return make_network(backbone, config.heads, num_classes, config.distances, config.widths, config.size)

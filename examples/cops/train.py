@@ -1,228 +1,241 @@
-"""Both training stages of COPS (paper, Section 4.2), with checkpoints.
+"""The training stages of COPS (paper, Section 4.2).
 
 All that is random in an iteration is drawn from (seed, stage, iteration), so a run that was killed and
-resumed continues exactly as it would have.
+resumed continues exactly as it would have. Under torchrun each process takes a part of the batch.
 """
 
-import os
-from collections.abc import Callable, Sequence
-from pathlib import Path
-from typing import Any
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 from tqdm import tqdm
 
-import difflayers
-from difflayers.panoptic import (
-    PanopticLabels,
-    PanopticLayer,
-    PanopticQuality,
-    SoftPanopticQualityLoss,
-    reject_small,
-    resize,
-)
+from examples.cops.checkpoint import Checkpoint
 from examples.cops.config import Config
-from examples.cops.losses import stage_one_loss
-from examples.cops.network import CopsNetwork, Costs
-from examples.cops.samples import Sample, augment, shrink, to_tensor
-from examples.cops.targets import stage_one_targets
+from examples.cops.data.batches import Batch, Crops, load_batches
+from examples.cops.network import CopsNetwork
+from examples.cops.processes import gathered, rank, world
+from examples.cops.steps import CrossEntropyStep, SolverStep, autocast
 
-STRIDE = 4  # the network's output stride: costs live at a quarter of the resolution
-GRADIENT_NORM = 5.0
-Batch = tuple[Tensor, list[PanopticLabels]]
-Step = Callable[[Batch], tuple[Tensor, dict[str, float]]]
-
-
-def draw_batch(data: Any, size: int, config: Config, generator: np.random.Generator) -> Batch:
-    """Draw ``size`` augmented crops: images (B, 3, H, W) and labels at a quarter of the resolution."""
-    samples = [
-        augment(shrink(data[i], config.max_side), config.size, generator, config.scale)
-        for i in generator.integers(len(data), size=size)
-    ]
-    return torch.stack([to_tensor(sample.image) for sample in samples]), quarter_labels(samples)
+STAGE_ONE, STAGE_TWO, SINGLE_STAGE = 1, 2, 3
+POWER = 0.9  # of the polynomial decay (Panoptic-DeepLab)
+Log = list[dict[str, float]]
 
 
-def quarter_labels(samples: Sequence[Sample]) -> list[PanopticLabels]:
-    return [
-        resize(s.labels, (s.labels.segments.shape[0] // STRIDE, s.labels.segments.shape[1] // STRIDE))
-        for s in samples
-    ]
+class Phase(NamedTuple):
+    """What one phase of training does.
 
+    Attributes:
+        stage: its number in the log and in the seeds.
+        iterations: how many optimisation steps.
+        batch: images a step, over all processes and parts.
+        warm_up: iterations in which the learning rate rises from 0.
+        groups: of parameters, each with its learning rate, as the optimiser takes them.
+        step: a module that turns a batch (and what the frozen trunk made of it) into loss and figures.
+        frozen_trunk: whether the trunk stays as it is, so that it can see the next batch ahead of time.
+    """
 
-def drop_costs(costs: Costs, probability: float) -> Costs:
-    """Zero whole pixels of the node costs and single edges, neither rescaled (the paper's settings)."""
-
-    def keep(like: Tensor) -> Tensor:
-        return (torch.rand_like(like) >= probability).to(like.dtype)
-
-    node = costs.node * keep(costs.node[:, :1])
-    return Costs(node, [(v * keep(v), h * keep(h)) for v, h in costs.edge])
-
-
-def freeze_batch_norm(network: nn.Module) -> None:
-    """Put every batch norm into evaluation mode: its statistics stay those of stage 1."""
-    for module in network.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            module.eval()
-
-
-def stage_one_step(network: CopsNetwork, is_thing: np.ndarray, config: Config) -> Step:
-    """Cross-entropies on classes and boundaries."""
-
-    def step(batch: Batch) -> tuple[Tensor, dict[str, float]]:
-        images, labels = batch
-        network.train()
-        targets = [
-            stage_one_targets(label, is_thing, config.distances, STRIDE**2, config.small_area)
-            for label in labels
-        ]
-        return stage_one_loss(network(images), targets)
-
-    return step
-
-
-def stage_two_step(network: CopsNetwork, layer: PanopticLayer, loss: nn.Module, config: Config) -> Step:
-    """Soft panoptic quality through the solver, and nothing else."""
-
-    def step(batch: Batch) -> tuple[Tensor, dict[str, float]]:
-        images, targets = batch
-        network.train()
-        freeze_batch_norm(network)
-        costs = drop_costs(network.costs(network(images)), config.cost_dropout)
-        output = layer(costs.node, costs.edge, targets)
-        value = loss(output.masks, targets)
-        exact = PanopticQuality(len(layer.is_thing), layer.is_thing)
-        for prediction, target in zip(output.labels, targets, strict=True):
-            areas = config.thing_area / STRIDE**2, config.stuff_area / STRIDE**2
-            exact.update(reject_small(prediction, layer.is_thing, *areas), target)
-        return config.loss_weight * value, {"soft_pq": 1 - value.item(), "pq": exact.compute().pq}
-
-    return step
-
-
-def panoptic_layer(is_thing: np.ndarray, config: Config, n_jobs: int = -1) -> PanopticLayer:
-    """The solver layer; the scales are set anew in every iteration."""
-    return PanopticLayer(is_thing, config.distances, n_jobs=n_jobs)
+    stage: int
+    iterations: int
+    batch: int
+    warm_up: int
+    groups: list[dict[str, Any]]
+    step: nn.Module
+    frozen_trunk: bool = False
 
 
 def train_stage_one(
-    network: CopsNetwork, data: Any, config: Config, checkpoint: "Checkpoint", progress: bool = True
-) -> list[dict[str, float]]:
+    network: CopsNetwork, data: Any, config: Config, checkpoint: Checkpoint, progress: bool = True
+) -> Log:
     """Stage 1: top-k cross-entropies, Adam with polynomial decay. Returns the log."""
-    optimizer = torch.optim.Adam(network.parameters(), config.learning_rate_one)
-    step = stage_one_step(network, data.is_thing, config)
-
-    def rate(iteration: int) -> float:
-        return (1 - iteration / config.iterations_one) ** 0.9
-
-    def iterate(iteration: int) -> tuple[Tensor, dict[str, float]]:
-        generator = seeded(config.seed, 1, iteration)
-        return step(draw_batch(data, config.batch_one, config, generator))
-
-    return _run(1, network, optimizer, rate, config.iterations_one, iterate, checkpoint, progress)
+    network.requires_grad_(True)
+    network.costs.requires_grad_(False)  # no loss of this stage sees it
+    phase = Phase(
+        STAGE_ONE,
+        config.iterations_one,
+        config.batch_one,
+        config.warm_up_one,
+        [{"params": list(network.parameters()), "lr": config.learning_rate_one}],
+        CrossEntropyStep(network, config),
+    )
+    return train(network, data, config, phase, checkpoint, progress)
 
 
 def train_stage_two(
-    network: CopsNetwork, data: Any, config: Config, checkpoint: "Checkpoint", progress: bool = True
-) -> list[dict[str, float]]:
-    """Stage 2: soft PQ through the AMWC solver; backbone and batch norm frozen. Returns the log."""
-    network.requires_grad_(False)
-    trained = network.full_training_parameters()
-    for parameter in trained:
-        parameter.requires_grad_(True)
-    optimizer = torch.optim.Adam(trained, config.learning_rate_two)
-    layer = panoptic_layer(data.is_thing, config)
-    loss = SoftPanopticQualityLoss(data.is_thing, config.thing_area, config.stuff_area, STRIDE**2)
-    step = stage_two_step(network, layer, loss, config)
-
-    def rate(iteration: int) -> float:
-        decay = (1 - iteration / config.iterations_two) ** 0.9
-        return decay * min(1.0, (iteration + 1) / config.warm_up)
-
-    def iterate(iteration: int) -> tuple[Tensor, dict[str, float]]:
-        generator = seeded(config.seed, 2, iteration)
-        seed = int(generator.integers(2**31))
-        layer.scales = difflayers.UniformScales(*config.scales, samples=config.samples, seed=seed)
-        return step(draw_batch(data, config.batch_two, config, generator))
-
-    return _run(2, network, optimizer, rate, config.iterations_two, iterate, checkpoint, progress)
-
-
-def seeded(seed: int, stage: int, iteration: int) -> np.random.Generator:
-    """NumPy's generator for one iteration; torch's global one is seeded beside it (for the cost dropout)."""
-    generator = np.random.default_rng((seed, stage, iteration))
-    torch.manual_seed(int(generator.integers(2**62)))
-    return generator
-
-
-class Checkpoint:
-    """A file that holds one stage's progress; written whole or not at all.
-
-    Args:
-        path: the file.
-        every: iterations between two writes.
-        about: what a reader of the file needs to rebuild the network; plain values only.
-    """
-
-    def __init__(self, path: Path, every: int = 50, about: dict[str, Any] | None = None) -> None:
-        self.path, self.every, self.about = path, every, about or {}
-
-    def save(self, **state: Any) -> None:
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        partial = self.path.with_suffix(".partial")
-        torch.save({"about": self.about, **state}, partial)
-        os.replace(partial, self.path)  # atomic: a kill leaves the old file or the new one
-
-    def load(self) -> dict[str, Any] | None:
-        if not self.path.exists():
-            return None
-        return torch.load(self.path, map_location="cpu", weights_only=True)
-
-
-def _run(
-    stage: int,
-    network: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    rate: Callable[[int], float],
-    iterations: int,
-    iterate: Callable[[int], tuple[Tensor, dict[str, float]]],
+    network: CopsNetwork,
+    data: Any,
+    config: Config,
     checkpoint: Checkpoint,
-    progress: bool,
-) -> list[dict[str, float]]:
-    log: list[dict[str, float]] = []
-    state = checkpoint.load()
-    if state is not None:
+    progress: bool = True,
+    step: nn.Module | None = None,
+) -> Log:
+    """Stage 2: soft PQ through the solver (or another step), trunk and batch norm frozen. Returns the log."""
+    network.requires_grad_(False)
+    groups = []
+    for distance, parameters in enumerate(network.full_training_groups()):
+        for parameter in parameters:
+            parameter.requires_grad_(True)
+        reduction = max(1.0, distance * config.rate_reduction)
+        groups.append({"params": parameters, "lr": config.learning_rate_two / reduction})
+    phase = Phase(
+        STAGE_TWO,
+        config.iterations_two,
+        config.batch_two,
+        config.warm_up,
+        groups,
+        step or SolverStep(network, data.is_thing, config, frozen_trunk=True),
+        frozen_trunk=True,
+    )
+    return train(network, data, config, phase, checkpoint, progress)
+
+
+def train_through_solver(
+    network: CopsNetwork, data: Any, config: Config, checkpoint: Checkpoint, progress: bool = True
+) -> Log:
+    """The single stage after its warm-up: soft PQ through the solver, into all layers. Returns the log."""
+    network.requires_grad_(True)
+    phase = Phase(
+        SINGLE_STAGE,
+        config.iterations_single,
+        config.batch_single,
+        config.warm_up,
+        [{"params": list(network.parameters()), "lr": config.learning_rate_single}],
+        SolverStep(network, data.is_thing, config, frozen_trunk=False),
+    )
+    return train(network, data, config, phase, checkpoint, progress)
+
+
+def train(
+    network: CopsNetwork, data: Any, config: Config, phase: Phase, checkpoint: Checkpoint, progress: bool
+) -> Log:
+    """Run a phase from where its checkpoint stands to its end, and return its log, an entry an iteration."""
+    device = next(network.parameters()).device
+    optimizer = torch.optim.Adam(phase.groups)
+    base = [group["lr"] for group in optimizer.param_groups]
+    log: Log = []
+    spent, started = 0.0, time.perf_counter()
+    if (state := checkpoint.load()) is not None:
         network.load_state_dict(state["network"])
         optimizer.load_state_dict(state["optimizer"])
-        log = state["log"]
-    base = [group["lr"] for group in optimizer.param_groups] if state is None else state["base_rates"]
+        log, base = state["log"], state["base_rates"]
+        spent = state.get("seconds", 0.0)
+    trained = [p for group in optimizer.param_groups for p in group["params"] if p.requires_grad]
+
+    # The batch is split into parts, over the processes and, within each, over its backward passes.
+    parts = world() * config.accumulation
+    if phase.batch % parts:
+        raise ValueError(f"a batch of {phase.batch} images cannot be split into {parts} equal parts")
+    own_parts = range(rank() * config.accumulation, (rank() + 1) * config.accumulation)
+    left = range(len(log), phase.iterations)
+    crops = Crops(data, config, phase.stage, phase.batch // parts, parts)
+    batches = load_batches(crops, [(i, part) for i in left for part in own_parts], device)
+    prepared = ahead(batches, network, config) if phase.frozen_trunk else ((batch, None) for batch in batches)
+    step: Any = DistributedDataParallel(phase.step) if world() > 1 else phase.step
+
+    writer = event_writer(checkpoint, len(log))
     bar = tqdm(
-        range(len(log), iterations),
-        f"stage {stage}",
-        iterations,
-        initial=len(log),
-        disable=not progress,
-        mininterval=2,
+        left, f"stage {phase.stage}", phase.iterations, initial=len(log), disable=not progress, mininterval=2
     )
     for iteration in bar:
         for group, start in zip(optimizer.param_groups, base, strict=True):
-            group["lr"] = start * rate(iteration)
-        loss, figures = iterate(iteration)
+            group["lr"] = start * rate(iteration, phase)
         optimizer.zero_grad()
-        loss.backward()
-        trained = [p for group in optimizer.param_groups for p in group["params"]]
-        nn.utils.clip_grad_norm_(trained, GRADIENT_NORM)
+        entries = []
+        for part in own_parts:
+            batch, trunk = next(prepared)
+            torch.manual_seed(batch.torch_seed)
+            # DDP averages the gradients over the processes in the last backward pass only.
+            with step.no_sync() if world() > 1 and part != own_parts[-1] else nullcontext():
+                loss, figures = step(batch, trunk)
+                (loss / config.accumulation).backward()
+            entries.append({"loss": loss.item(), **figures})
+        nn.utils.clip_grad_norm_(trained, config.gradient_norm)
         optimizer.step()
-        log.append({"stage": stage, "iteration": iteration, "loss": loss.item(), **figures})
-        bar.set_postfix({name: f"{_recent(log, name):.3f}" for name in ("loss", *figures)})
-        if (iteration + 1) % checkpoint.every == 0 or iteration + 1 == iterations:
+        entries = [entry for own in gathered(entries) for entry in own]
+        figures = {name: float(np.mean([entry[name] for entry in entries])) for name in entries[0]}
+        log.append({"stage": phase.stage, "iteration": iteration, **figures})
+        bar.set_postfix({name: f"{_recent(log, name):.3f}" for name in figures})
+        if writer is not None:
+            for name, value in figures.items():
+                writer.add_scalar(f"stage {phase.stage}/{name}", value, iteration)
+        if (iteration + 1) % checkpoint.every == 0 or iteration + 1 == phase.iterations:
             checkpoint.save(
-                network=network.state_dict(), optimizer=optimizer.state_dict(), log=log, base_rates=base
+                network=network.state_dict(),
+                optimizer=optimizer.state_dict(),
+                log=log,
+                base_rates=base,
+                seconds=spent + time.perf_counter() - started,
             )
+    if writer is not None:
+        writer.close()
     return log
 
 
-def _recent(log: list[dict[str, float]], name: str, window: int = 20) -> float:
+def rate(iteration: int, phase: Phase) -> float:
+    """Polynomial decay, times a linear warm-up; a factor on the learning rate."""
+    decay = (1 - iteration / phase.iterations) ** POWER
+    return decay * min(1.0, (iteration + 1) / max(1, phase.warm_up))
+
+
+def ahead(batches: Iterator[Batch], network: CopsNetwork, config: Config) -> Iterator[tuple[Batch, Any]]:
+    """Yield each batch with what the frozen trunk makes of it; the next is prepared while the solver works.
+
+    The trunk does not change, so when it runs plays no role for what it gives. The solver releases the GIL
+    and, on a GPU, leaves the device alone: a second thread, with a stream of its own, has both to itself.
+    """
+    network.eval()
+    device = next(network.parameters()).device
+    stream = torch.cuda.Stream(device) if device.type == "cuda" else None
+
+    @torch.no_grad()
+    def prepare() -> tuple[Batch, Any] | None:
+        with torch.cuda.stream(stream) if stream is not None else nullcontext():
+            batch = next(batches, None)
+            if batch is None:
+                return None
+            with autocast(config, device):
+                trunk = network.trunk(batch.images)
+        if stream is not None:
+            stream.synchronize()
+        return batch, trunk
+
+    with ThreadPoolExecutor(1) as pool:
+        following = pool.submit(prepare)
+        while (prepared := following.result()) is not None:
+            if config.overlap:
+                following = pool.submit(prepare)
+            if stream is not None:
+                _record(prepared, torch.cuda.current_stream(device))
+            yield prepared
+            if not config.overlap:
+                following = pool.submit(prepare)
+
+
+def event_writer(checkpoint: Checkpoint, done: int) -> Any:
+    """A writer of TensorBoard's event files, which drops what a killed run wrote too much; or None."""
+    if checkpoint.events is None or rank() > 0:
+        return None
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError:  # tensorboard is optional
+        return None
+    return SummaryWriter(str(checkpoint.events), purge_step=done)
+
+
+def _record(value: Any, stream: torch.cuda.Stream) -> None:
+    """Keep the memory of tensors from another stream until this one is done with them."""
+    if isinstance(value, Tensor):
+        value.record_stream(stream)
+    elif isinstance(value, tuple | list):
+        for entry in value:
+            _record(entry, stream)
+
+
+def _recent(log: Log, name: str, window: int = 20) -> float:
     return float(np.mean([entry[name] for entry in log[-window:]]))

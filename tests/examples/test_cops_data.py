@@ -11,8 +11,8 @@ from PIL import Image
 
 from difflayers.panoptic.labels import VOID, PanopticLabels, encode_ids
 from examples.cops.data import CocoPanoptic, open_dataset
-from examples.cops.samples import Sample, augment, shrink, shrink_image, to_tensor
-from examples.cops.scenes import DrawnScenes
+from examples.cops.data.samples import Sample, augment, shrink, shrink_image, to_tensor
+from examples.cops.data.scenes import DrawnScenes
 
 SHARED = Path(__file__).resolve().parents[3] / "shared" / "data"
 needs_data = pytest.mark.skipif(not SHARED.is_dir(), reason=f"needs the real data sets in {SHARED}")
@@ -108,6 +108,17 @@ def test_a_png_that_contradicts_the_json_is_named(folder: Path) -> None:
     Image.fromarray(encode_ids(np.full((4, 6), 9))).save(folder / "panoptic_train" / "a.png")
     with pytest.raises(ValueError, match=r"panoptic_train/a\.png with .*segment id 9"):
         CocoPanoptic(folder, "train")[0]
+
+
+def test_an_image_without_a_segment_is_all_void(folder: Path) -> None:
+    Image.new("RGB", (6, 4)).save(folder / "panoptic_train" / "a.png")
+    edit(folder, "annotations", [{"image_id": "a", "file_name": "a.png", "segments_info": []}])
+    labels = CocoPanoptic(folder, "train")[0].labels
+    assert (labels.segments == VOID).all()
+    assert len(labels.classes) == 0
+    assert (
+        augment(CocoPanoptic(folder, "train")[0], (8, 8), np.random.default_rng(0)).labels.areas() == []
+    ).all()
 
 
 @pytest.mark.parametrize(

@@ -10,8 +10,8 @@ import pytest
 from PIL import Image
 
 from difflayers.panoptic.labels import VOID, encode_ids
-from examples.cops.cityscapes import TRAIN_LABEL_IDS, image_in_city
 from examples.cops.data import CocoPanoptic, find_files, open_dataset
+from examples.cops.data.cityscapes import TRAIN_LABEL_IDS, image_in_city
 
 COCO_SAMPLE = Path(__file__).resolve().parents[3] / "shared" / "data" / "coco_sample"
 

@@ -7,8 +7,8 @@ import pytest
 from PIL import Image
 
 from difflayers.panoptic.labels import VOID, PanopticLabels
+from examples.cops.data.samples import Category
 from examples.cops.pictures import OUTLINE, overlay, panel, training_curve
-from examples.cops.samples import Category
 
 CATEGORIES = (Category(1, "road", False, (100, 60, 20)), Category(2, "car", True, (0, 0, 200)))
 

@@ -10,8 +10,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from examples.cops.resnet import ResNet50
-from examples.cops.weights import read_tensors
+from examples.cops.network.resnet import ResNet50
+from examples.cops.network.weights import read_tensors
 
 # Where torchvision's naming (as timm's resnet50s has it, with a stem of three convolutions) departs from
 # detectron2's; written out here by hand, whole layers, to check the regular expressions of weights.py.

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from examples.cops.scenes import DrawnScenes
-from examples.cops.street import CAR, CATEGORIES, PERSON, ROAD, SKY
+from examples.cops.data.scenes import DrawnScenes
+from examples.cops.data.street import CAR, CATEGORIES, PERSON, ROAD, SKY
 
 
 @pytest.fixture(scope="module")

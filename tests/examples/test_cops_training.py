@@ -8,12 +8,13 @@ import pytest
 import torch
 
 from examples.cops import runs
+from examples.cops.checkpoint import Checkpoint
 from examples.cops.config import DRAWN, REAL, Config
-from examples.cops.data import open_dataset
+from examples.cops.data import folders, open_dataset
+from examples.cops.data.scenes import DrawnScenes
 from examples.cops.inference import Predictor
 from examples.cops.network import CopsNetwork
-from examples.cops.scenes import DrawnScenes
-from examples.cops.train import Checkpoint, train_stage_one, train_stage_two
+from examples.cops.train import train_stage_one, train_stage_two
 
 DATA = Path(__file__).resolve().parents[3] / "shared" / "data"
 TINY = replace(
@@ -48,10 +49,11 @@ def test_stage_one_and_two_learn_on_real_images(tmp_path: Path) -> None:
     log = train_stage_one(network, data, config, Checkpoint(tmp_path / "1.pt"), progress=False)
     losses = [entry["loss"] for entry in log]
     assert np.mean(losses[-6:]) < 0.8 * np.mean(losses[:6])
-    before = [p.detach().clone() for p in network.full_training_parameters()]
+    trained = [parameter for group in network.full_training_groups() for parameter in group]
+    before = [p.detach().clone() for p in trained]
     log = train_stage_two(network, data, config, Checkpoint(tmp_path / "2.pt"), progress=False)
     assert all(0 <= entry["soft_pq"] <= 1 for entry in log)
-    changed = [not torch.equal(a, b) for a, b in zip(before, network.full_training_parameters(), strict=True)]
+    changed = [not torch.equal(a, b) for a, b in zip(before, trained, strict=True)]
     assert np.mean(changed) > 0.9
 
 
@@ -92,7 +94,7 @@ def test_a_resumed_run_ends_bit_for_bit_as_an_unbroken_one(tmp_path: Path, stage
 
 
 def test_run_writes_checkpoints_pictures_and_figures_and_reloads(tmp_path: Path, monkeypatch) -> None:  # type: ignore[no-untyped-def]
-    monkeypatch.setitem(runs.open_dataset.__globals__["DRAWN_LENGTH"], "val", 3)
+    monkeypatch.setitem(folders.DRAWN_LENGTH, "val", 3)
     figures = runs.run(None, tmp_path, TINY, progress=False)
     assert set(figures) == {"stage 1", "stage 2"}
     for name in ("stage1.pt", "stage2.pt", "predictions.png", "training.png", "figures.json"):

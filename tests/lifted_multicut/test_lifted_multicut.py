@@ -170,7 +170,7 @@ def test_float32_costs_are_solved_as_such_and_summed_in_float64():
         ("lifted_edges", np.array([[0, 1], [1, 4]]), r"lifted_edges must index nodes 0 to 3, but row 1"),
         ("lifted_edges", np.array([[0, 1], [2, 2]]), r"lifted_edges must join different nodes, but row 1"),
         ("edge_costs", np.zeros(3), r"edge_costs has shape \(3,\), but edges has 2 rows"),
-        ("num_nodes", 0, "num_nodes must be at least 1"),
+        ("num_nodes", 0, "num_nodes must be an integer of at least 1"),
     ],
 )
 def test_bad_arguments_are_refused_by_name(name, value, message):

@@ -134,7 +134,7 @@ def test_as_a_blackbox_layer_the_gradient_is_the_difference_of_two_solutions(nam
 
 @pytest.mark.parametrize("threads", [0, -1, True, 1.5])
 def test_impossible_numbers_of_threads_are_refused(threads):
-    with pytest.raises(ValueError, match="n_threads must be a positive integer"):
+    with pytest.raises(ValueError, match="n_threads must be an integer of at least 1"):
         solvers.monotone_grid_path((2, 2), n_threads=threads)
 
 

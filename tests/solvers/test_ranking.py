@@ -40,5 +40,5 @@ def test_infinite_items_are_never_taken():
 
 @pytest.mark.parametrize("k", [0, -1, 1.5, True])
 def test_impossible_numbers_of_items_are_refused(k):
-    with pytest.raises(ValueError, match="k must be a positive integer"):
+    with pytest.raises(ValueError, match="k must be an integer of at least 1"):
         TopK(k)

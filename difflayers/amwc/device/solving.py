@@ -65,9 +65,10 @@ def solve(
         ValueError: if the method is unknown, shapes disagree, the problem is empty, an index is out of
             range, an edge is a self-loop or a cost is not finite.
     """
-    if method not in PATIENCES:
+    if not isinstance(method, str) or method not in PATIENCES:
         raise ValueError(f'method must be "fast" or "default", got {method!r}')
     _check_shapes(node_costs, edges, edge_costs, partitionable)
+    edges = edges.long()  # smaller integers are no indices in torch
     single = node_costs.ndim == 2
     nodes, costs = (node_costs[None], edge_costs[None]) if single else (node_costs, edge_costs)
     labels = Labels(partitionable, nodes.shape[0] * nodes.shape[2])
@@ -102,7 +103,7 @@ def _finest(node_costs: Tensor, edges: Tensor, edge_costs: Tensor, labels: Label
     device = node_costs.device
     unit = torch.tensor(_units(node_costs, edges, edge_costs), dtype=torch.float64, device=device)
     # The same edges for all items, so they are sorted but once.
-    ends, weights = without_parallels(edges.long().T, _whole(edge_costs, unit[:, None]), n)
+    ends, weights = without_parallels(edges.T, _whole(edge_costs, unit[:, None]), n)
     item = torch.arange(batch, device=device)
     ends = (ends[:, None, :] + n * item[:, None]).flatten(1)
     # An odd factor makes different numbers different, and neighbours' unlike.
@@ -192,6 +193,14 @@ def _segments(finest: Level, state: State, labels: Labels, num_nodes: int) -> Te
 
 
 def _check_shapes(node_costs: Tensor, edges: Tensor, edge_costs: Tensor, partitionable: Tensor) -> None:
+    for name, tensor in (
+        ("node_costs", node_costs),
+        ("edges", edges),
+        ("edge_costs", edge_costs),
+        ("partitionable", partitionable),
+    ):
+        if not isinstance(tensor, Tensor):
+            raise TypeError(f"{name} must be a tensor, got a {type(tensor).__name__}")
     for name, costs in (("node_costs", node_costs), ("edge_costs", edge_costs)):
         if not costs.is_floating_point():
             raise TypeError(f"{name} must be floating, got {costs.dtype}")

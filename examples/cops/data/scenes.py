@@ -7,9 +7,9 @@ from PIL import Image, ImageFilter
 from torch.utils.data import Dataset
 
 from difflayers.panoptic.labels import PanopticLabels
-from examples.cops.objects import Wardrobe, draw_bus, draw_car, draw_person, draw_tree
-from examples.cops.samples import Sample
-from examples.cops.street import BUS, CAR, CATEGORIES, PERSON, TREE, Street, draw_background, draw_bonnet
+from examples.cops.data.objects import Wardrobe, draw_bus, draw_car, draw_person, draw_tree
+from examples.cops.data.samples import Sample
+from examples.cops.data.street import BUS, CAR, CATEGORIES, PERSON, TREE, Street, draw_background, draw_bonnet
 
 SMALLEST_SIDE = 32  # pixels; in less, nothing could be told apart
 
@@ -53,12 +53,21 @@ class DrawnScenes(Dataset[Sample]):
     def __len__(self) -> int:
         return self.length
 
+    def file_ids(self, index: int) -> tuple[str, str]:
+        """A scene's name, and the name of its PNG file, as `CocoPanoptic.file_ids`."""
+        name = self.name(index)
+        return name, f"{name}.png"
+
+    def name(self, index: int) -> str:
+        """What the scene is called."""
+        return f"{self.split}_{self.seed}_{index:05d}"
+
     def __getitem__(self, index: int) -> Sample:
         if not 0 <= index < self.length:
             raise IndexError(f"index is {index}, but there are {self.length} scenes")
         generator = np.random.default_rng([self.seed, int(self.split == "val"), index])
         image, labels = draw_scene(generator, self.size)
-        return Sample(image, labels, f"{self.split}_{self.seed}_{index:05d}")
+        return Sample(image, labels, self.name(index))
 
 
 def draw_scene(generator: np.random.Generator, size: tuple[int, int]) -> tuple[np.ndarray, PanopticLabels]:

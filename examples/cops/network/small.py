@@ -1,4 +1,8 @@
-"""The COPS network (paper, Section 3.1): backbone, two DeepLabV3+ decoders, affinity predictors."""
+"""The COPS network in a size for two CPU cores (paper, Section 3.1): two decoders and affinity predictors.
+
+It departs from `deeplab.py`, the authors' network, where a CPU would feel it: no convolutions between decoder
+and predictor, depthwise-separable predictors, and the semantic logits join the last fusion of the decoder.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,7 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from examples.cops.backbone import Features
+from examples.cops.network.backbone import Features
+from examples.cops.network.costs import CostScaling, Logits
 
 
 @dataclass(frozen=True)
@@ -22,23 +27,11 @@ class Widths:
     dilations: tuple[int, ...] = (6, 12, 18)
 
 
-class Costs(NamedTuple):
-    """What the solver minimises.
+class DecoderParts(NamedTuple):
+    """What a decoder's last layer fuses: the upsampled fusion of res3 and the projected res2, at stride 4."""
 
-    Attributes:
-        node: (B, K, h, w), cost of each class at each pixel of a quarter of the resolution.
-        edge: for each distance d vertical (B, h - d, w) and horizontal (B, h, w - d); positive = attractive.
-    """
-
-    node: Tensor
-    edge: list[tuple[Tensor, Tensor]]
-
-
-class Logits(NamedTuple):
-    """Raw predictions: semantic (B, K, h, w) and, shaped as ``Costs.edge``, the logits of a boundary."""
-
-    semantic: Tensor
-    boundary: list[tuple[Tensor, Tensor]]
+    coarse: Tensor
+    fine: Tensor
 
 
 def conv_bn(
@@ -92,12 +85,15 @@ class Decoder(nn.Module):
         self.fuse_res3 = separable(widths.aspp + widths.project_res3, widths.decoder)
         self.fuse_res2 = separable(widths.decoder + widths.project_res2 + extra, widths.decoder)
 
-    def forward(self, features: Features, extra: Tensor | None = None) -> Tensor:
+    def parts(self, features: Features) -> DecoderParts:
+        """Everything but the last fusion."""
         x = _upsample(self.aspp(features.res5), features.res3)
         x = self.fuse_res3(torch.cat([x, self.project_res3(features.res3)], 1))
-        x = _upsample(x, features.res2)
-        parts = [x, self.project_res2(features.res2)]
-        return self.fuse_res2(torch.cat(parts if extra is None else [*parts, extra], 1))
+        return DecoderParts(_upsample(x, features.res2), self.project_res2(features.res2))
+
+    def last(self, parts: DecoderParts, extra: Tensor | None = None) -> Tensor:
+        """The last fusion, which stage 2 trains."""
+        return self.fuse_res2(torch.cat([*parts] if extra is None else [*parts, extra], 1))
 
 
 class AffinityPredictor(nn.Module):
@@ -138,30 +134,7 @@ class AffinityPredictor(nn.Module):
         return vertical[:, : max(height - d, 0), :width], horizontal[:, :height, : max(width - d, 0)]
 
 
-class CostScaling(nn.Module):
-    """Learned scale and offset from logits to costs, as the authors' solver input has them.
-
-    A node offset a class; an edge scale (through its absolute value) and offset a distance.
-    """
-
-    def __init__(self, num_classes: int, num_distances: int) -> None:
-        super().__init__()
-        self.node_scale = nn.Parameter(torch.ones(()))
-        self.node_offset = nn.Parameter(torch.zeros(num_classes))
-        self.edge_scale = nn.Parameter(torch.ones(num_distances))
-        self.edge_offset = nn.Parameter(torch.zeros(num_distances))
-
-    def forward(self, logits: Logits) -> Costs:
-        node = -self.node_scale * logits.semantic + self.node_offset.view(-1, 1, 1)
-        scales, offsets = self.edge_scale.abs().unbind(), self.edge_offset.unbind()
-        edge = [
-            (offset - scale * vertical, offset - scale * horizontal)
-            for (vertical, horizontal), scale, offset in zip(logits.boundary, scales, offsets, strict=True)
-        ]
-        return Costs(node, edge)
-
-
-class CopsNetwork(nn.Module):
+class SmallCops(nn.Module):
     """Images in, logits and costs at a quarter of the resolution out.
 
     Args:
@@ -183,18 +156,26 @@ class CopsNetwork(nn.Module):
         self.affinity_predictors = nn.ModuleList(AffinityPredictor(widths.decoder, d) for d in distances)
         self.costs = CostScaling(num_classes, len(distances))
 
-    def forward(self, images: Tensor) -> Logits:
-        """(B, 3, H, W) normalised images, H and W multiples of 4 → logits at (H / 4, W / 4)."""
+    def trunk(self, images: Tensor) -> tuple[DecoderParts, DecoderParts]:
+        """What stage 2 leaves as it is: backbone, and both decoders up to their last layer."""
         features = self.backbone(images)
-        semantic = self.semantic_predictor(self.semantic_decoder(features))
+        return self.semantic_decoder.parts(features), self.affinity_decoder.parts(features)
+
+    def heads(self, parts: tuple[DecoderParts, DecoderParts]) -> Logits:
+        """What stage 2 trains."""
+        semantic = self.semantic_predictor(self.semantic_decoder.last(parts[0]))
         # Detached: the affinity branch may read the classes but not change them (Section 3.1).
-        affinity = self.affinity_decoder(features, semantic.detach())
+        affinity = self.affinity_decoder.last(parts[1], semantic.detach())
         return Logits(semantic, [predict(affinity) for predict in self.affinity_predictors])
 
-    def full_training_parameters(self) -> list[nn.Parameter]:
+    def forward(self, images: Tensor) -> Logits:
+        """(B, 3, H, W) normalised images, H and W multiples of 4 → logits at (H / 4, W / 4)."""
+        return self.heads(self.trunk(images))
+
+    def full_training_groups(self) -> list[list[nn.Parameter]]:
         """Parameters of stage 2: classifiers, the last layer of each decoder, the cost scales (Section 4.2).
 
-        Batch norm stays frozen, its parameters too.
+        Batch norm stays frozen, its parameters too. One group: all have the same learning rate.
         """
         trained = [
             self.semantic_predictor,
@@ -203,8 +184,19 @@ class CopsNetwork(nn.Module):
             self.affinity_decoder.fuse_res2,
             self.costs,
         ]
-        frozen = {id(p) for m in self.modules() if isinstance(m, nn.BatchNorm2d) for p in m.parameters()}
-        return [p for module in trained for p in module.parameters() if id(p) not in frozen]
+        return [without_batch_norm(trained)]
+
+
+def without_batch_norm(modules: Sequence[nn.Module]) -> list[nn.Parameter]:
+    """Parameters of modules but for those of their batch norms, in order."""
+    frozen = {
+        id(p)
+        for module in modules
+        for norm in module.modules()
+        if isinstance(norm, nn.BatchNorm2d)
+        for p in norm.parameters()
+    }
+    return [p for module in modules for p in module.parameters() if id(p) not in frozen]
 
 
 def _upsample(x: Tensor, like: Tensor) -> Tensor:

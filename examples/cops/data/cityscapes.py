@@ -6,7 +6,7 @@ and `gtFine/cityscapes_panoptic_<split>/*_gtFine_panoptic.png` from the annotati
 
 from pathlib import Path
 
-from examples.cops.layouts import PanopticFiles
+from examples.cops.data.layouts import PanopticFiles
 
 #: Label ids of the 19 classes that are evaluated, 8 of them things (24 and above). The place in this
 #: tuple is Cityscapes' train id, and the class index here.

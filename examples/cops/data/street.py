@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from difflayers.panoptic.labels import VOID, PanopticLabels
-from examples.cops.samples import Category
+from examples.cops.data.samples import Category
 
 CATEGORIES = (
     Category(1, "sky", False, (70, 130, 180)),

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from examples.cops.street import BUS, CAR, GLASS, PERSON, TREE, Color, Points, Spot, Street
+from examples.cops.data.street import BUS, CAR, GLASS, PERSON, TREE, Color, Points, Spot, Street
 
 _PAINTS = ((172, 174, 178), (52, 54, 60), (225, 226, 224), (150, 32, 34), (40, 66, 120), (92, 98, 84))
 _FABRICS = (

@@ -8,8 +8,8 @@ from pathlib import Path
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from examples.cops.backbone import Features
-from examples.cops.weights import Placement, load_backbone
+from examples.cops.network.backbone import Features
+from examples.cops.network.weights import Placement, load_backbone
 
 EXPANSION = 4  # a bottleneck puts out four times the channels of its 3x3 convolution
 STEM_CHANNELS = 128
@@ -19,10 +19,16 @@ class ConvNorm(nn.Conv2d):
     """Convolution and batch norm; the size stays at stride 1. The norm is inside for detectron2's names."""
 
     def __init__(
-        self, channels_in: int, channels_out: int, kernel: int, stride: int = 1, dilation: int = 1
+        self,
+        channels_in: int,
+        channels_out: int,
+        kernel: int,
+        stride: int = 1,
+        dilation: int = 1,
+        groups: int = 1,
     ) -> None:
         padding = dilation * (kernel // 2)
-        super().__init__(channels_in, channels_out, kernel, stride, padding, dilation, bias=False)
+        super().__init__(channels_in, channels_out, kernel, stride, padding, dilation, groups, bias=False)
         nn.init.kaiming_normal_(self.weight, mode="fan_out", nonlinearity="relu")
         self.norm = nn.BatchNorm2d(channels_out)
 

@@ -11,11 +11,13 @@ from PIL import Image
 from torch.utils.data import Dataset
 
 from difflayers.panoptic.labels import from_coco
-from examples.cops.cityscapes import cityscapes
-from examples.cops.layouts import PanopticFiles, coco_2017, plain
-from examples.cops.samples import Category, Sample
-from examples.cops.scenes import DrawnScenes
+from examples.cops.data.cityscapes import cityscapes
+from examples.cops.data.layouts import PanopticFiles, coco_2017, plain
+from examples.cops.data.samples import Category, Sample
+from examples.cops.data.scenes import DrawnScenes
 
+# What a value of another type or size than the format wants can lead to.
+_MALFORMED = (KeyError, TypeError, ValueError, AttributeError, OverflowError)
 DRAWN_LENGTH = {"train": 2000, "val": 100}
 
 
@@ -47,14 +49,18 @@ class CocoPanoptic(Dataset[Sample]):
             )
             images = {entry["id"]: entry for entry in content["images"]}
             self.annotations: list[dict[str, Any]] = content["annotations"]
-            if orphans := {entry["image_id"] for entry in self.annotations} - images.keys():
-                raise ValueError(f"{self.json_path}: image {orphans.pop()!r} is annotated but not listed")
+            orphans = {entry["image_id"] for entry in self.annotations} - images.keys()
+            self.png_names = [str(entry["file_name"]) for entry in self.annotations]
             self.image_names = [
-                files.image_of(images[entry["image_id"]]["file_name"]) for entry in self.annotations
+                files.image_of(str(images[entry["image_id"]]["file_name"]))
+                for entry in self.annotations
+                if not orphans
             ]
-            used = {info["category_id"] for entry in self.annotations for info in entry["segments_info"]}
-        except (KeyError, TypeError) as error:
+            used = {int(info["category_id"]) for entry in self.annotations for info in entry["segments_info"]}
+        except _MALFORMED as error:
             raise ValueError(f"{self.json_path}: not a COCO-panoptic file ({error!r})") from error
+        if orphans:
+            raise ValueError(f"{self.json_path}: image {orphans.pop()!r} is annotated but not listed")
         if not self.annotations:
             raise ValueError(f"{self.json_path}: holds no annotation")
         self.category_ids = [category.id for category in self.categories]
@@ -78,17 +84,21 @@ class CocoPanoptic(Dataset[Sample]):
     def __len__(self) -> int:
         return len(self.annotations)
 
+    def file_ids(self, index: int) -> tuple[Any, str]:
+        """The image's id in the JSON, and the name of its PNG file."""
+        return self.annotations[index]["image_id"], self.png_names[index]
+
     def __getitem__(self, index: int) -> Sample:
         annotation = self.annotations[index]
         image_path = self.images_folder / self.image_names[index]
-        png_path = self.labels_folder / annotation["file_name"]
-        image, rgb = _read_image(image_path), _read_image(png_path)
+        png_path = self.labels_folder / self.png_names[index]
+        image, rgb = read_image(image_path), read_image(png_path)
         if image.shape != rgb.shape:
             sizes = [f"{array.shape[1]} x {array.shape[0]}" for array in (image, rgb)]
             raise ValueError(f"{png_path}: is {sizes[1]} pixels, but its image {image_path} is {sizes[0]}")
         try:
             labels = from_coco(rgb, annotation["segments_info"], self.category_ids)
-        except ValueError as error:
+        except _MALFORMED as error:
             raise ValueError(f"{png_path} with {self.json_path}: {error}") from error
         return Sample(image, labels, image_path.stem)
 
@@ -149,27 +159,32 @@ def find_files(root: Path, split: str) -> PanopticFiles:
     raise FileNotFoundError(f"{root}: holds no data set of a known layout; looked for {looked_for}")
 
 
+def read_image(path: Path) -> np.ndarray:
+    """Read any image as (H, W, 3) uint8; some of COCO's are grey.
+
+    Raises:
+        FileNotFoundError: where there is no such file.
+        ValueError: where it cannot be read as an image.
+    """
+    try:
+        with Image.open(path) as image:
+            return np.asarray(image.convert("RGB"))
+    except FileNotFoundError:
+        raise FileNotFoundError(f"{path}: no such file") from None
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise ValueError(f"{path}: cannot be read as an image ({error})") from error
+
+
 def _read_json(path: Path) -> dict[str, Any]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{path}: not a JSON file ({error})") from error
     if not isinstance(content, dict):
         raise ValueError(
             f"{path}: expected an object with images, annotations and categories, got a list or value"
         )
     return content
-
-
-def _read_image(path: Path) -> np.ndarray:
-    """Read any image as (H, W, 3) uint8; some of COCO's are grey."""
-    try:
-        with Image.open(path) as image:
-            return np.asarray(image.convert("RGB"))
-    except FileNotFoundError:
-        raise FileNotFoundError(f"{path}: no such file") from None
-    except (OSError, SyntaxError, Image.DecompressionBombError) as error:
-        raise ValueError(f"{path}: cannot be read as an image ({error})") from error
 
 
 def _category(entry: dict[str, Any], index: int) -> Category:

@@ -1,0 +1,113 @@
+"""Compile ahead of time what is otherwise compiled at the first call."""
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import numpy as np
+from numpy.typing import DTypeLike
+
+from difflayers.arguments import one_of_names
+
+_DTYPES = ("float32", "float64")
+
+
+def warmup(parts: Iterable[str] | None = None, dtypes: Iterable[DTypeLike] = _DTYPES) -> None:
+    """Compile the Numba kernels of the library, or load them from Numba's cache.
+
+    Kernels are compiled when they are first called, which takes seconds, and kept in Numba's cache: beside
+    the package, or in the folder that the environment variable NUMBA_CACHE_DIR names. After this, in an image
+    that is built or before training starts, no first call is slow.
+
+    Args:
+        parts: which of "amwc" (with mwc, multicut and the panoptic layer), "lifted_multicut", "mutex" and
+            "solvers"; all of them by default.
+        dtypes: of the costs, float32, float64 or both; fewer take less time. The ready-made solvers compute
+            in float64 whatever the costs are.
+
+    Raises:
+        ValueError: for another part or dtype.
+    """
+    chosen = [one_of_names("parts", part, _PARTS) for part in (_PARTS if parts is None else parts)]
+    for dtype in [one_of_names("dtypes", np.dtype(dtype).name, _DTYPES) for dtype in dtypes]:
+        for part in chosen:
+            if part != "solvers":
+                _PARTS[part](dtype)
+    if "solvers" in chosen:
+        _PARTS["solvers"]()
+
+
+def _costs(dtype: str) -> dict[str, Any]:
+    """A problem small enough to cost nothing, of which every method takes all of its steps."""
+    from difflayers.graph.edges import grid_edges
+
+    rng, edges = np.random.default_rng(0), grid_edges((4, 4), (1, 2))
+    return {
+        "node_costs": rng.normal(size=(16, 3)).astype(dtype),
+        "edges": edges,
+        "edge_costs": rng.normal(size=len(edges)).astype(dtype),
+    }
+
+
+def _amwc(dtype: str) -> None:
+    from difflayers import amwc
+
+    costs = _costs(dtype)
+    # Edges of both widths, sorted and not: each has a kernel of its own.
+    for edges in (costs["edges"], costs["edges"].astype(np.int32)[::-1]):
+        problem = amwc.AMWC(**{**costs, "edges": edges}, partitionable=np.array([True, False, True]))
+        solution = amwc.solve(problem, "best")
+        amwc.solve(problem, start=solution)
+    many = np.random.default_rng(0).permutation(len(costs["edges"]))
+    amwc.solve(amwc.AMWC(costs["node_costs"], costs["edges"][many], costs["edge_costs"], np.zeros(3, bool)))
+    amwc.lower_bound(problem)
+
+
+def _lifted_multicut(dtype: str) -> None:
+    from difflayers import lifted_multicut
+
+    costs = _costs(dtype)
+    problem = lifted_multicut.LiftedMulticut(
+        16, costs["edges"], costs["edge_costs"], costs["edges"][:5], costs["edge_costs"][:5]
+    )
+    lifted_multicut.solve(problem, "best")
+
+
+def _mutex(dtype: str) -> None:
+    from difflayers import amwc, multicut, mutex
+
+    costs = _costs(dtype)
+    mutex.mutex_watershed(multicut.Multicut(16, costs["edges"], costs["edge_costs"]))
+    mutex.semantic_mutex_watershed(amwc.AMWC(**costs, partitionable=np.array([True, False, True])))
+
+
+def _solvers() -> None:
+    from difflayers import solvers
+
+    edges = np.array([[0, 1], [1, 2], [2, 3], [0, 3]])
+    ready: list[tuple[Callable[..., Any], tuple[int, ...]]] = [
+        (solvers.BipartiteMatching((2, 3)), (2, 3)),
+        (solvers.GridShortestPath((2, 3)), (2, 3)),
+        (solvers.Knapsack(np.array([1, 2]), 2), (2,)),
+        (solvers.Knapsack(np.array([1.0, 2.0]), 2.0), (2,)),
+        (solvers.MaxCut(4, edges), (4,)),
+        (solvers.MaxCut(18, np.stack([np.arange(17), np.arange(1, 18)], 1)), (17,)),
+        (solvers.MinimumCostMulticut(4, edges), (4,)),
+        (solvers.MinimumSpanningTree(4, edges), (4,)),
+        (solvers.PerfectMatching(4, edges), (4,)),
+        (solvers.Ranking(), (2,)),
+        (solvers.ShortestPath(4, edges), (4,)),
+        (solvers.ShortestPath(4, edges, directed=False), (4,)),
+        (solvers.TopK(1), (2,)),
+        (solvers.TravellingSalesman(4), (6,)),
+        (solvers.TravellingSalesman(16), (120,)),
+    ]
+    for solver, shape in ready:
+        solver(np.ones((1, *shape)))
+
+
+_PARTS: dict[str, Callable[..., None]] = {
+    "amwc": _amwc,
+    "lifted_multicut": _lifted_multicut,
+    "mutex": _mutex,
+    "solvers": _solvers,
+}

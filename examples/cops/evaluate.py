@@ -1,0 +1,121 @@
+"""Measures of a data set: exact PQ, mean IoU, instance AP."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch.utils.data import DataLoader, Subset
+
+from difflayers.panoptic import PanopticLabels, PanopticQuality, PanopticQualityResult
+from examples.cops.data.batches import as_it_is
+from examples.cops.data.samples import Category, Sample
+from examples.cops.inference import Prediction, Predictor
+from examples.cops.instances import Instance, average_precision, predicted_instances, true_instances
+from examples.cops.processes import gathered, rank, world
+from examples.cops.submission import write_index, write_instances, write_prediction
+
+
+@dataclass(frozen=True, eq=False)
+class Evaluation:
+    """What was measured on a data set, as fractions.
+
+    Attributes:
+        quality: PQ, SQ and RQ, over all classes, things, stuff, and for each class.
+        mean_iou: of the classes of all pixels before small segments are rejected; NaN where no class occurs.
+        instances: "AP" and "AP50" of the things, by COCO's evaluation; empty without pycocotools.
+    """
+
+    quality: PanopticQualityResult
+    mean_iou: float
+    instances: dict[str, float]
+
+    def table(self, categories: Sequence[Category]) -> str:
+        """All measures, in per cent."""
+        q = self.quality
+        rows: list[tuple[str, tuple[float, ...]]] = [
+            ("all", (q.pq, q.sq, q.rq)),
+            ("things", (q.pq_things, q.sq_things, q.rq_things)),
+            ("stuff", (q.pq_stuff, q.sq_stuff, q.rq_stuff)),
+        ]
+        per_class = zip(q.per_class_pq, q.per_class_sq, q.per_class_rq, strict=True)
+        rows += [(f"  {c.name}", values) for c, values in zip(categories, per_class, strict=True)]
+        rows += [("mean IoU", (self.mean_iou,))]
+        rows += [(name, (value,)) for name, value in self.instances.items()]
+        lines = [f"{name:<24} " + " ".join(f"{100 * v:6.1f}" for v in values) for name, values in rows]
+        return "\n".join([f"{'':<24} {'PQ':>6} {'SQ':>6} {'RQ':>6}", *lines])
+
+
+def evaluate(
+    predictor: Predictor, data: Any, batch: int = 1, out: Path | None = None, instance_files: bool = False
+) -> Evaluation:
+    """Predict and measure every image of a data set at its own resolution.
+
+    Under torchrun each process takes a part of the images, and all return the same.
+
+    Args:
+        predictor: of the data's classes.
+        data: a data set of `Sample` with `categories`, `is_thing` and `file_ids`.
+        batch: images that are read together; the network sees those of one size together.
+        out: a folder for `panoptic.json` and `panoptic/` in COCO-panoptic format; None writes nothing.
+        instance_files: whether `out` also receives `instances/`, in Cityscapes' format.
+    """
+    num_classes = len(data.is_thing)
+    quality = PanopticQuality(num_classes, data.is_thing)
+    confusion = np.zeros((num_classes, num_classes), dtype=np.int64)
+    found: list[Instance] = []
+    truth: list[Instance] = []
+    annotations: list[dict[str, Any]] = []
+    for index, sample, prediction in predict_data(predictor, data, batch):
+        quality.update(prediction.labels, sample.labels)
+        confusion += count_classes(prediction.semantic, sample.labels, num_classes)
+        found += predicted_instances(index, prediction.labels, prediction.scores, data.is_thing)
+        truth += true_instances(index, sample.labels, data.is_thing)
+        if out is not None:
+            ids = data.file_ids(index)
+            annotations.append(write_prediction(out, prediction.labels, ids, data.categories))
+            if instance_files:
+                write_instances(out, prediction.labels, prediction.scores, str(ids[0]), data.categories)
+    parts = gathered((quality, confusion, found, truth, annotations))
+    if out is not None and rank() == 0:
+        write_index(out, [entry for part in parts for entry in part[4]])
+    total = PanopticQuality(num_classes, data.is_thing)
+    for part in parts:
+        total += part[0]
+    instances = average_precision(
+        [entry for part in parts for entry in part[2]], [entry for part in parts for entry in part[3]]
+    )
+    return Evaluation(total.compute(), mean_iou(np.sum([part[1] for part in parts], axis=0)), instances)
+
+
+def predict_data(predictor: Predictor, data: Any, batch: int) -> Iterator[tuple[int, Sample, Prediction]]:
+    """Predict this process's part of a data set: index, sample and prediction of every image."""
+    own = range(rank(), len(data), world())
+    samples = DataLoader(
+        Subset(data, own), batch_size=None, num_workers=predictor.config.workers, collate_fn=as_it_is
+    )
+    waiting: list[tuple[int, Sample]] = []
+    for index, sample in zip(own, samples, strict=True):
+        waiting.append((index, sample))
+        if len(waiting) == batch or index == own[-1]:
+            predictions = predictor.predict([sample.image for _, sample in waiting])
+            for (number, known), prediction in zip(waiting, predictions, strict=True):
+                yield number, known, prediction
+            waiting.clear()
+
+
+def count_classes(semantic: np.ndarray, target: PanopticLabels, num_classes: int) -> np.ndarray:
+    """How many pixels of each true class were given each class, (K, K); void does not count."""
+    truth = target.semantic()
+    known = truth >= 0
+    pairs = truth[known] * num_classes + semantic[known]
+    return np.bincount(pairs, minlength=num_classes**2).reshape(num_classes, num_classes)
+
+
+def mean_iou(confusion: np.ndarray) -> float:
+    """Mean over the classes that occur of intersection over union; NaN where none occurs."""
+    intersection = np.diag(confusion)
+    union = confusion.sum(0) + confusion.sum(1) - intersection
+    occurs = union > 0
+    return float((intersection[occurs] / union[occurs]).mean()) if occurs.any() else float("nan")

@@ -1,0 +1,48 @@
+"""What every network puts out: logits, and the costs that the solver minimises."""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+
+class Costs(NamedTuple):
+    """What the solver minimises.
+
+    Attributes:
+        node: (B, K, h, w), cost of each class at each pixel of a quarter of the resolution.
+        edge: for each distance d vertical (B, h - d, w) and horizontal (B, h, w - d); positive = attractive.
+    """
+
+    node: Tensor
+    edge: list[tuple[Tensor, Tensor]]
+
+
+class Logits(NamedTuple):
+    """Raw predictions: semantic (B, K, h, w) and, shaped as ``Costs.edge``, the logits of a boundary."""
+
+    semantic: Tensor
+    boundary: list[tuple[Tensor, Tensor]]
+
+
+class CostScaling(nn.Module):
+    """Learned scale and offset from logits to costs, as the authors' solver input has them.
+
+    A node offset a class; an edge scale (through its absolute value) and offset a distance.
+    """
+
+    def __init__(self, num_classes: int, num_distances: int) -> None:
+        super().__init__()
+        self.node_scale = nn.Parameter(torch.ones(()))
+        self.node_offset = nn.Parameter(torch.zeros(num_classes))
+        self.edge_scale = nn.Parameter(torch.ones(num_distances))
+        self.edge_offset = nn.Parameter(torch.zeros(num_distances))
+
+    def forward(self, logits: Logits) -> Costs:
+        node = -self.node_scale * logits.semantic + self.node_offset.view(-1, 1, 1)
+        scales, offsets = self.edge_scale.abs().unbind(), self.edge_offset.unbind()
+        edge = [
+            (offset - scale * vertical, offset - scale * horizontal)
+            for (vertical, horizontal), scale, offset in zip(logits.boundary, scales, offsets, strict=True)
+        ]
+        return Costs(node, edge)

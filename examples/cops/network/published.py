@@ -1,0 +1,92 @@
+"""The authors' published COPS checkpoints (detectron2's naming), tensor by tensor.
+
+Their network is `DeepLabCops` with `ResNet50`. Its affinity map of distance d > 1 holds at pixel i the pair
+(i − d/2, i + d/2); `deeplab.boundary` reads it there, so the weights mean the same here.
+"""
+
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from examples.cops.network.deeplab import DeepLabCops
+from examples.cops.network.weights import Placement, read_tensors
+
+PREFIXES = (("sem_seg_head.", "semantic."), ("AFF_EMBED_head.", "affinity."), ("backbone.", "backbone."))
+
+#: Tensors of theirs that are no weights, and where the same is set here.
+SETTINGS = {
+    "pixel_mean": "the images' mean, in data/samples.py",
+    "pixel_std": "the images' deviation, in data/samples.py",
+    "amwc_layer.training_per_class_areas": "the area thresholds, in the settings",
+}
+
+
+def load_published(network: DeepLabCops, path: Path) -> Placement:
+    """Fill a network from a checkpoint of the authors.
+
+    Args:
+        network: of as many classes and distances as the checkpoint.
+        path: a .pth (tensors only) or a .pkl (NumPy arrays only).
+
+    Returns:
+        What was loaded, what the file lacked, and what in the file found no place, with the reason.
+
+    Raises:
+        FileNotFoundError: where there is no such file.
+        ValueError: where the file cannot be read safely, or the network would be left incomplete: the message
+            lists every tensor concerned.
+    """
+    tensors = read_tensors(Path(path))
+    own = network.state_dict()
+    sources = cost_sources(len(network.affinity.distances))
+    fitting = {
+        target: _joined([tensors[name] for name in names], own[target])
+        for target, names in sources.items()
+        if all(name in tensors for name in names)
+    }
+    used = {name for target in fitting for name in sources[target]}
+    left_over: dict[str, str] = {}
+    for name, tensor in tensors.items():
+        target = own_name(name)
+        if name in SETTINGS:
+            left_over[name] = SETTINGS[name]
+        elif target in own and own[target].shape == tensor.shape:
+            fitting[target] = tensor
+        elif target in own:
+            left_over[name] = f"has shape {tuple(tensor.shape)}, {target} needs {tuple(own[target].shape)}"
+        elif name not in used:
+            left_over[name] = "no such tensor in the network"
+    missing = [name for name in own if name not in fitting and not name.endswith("num_batches_tracked")]
+    placement = Placement(tuple(fitting), tuple(missing), left_over)
+    if missing:
+        raise ValueError(f"{path}: does not fill the network; {placement}")
+    network.load_state_dict(fitting, strict=False)
+    return placement
+
+
+def own_name(name: str) -> str:
+    """Translate a tensor's name; one without a counterpart stays."""
+    for theirs, ours in PREFIXES:
+        if name.startswith(theirs):
+            return ours + name.removeprefix(theirs)
+    return name
+
+
+def cost_sources(num_distances: int) -> dict[str, list[str]]:
+    """Which of their tensors make up each tensor of `CostScaling`.
+
+    Theirs are lists of single numbers, scale and offset in turn; their node offset is one for all classes.
+    """
+    node, edge = "amwc_layer.seg_cost_weights", "amwc_layer.edge_costs_weights"
+    return {
+        "costs.node_scale": [f"{node}.0"],
+        "costs.node_offset": [f"{node}.1"],
+        "costs.edge_scale": [f"{edge}.{2 * index}" for index in range(num_distances)],
+        "costs.edge_offset": [f"{edge}.{2 * index + 1}" for index in range(num_distances)],
+    }
+
+
+def _joined(values: list[Tensor], like: Tensor) -> Tensor:
+    joined = torch.cat([value.reshape(1) for value in values])
+    return joined.reshape(like.shape) if joined.numel() == like.numel() else joined.expand(like.shape)

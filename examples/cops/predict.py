@@ -1,0 +1,128 @@
+"""Label images of any size: overlays with names, COCO-panoptic files, and what the labelling comes from."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from difflayers.panoptic import PanopticLabels, resize
+from examples.cops.data import Category
+from examples.cops.data.folders import read_image
+from examples.cops.inference import Prediction, Predictor, Solved
+from examples.cops.pictures import draw_names, grey, grid, overlay, tinted
+from examples.cops.submission import write_index, write_prediction
+
+SUFFIXES = {".jpg", ".jpeg", ".png"}
+READABLE = 512  # pixels of the longer side that names can be read on
+
+
+def predict_files(
+    predictor: Predictor,
+    paths: Sequence[Path],
+    categories: Sequence[Category],
+    out: Path,
+    explain: bool = False,
+) -> None:
+    """Label images; `out` receives `panoptic.json`, `panoptic/`, `overlay/` and, with `explain`, `explain/`.
+
+    Args:
+        predictor: of these categories.
+        paths: image files, or folders of them.
+        categories: the classes.
+        out: the folder for what is written.
+        explain: whether to draw also the semantic argmax, the boundary probability at each distance, and the
+            edges that the solver cut.
+    """
+    annotations = []
+    for path in image_files(paths):
+        image = read_image(path)
+        (prediction,) = predictor.predict([image])
+        annotations.append(
+            write_prediction(out, prediction.labels, (path.stem, f"{path.stem}.png"), categories)
+        )
+        large, labels = enlarged(image, prediction.labels)
+        drawn = draw_names(overlay(large, labels, categories), labels, categories)
+        (out / "overlay").mkdir(exist_ok=True)
+        Image.fromarray(drawn).save(out / "overlay" / f"{path.stem}.png")
+        if explain:
+            explanation(image, prediction, predictor, categories, out / "explain" / f"{path.stem}.png")
+        print(f"{path}: {len(prediction.labels.classes)} segments")
+    write_index(out, annotations)
+
+
+def enlarged(image: np.ndarray, labels: PanopticLabels) -> tuple[np.ndarray, PanopticLabels]:
+    """A small image and its labels so large that names can be read on it; others as they are."""
+    factor = -(-READABLE // max(labels.shape))
+    shape = factor * labels.shape[0], factor * labels.shape[1]
+    large = Image.fromarray(image).resize(shape[::-1], Image.Resampling.BILINEAR)
+    return np.asarray(large), resize(labels, shape)
+
+
+def explanation(
+    image: np.ndarray,
+    prediction: Prediction,
+    predictor: Predictor,
+    categories: Sequence[Category],
+    path: Path,
+) -> None:
+    """Draw what the labelling comes from: above classes, below the boundaries and cuts at each distance."""
+    solved, distances = prediction.solved, predictor.config.distances
+    best = solved.node_costs.argmin(1).reshape(solved.shape)
+    classes, segments = np.unique(best, return_inverse=True)
+    argmax = PanopticLabels(segments.reshape(solved.shape).astype(np.int32), classes)
+    small = np.asarray(Image.fromarray(image).resize(solved.shape[::-1], Image.Resampling.BILINEAR))
+    stuff_colors = [category._replace(is_thing=False) for category in categories]  # no instances, no outlines
+    cuts = cut_maps(solved)
+    above = [
+        ("image", image),
+        ("labels", overlay(image, prediction.labels, categories)),
+        ("cheapest class of each pixel", overlay(small, argmax, stuff_colors)),
+        (f"cuts at distance {distances[0]}", tinted(small, halfway(cuts[0], solved.shape, distances[0]))),
+    ]
+    likely, separated = [], []
+    for distance, sides, cut in zip(distances, solved.edge_costs, cuts, strict=True):
+        # A cost is minus a logit: the sigmoid gives back the probability of a boundary.
+        probability = [1 / (1 + np.exp(np.clip(side, -50, 50))) for side in sides]
+        likely.append((f"boundary, distance {distance}", grey(halfway(probability, solved.shape, distance))))
+        separated.append((f"cut, distance {distance}", grey(halfway(cut, solved.shape, distance))))
+    grid([above, likely, separated], path)
+
+
+def cut_maps(solved: Solved) -> list[tuple[np.ndarray, np.ndarray]]:
+    """The solver's cuts (0 or 1) for each distance, vertical (h − d, w) and horizontal (h, w − d)."""
+    maps, start = [], 0
+    for vertical, horizontal in solved.edge_costs:
+        sides = []
+        for side in (vertical, horizontal):
+            sides.append(solved.solution.cuts[start : start + side.size].reshape(side.shape))
+            start += side.size
+        maps.append((sides[0], sides[1]))
+    return maps
+
+
+def halfway(sides: Sequence[np.ndarray], shape: tuple[int, int], distance: int) -> np.ndarray:
+    """Lay values of pairs out on the image (h, w), at the pixel half-way: the mean over both directions.
+
+    NaN where no pair has its middle.
+    """
+    total, count = np.zeros(shape), np.zeros(shape)
+    for axis, side in enumerate(sides):
+        where = [slice(0, size) for size in side.shape]
+        where[axis] = slice(distance // 2, distance // 2 + side.shape[axis])
+        total[tuple(where)] += side
+        count[tuple(where)] += 1
+    return np.where(count > 0, total / np.maximum(count, 1), np.nan)
+
+
+def image_files(paths: Sequence[Path]) -> list[Path]:
+    """The image files among paths and in folders among them; an error where a folder holds none."""
+    files = []
+    for path in paths:
+        inside = (
+            sorted(p for p in path.iterdir() if p.suffix.lower() in SUFFIXES) if path.is_dir() else [path]
+        )
+        if not inside:
+            raise FileNotFoundError(f"{path}: holds no image ({', '.join(sorted(SUFFIXES))})")
+        files += inside
+    return files

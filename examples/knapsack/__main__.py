@@ -1,0 +1,140 @@
+"""Predict what items are worth with a linear model that cannot be right, and pack a knapsack by it.
+
+Squared error spends the model on the many ordinary items; a decision needs the order of the best ones only.
+The other losses below see the decision. `python -m examples.knapsack` compares them.
+"""
+
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from matplotlib.figure import Figure
+from torch import Tensor, nn
+
+import difflayers
+from difflayers.solvers import Knapsack
+
+ITEMS, FEATURES = 30, 5
+Loss = Callable[[Tensor, Tensor, Tensor], Tensor]  # (predicted costs, true costs, best decisions) -> loss
+
+
+class Problems(NamedTuple):
+    """A knapsack, and items (N, 30) in it: features (N, 30, 5), true costs and best decisions (N, 30)."""
+
+    solver: Knapsack
+    features: Tensor
+    costs: Tensor
+    decisions: Tensor
+
+
+def draw_problems(count: int, seed: int) -> Problems:
+    """Draw items whose values are a convex function of a hidden weighting of their features, with noise."""
+    generator = np.random.default_rng(seed)
+    solver = Knapsack(generator.integers(3, 9, ITEMS), capacity=30)
+    features = generator.normal(size=(count, ITEMS, FEATURES))
+    hidden = features @ generator.choice([-1.0, 1.0], FEATURES) / FEATURES**0.5
+    values = ((hidden + 3) / 3) ** 4 * generator.uniform(0.5, 1.5, hidden.shape)
+    costs = -torch.from_numpy(values).float()  # a cost is minimised: what is worth 2 costs -2
+    return Problems(
+        solver, torch.from_numpy(features).float(), costs, torch.from_numpy(solver(costs.numpy()))
+    )
+
+
+def through(layer: nn.Module) -> Loss:
+    """The true cost of the layer's decisions, summed over a batch: their regret but for a constant."""
+    return lambda costs, true_costs, _: (true_costs * layer(costs)).sum()
+
+
+def losses(solver: Knapsack, seed: int) -> dict[str, Loss]:
+    """Every way to train; sigma is in units of cost (an item's value is about 1), λ in units of true cost."""
+    gaussian, gumbel = difflayers.gaussian_noise(seed), difflayers.gumbel_noise(seed)
+    spo = difflayers.losses.SPOPlusLoss(solver, batched=True)
+    young = difflayers.losses.FenchelYoungLoss(solver, sigma=0.5, samples=5, noise=gaussian, batched=True)
+    near = difflayers.UniformScales(0.01, 0.1, samples=5, seed=seed)
+    return {
+        "squared error": lambda costs, true, _: ((costs - true) ** 2).mean(),
+        "SPO+": lambda costs, true, best: spo(costs, true_costs=true, true_solutions=best),
+        "Fenchel–Young": lambda costs, _, best: young(costs, true_solutions=best),
+        "perturbed": through(difflayers.PerturbedLayer(solver, 0.5, 5, gaussian, batched=True)),
+        "I-MLE": through(difflayers.IMLELayer(solver, 0.05, 0.2, noise=gumbel, batched=True)),
+        "blackbox, λ = 0.05": through(difflayers.BlackboxLayer(solver, scales=0.05, batched=True)),
+        "blackbox, λ = 1": through(difflayers.BlackboxLayer(solver, scales=1.0, batched=True)),
+        "blackbox, 5 λ": through(difflayers.BlackboxLayer(solver, scales=near, batched=True)),
+        "identity": through(difflayers.IdentityLayer(solver, batched=True)),
+    }
+
+
+def train(problems: Problems, loss: Loss, seed: int, epochs: int) -> nn.Linear:
+    """Fit one linear model, shared by all items, from their features to their costs."""
+    torch.manual_seed(seed)
+    model = nn.Linear(FEATURES, 1)
+    optimizer = torch.optim.Adam(model.parameters(), 0.02)
+    for _ in range(epochs):
+        for rows in torch.randperm(len(problems.costs)).split(20):
+            optimizer.zero_grad()
+            costs = model(problems.features[rows]).squeeze(-1)
+            loss(costs, problems.costs[rows], problems.decisions[rows]).backward()
+            optimizer.step()
+    return model
+
+
+@torch.no_grad()
+def regret(problems: Problems, model: nn.Module) -> float:
+    """What the decisions cost beyond the best ones, as a share of what those are worth."""
+    costs = model(problems.features).squeeze(-1)
+    return difflayers.functional.normalized_regret(
+        problems.solver, costs, true_costs=problems.costs, true_solutions=problems.decisions, batched=True
+    )
+
+
+def run(
+    seeds: Sequence[int] = (0, 1, 2, 3, 4), training: int = 200, testing: int = 500, epochs: int = 40
+) -> tuple[dict[str, list[float]], dict[str, nn.Module], Problems]:
+    """Return the regrets of every method, one a seed, and the models and test problems of the last seed."""
+    table: dict[str, list[float]] = {}
+    for seed in seeds:
+        solver, *drawn = draw_problems(training + testing, seed)
+        problems = Problems(solver, *(each[:training] for each in drawn))
+        test = Problems(solver, *(each[training:] for each in drawn))
+        torch.manual_seed(seed)
+        models: dict[str, nn.Module] = {"untrained": nn.Linear(FEATURES, 1)}
+        for name, loss in losses(problems.solver, seed).items():
+            models[name] = train(problems, loss, seed, epochs)
+        for name, model in models.items():
+            table.setdefault(name, []).append(regret(test, model))
+    return table, models, test
+
+
+@torch.no_grad()
+def draw(table: dict[str, list[float]], models: dict[str, nn.Module], problems: Problems, path: Path) -> None:
+    """Regret of every method, and what two models say of the test items."""
+    figure = Figure(figsize=(11, 4), layout="constrained")
+    left, right = figure.subplots(1, 2, width_ratios=(1.2, 1))
+    names = [name for name in table if name != "untrained"][::-1]
+    left.barh(names, [100 * np.mean(table[name]) for name in names], color="0.85")
+    for row, name in enumerate(names):
+        left.plot([100 * each for each in table[name]], [row] * len(table[name]), "k.", ms=5)
+    left.set_xlabel("normalised regret in %: bars are means, a dot a seed")
+    values = -problems.costs[:60].flatten().numpy()
+    for name, color in (("squared error", "tab:gray"), ("SPO+", "tab:red")):
+        predicted = -models[name](problems.features[:60]).flatten().numpy()
+        right.plot(values, predicted, ".", color=color, ms=3, label=name)
+    right.plot([0, 10], [0, 10], "k:", lw=1)
+    right.set(xlabel="true value", ylabel="predicted value", xlim=(0, 12))
+    right.legend(loc="upper left", markerscale=3)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=110)
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    table, models, problems = run((0,), 40, 100, 10) if "--quick" in sys.argv else run()
+    print("normalised regret in %, mean (range) over seeds")
+    for name, regrets in table.items():
+        print(f"{name:20}{100 * np.mean(regrets):6.2f} ({100 * min(regrets):.2f}–{100 * max(regrets):.2f})")
+    draw(table, models, problems, Path("runs/knapsack/result.png"))
+    print(f"{time.process_time():.0f} s of CPU time; picture: runs/knapsack/result.png")

@@ -1,0 +1,237 @@
+"""COPS: network against solver at inference, and what the solver costs in training.
+
+    python -m tests.benchmarks.cops [--checkpoint runs/demo/stage2.pt] [--paper] [--estimate]
+
+Prints medians. Without a GPU the small network runs on all cores, and the paper's with `--paper`; on a GPU
+the paper's network runs in bfloat16. Solver times at the paper's sizes are those of instances drawn by
+scene.py, since an untrained network gives costs that no trained one gives; with --checkpoint also those of
+real costs. `--estimate` counts the operations and the activations of training, without running it.
+"""
+
+import argparse
+import os
+import statistics
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from itertools import islice
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+import torch
+from torch.autograd.graph import saved_tensors_hooks
+from torch.utils.flop_counter import FlopCounterMode
+
+from difflayers import amwc
+from examples.cops import runs, train
+from examples.cops.checkpoint import Checkpoint
+from examples.cops.config import DRAWN, SETTINGS, Config, load
+from examples.cops.data import DrawnScenes, open_dataset
+from examples.cops.data.batches import Batch
+from examples.cops.inference import Predictor
+from examples.cops.steps import logits_of
+from tests.benchmarks.amwc import scene_module, timed
+
+DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+PRESETS = {"coco": (640, 640), "cityscapes": (1024, 2048)}
+
+
+def main() -> None:
+    """Run what the machine and the arguments allow."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--instances", default="../shared/instances", type=Path)
+    parser.add_argument("--checkpoint", type=Path, help="of a trained network, for inference on real costs")
+    parser.add_argument("--data", type=Path, help="of the checkpoint; drawn scenes without it")
+    parser.add_argument("--paper", action="store_true", help="run the paper's network on the CPU too")
+    parser.add_argument("--repeats", default=5, type=int, help="runs of which the median counts")
+    parser.add_argument("--estimate", action="store_true", help="only count operations and activations")
+    options = parser.parse_args()
+    if options.estimate:
+        for name in PRESETS:
+            estimate(name)
+        return
+    torch.set_num_threads(os.cpu_count() or 1)
+    print(f"device {DEVICE}, {torch.get_num_threads()} threads")
+    if options.checkpoint is not None:
+        trained_inference(options.checkpoint, options.data)
+    if DEVICE.type == "cuda" or options.paper:
+        paper_inference(options.instances, options.repeats)
+    if DEVICE.type == "cuda":
+        for name in PRESETS:
+            training(name, replace(paper_settings(name), workers=os.cpu_count() or 1), batch=24)
+    else:
+        print("no GPU: images a second in bfloat16 and training at the paper's sizes are skipped")
+        training("drawn", DRAWN, batch=8)
+
+
+def paper_settings(name: str) -> Config:
+    return load(sorted(SETTINGS.glob(f"{name}.*.toml")))
+
+
+def trained_inference(checkpoint: Path, data: Path | None) -> None:
+    """Network, solver and rest on held-out images, with the costs of a trained network."""
+    network, config, _ = runs.load_network(checkpoint)
+    held_out = open_dataset(data, "val", config.seed)
+    images = [held_out[index].image for index in range(min(40, len(held_out)))]
+    for method in ("fast", "default", "best"):
+        predictor = Predictor(
+            network.to(DEVICE),
+            held_out.is_thing,
+            replace(config, inference_method=method),  # type: ignore[arg-type]
+        )
+        predictor(images[0])  # compiles
+        predictor.timing = type(predictor.timing)()
+        for image in images:
+            predictor(image)
+        ratio = predictor.timing.solver / predictor.timing.network
+        print(f"{checkpoint}, {method}: {predictor.timing}; solver / network {ratio:.2f}")
+
+
+def paper_inference(instances: Path, repeats: int) -> None:
+    """The paper's network on images of the paper's sizes, and the solver on instances of those sizes."""
+    scenes = scene_module(instances)
+    for name, size in PRESETS.items():
+        config = paper_settings(name)
+        num_classes = {"coco": 133, "cityscapes": 19}[name]
+        network = runs.build_network(config, num_classes).to(DEVICE).eval()
+        problem = amwc.AMWC(*scenes.scene(**scenes.PRESETS[name], seed=1, noise=2.5)[:4])
+        for batch in (1, 4, 8) if DEVICE.type == "cuda" else (1,):
+            images = torch.randn(batch, 3, *size, device=DEVICE)
+
+            @torch.no_grad()
+            def forward(network: Any = network, images: torch.Tensor = images) -> None:
+                with torch.autocast(DEVICE.type, torch.bfloat16, enabled=DEVICE.type == "cuda"):
+                    network(images)
+                synchronize()
+
+            forward()
+            seconds, _ = timed(forward, repeats)
+            print(f"{name} {size}, batch {batch}: network {1000 * seconds / batch:.0f} ms an image", end="")
+            print(f" ({batch / seconds:.1f} images/s){peak_memory()}")
+        for method in ("fast", "default", "best"):
+            amwc.solve(problem, method)
+            alone, _ = timed(lambda p=problem, m=method: amwc.solve(p, m), repeats)
+            cores = os.cpu_count() or 1
+            with ThreadPoolExecutor(cores) as pool:
+                together, _ = timed(
+                    lambda p=problem, m=method, n=cores, pool=pool: list(
+                        pool.map(lambda _: amwc.solve(p, m), range(n))
+                    ),
+                    repeats,
+                )
+            print(
+                f"{name} {method}: solver {1000 * alone:.0f} ms an image alone, "
+                f"{1000 * together / cores:.0f} ms with {cores} images on {cores} cores"
+            )
+
+
+def training(name: str, config: Config, batch: int, iterations: int = 9) -> None:
+    """Images a second of stage 2: with the solver, overlapped or not, and with a mean of costs instead."""
+    scenes = DrawnScenes("train", 0, 64, size=config.size)
+    for what, settings, step in (
+        ("solver overlapped", replace(config, overlap=True), None),
+        ("solver in turn", replace(config, overlap=False), None),
+        ("without the solver", replace(config, overlap=False), MeanCosts),
+    ):
+        settings = replace(settings, batch_two=batch, iterations_two=iterations, warm_up=1)
+        network = runs.build_network(settings, len(scenes.categories)).to(DEVICE)
+        seconds = iteration_seconds(network, scenes, settings, step)
+        print(f"stage 2, {name} {config.size}, batch {batch}, {what}: {batch / seconds:.1f} images/s", end="")
+        print(peak_memory())
+
+
+def estimate(name: str) -> None:
+    """Operations and saved activations for an image, counted on tensors without content.
+
+    A backward pass is taken to cost twice its forward pass: torch's own count of it overlooks groups.
+    """
+    config = paper_settings(name)
+    with torch.device("meta"):
+        network = runs.build_network(config, {"coco": 133, "cityscapes": 19}[name])
+        crop, whole = torch.empty(1, 3, *config.size), torch.empty(1, 3, *PRESETS[name])
+    trunk = operations(lambda: network.trunk(crop))
+    forward = operations(lambda: network(crop))
+    print(f"{name} inference, {PRESETS[name]}: {operations(lambda: network(whole)):.2f} TFLOP an image")
+    for stage, total in ((1, 3 * forward), (2, trunk + 3 * (forward - trunk))):
+        network.train(stage == 1)
+        network.requires_grad_(stage == 1)
+        for parameter in (p for group in network.full_training_groups() for p in group):
+            parameter.requires_grad_(True)
+        print(
+            f"{name} stage {stage}, {config.size}: {total:.2f} TFLOP and "
+            f"{activations(network, crop):.2f} GiB of activations in bfloat16 a crop"
+        )
+
+
+def operations(run: Callable[[], Any]) -> float:
+    """Floating-point operations in 10^12; a multiplication and an addition count as two."""
+    with FlopCounterMode(display=False) as count, torch.no_grad():
+        run()
+    return count.get_total_flops() / 1e12
+
+
+def activations(network: Any, images: torch.Tensor) -> float:
+    """GiB that a forward pass keeps for its backward pass, two bytes a number, weights not counted."""
+    kept: dict[int, torch.Tensor] = {}
+
+    def note(tensor: torch.Tensor) -> torch.Tensor:
+        if not isinstance(tensor, torch.nn.Parameter):
+            kept[id(tensor)] = tensor  # kept alive, so that no other tensor gets its id
+        return tensor
+
+    with saved_tensors_hooks(note, lambda tensor: tensor):
+        network(images)
+    return 2 * sum(tensor.numel() for tensor in kept.values()) / 2**30
+
+
+class MeanCosts(torch.nn.Module):
+    """A step that does all of stage 2 but the solving."""
+
+    def __init__(self, network: Any, config: Config) -> None:
+        super().__init__()
+        self.network, self.config = network, config
+
+    def forward(self, batch: Batch, trunk: Any = None) -> tuple[torch.Tensor, dict[str, float]]:
+        costs = self.network.costs(logits_of(self.network, batch.images, self.config, trunk))
+        return costs.node.mean() + sum(side.mean() for pair in costs.edge for side in pair), {}
+
+
+def iteration_seconds(
+    network: Any, data: Any, config: Config, step: Callable[[Any, Config], torch.nn.Module] | None
+) -> float:
+    """Median seconds of an iteration of stage 2; the first ones compile and are not counted."""
+    stamps: list[float] = []
+
+    class Clock(Checkpoint):
+        def save(self, **state: Any) -> None:
+            synchronize()
+            stamps.append(time.perf_counter())
+
+    with TemporaryDirectory() as folder:
+        clock = Clock(Path(folder) / "none.pt", every=1)
+        made = step(network, config) if step is not None else None
+        train.train_stage_two(network, data, config, clock, progress=False, step=made)
+    return statistics.median(islice(np.diff(stamps), 2, None))
+
+
+def synchronize() -> None:
+    if DEVICE.type == "cuda":
+        torch.cuda.synchronize()
+
+
+def peak_memory() -> str:
+    """What the GPU held at most since this was last asked."""
+    if DEVICE.type != "cuda":
+        return ""
+    peak = torch.cuda.max_memory_allocated() / 2**30
+    torch.cuda.reset_peak_memory_stats()
+    return f", {peak:.1f} GiB"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,252 @@
+"""A killed run, several processes, parts of a batch, mixed precision: the curve stays what it was."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from difflayers.panoptic import PanopticLabels
+from examples.cops import runs
+from examples.cops.checkpoint import Checkpoint
+from examples.cops.config import DRAWN, Config
+from examples.cops.data import Category, DrawnScenes, Sample
+from examples.cops.train import train_stage_one, train_stage_two, train_through_solver
+
+ROOT = Path(__file__).resolve().parents[2]
+TINY = replace(
+    DRAWN, size=(32, 48), distances=(1, 4), iterations_one=4, iterations_two=3, iterations_single=3,
+    batch_one=4, batch_two=4, batch_single=4, warm_up=1,
+)  # fmt: skip
+STAGES = {1: train_stage_one, 2: train_stage_two, 3: train_through_solver}
+
+
+def tiny_scenes() -> DrawnScenes:
+    return DrawnScenes("train", 0, 4)
+
+
+def trained(config: Config, stage: int, path: Path) -> tuple[list[dict[str, float]], torch.Tensor]:
+    network = runs.build_network(config, len(tiny_scenes().categories))
+    log = STAGES[stage](network, tiny_scenes(), config, Checkpoint(path / f"{stage}.pt"), progress=False)
+    return log, torch.cat([value.flatten().double() for value in network.state_dict().values()])
+
+
+KILLED = """
+import os, signal, sys
+import torch
+from pathlib import Path
+sys.path.insert(0, sys.argv[1])
+from examples.cops.checkpoint import Checkpoint
+from tests.examples import test_cops_processes as this
+
+whole_save, saves = torch.save, 0
+
+def save(content, file):
+    global saves
+    saves += 1
+    whole_save(content, file)
+    if saves == 2:
+        file.flush()
+        os.truncate(file.fileno(), file.tell() // 2)  # half of it has been written
+        os.kill(os.getpid(), signal.SIGKILL)
+
+torch.save = save
+stage = int(sys.argv[2])
+network = this.runs.build_network(this.TINY, 8)
+this.STAGES[stage](
+    network, this.tiny_scenes(), this.TINY, Checkpoint(Path(sys.argv[3]), every=1), progress=False
+)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("stage", [1, 2])
+def test_a_run_killed_in_the_middle_of_a_checkpoint_gives_the_same_curve_bit_for_bit(
+    stage: int, tmp_path: Path
+) -> None:
+    path = tmp_path / "killed.pt"
+    command = [sys.executable, "-c", KILLED, str(ROOT), str(stage), str(path)]
+    ended = subprocess.run(command, cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT)}, check=False)
+    assert ended.returncode == -signal.SIGKILL
+    assert path.with_suffix(".partial").stat().st_size < path.stat().st_size
+    state = Checkpoint(path).load()
+    assert state is not None
+    assert len(state["log"]) == 1
+    network = runs.build_network(TINY, 8)
+    log = STAGES[stage](network, tiny_scenes(), TINY, Checkpoint(path, every=1), progress=False)
+    whole_log, whole = trained(TINY, stage, tmp_path)
+    assert log == whole_log
+    assert torch.equal(
+        whole, torch.cat([value.flatten().double() for value in network.state_dict().values()])
+    )
+
+
+@pytest.mark.slow
+def test_two_processes_give_the_curve_of_one_that_accumulates(tmp_path: Path) -> None:
+    settings = (
+        "size = [32, 48]\ndistances = [1, 4]\nthing_area = 32\nstuff_area = 128\n"
+        "batch_one = 4\nbatch_two = 4\n"
+        "iterations_one = 4\niterations_two = 3\nwarm_up = 1\nlearning_rate_two = 1e-6\n"
+        "[widths]\naspp = 16\ndecoder = 16\nproject_res3 = 8\nproject_res2 = 8\ndilations = [1, 2, 3]\n"
+    )
+    (tmp_path / "tiny.toml").write_text(settings)
+    data = write_scenes(tmp_path / "data")
+    arguments = ["-m", "examples.cops", "train", "--data", str(data), "--config", str(tmp_path / "tiny.toml")]
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    logs = {}
+    for name, command in (
+        ("one", [*arguments, "--accumulation", "2"]),
+        ("two", [*launcher, *arguments]),
+        ("two, stage 2", [*launcher, *arguments]),
+    ):
+        out = tmp_path / name
+        if name == "two, stage 2":
+            # Batch norm's running statistics are the first process's, as ever with DDP, and stage 2 reads
+            # them: it is compared from the same network.
+            out.mkdir()
+            shutil.copy(tmp_path / "one" / "stage1.pt", out)
+        done = subprocess.run(
+            [sys.executable, *command, "--out", str(out)],
+            cwd=ROOT,
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        logs[name] = json.loads((out / "figures.json").read_text())["log"]
+    # Stage 2's rate is small: Adam makes a whole step of a gradient that is only rounding, and labels flip.
+    for name, stage, iterations in (("two", 1, 4), ("two, stage 2", 2, 3)):
+        curves = [[entry for entry in logs[run] if entry["stage"] == stage] for run in (name, "one")]
+        assert len(curves[0]) == iterations
+        for entry, expected in zip(*curves, strict=True):
+            assert entry == pytest.approx(expected, rel=2e-4)
+
+
+def write_scenes(root: Path) -> Path:
+    """Four drawn scenes of 32 x 48 a split, in COCO-panoptic format."""
+    from PIL import Image
+
+    from difflayers.panoptic import to_coco
+
+    for split in ("train", "val"):
+        scenes = DrawnScenes(split, 0, 4, size=(32, 48))
+        ids = [category.id for category in scenes.categories]
+        annotations, images = [], []
+        for folder in (root / split, root / f"panoptic_{split}"):
+            folder.mkdir(parents=True)
+        for index in range(4):
+            sample = scenes[index]
+            rgb, segments = to_coco(sample.labels, ids)
+            Image.fromarray(sample.image).save(root / split / f"{index}.png")
+            Image.fromarray(rgb).save(root / f"panoptic_{split}" / f"{index}.png")
+            images.append({"id": index, "file_name": f"{index}.png"})
+            annotations.append({"image_id": index, "file_name": f"{index}.png", "segments_info": segments})
+        categories = [
+            {"id": c.id, "name": c.name, "isthing": int(c.is_thing), "color": c.color}
+            for c in scenes.categories
+        ]
+        content = {"images": images, "annotations": annotations, "categories": categories}
+        (root / f"panoptic_{split}.json").write_text(json.dumps(content))
+    return root
+
+
+def test_the_solver_overlapped_with_the_next_batch_changes_nothing(tmp_path: Path) -> None:
+    results = [
+        trained(replace(TINY, overlap=overlap), 2, tmp_path / str(overlap)) for overlap in (True, False)
+    ]
+    assert results[0][0] == results[1][0]
+    assert torch.equal(results[0][1], results[1][1])
+
+
+def test_processes_that_read_change_nothing(tmp_path: Path) -> None:
+    here, there = (trained(replace(TINY, workers=workers), 1, tmp_path / str(workers)) for workers in (0, 2))
+    assert here[0] == there[0]
+    assert torch.equal(here[1], there[1])
+
+
+@pytest.mark.parametrize("stage", [1, 2, 3])
+def test_bfloat16_starts_at_the_loss_of_float32(stage: int, tmp_path: Path) -> None:
+    results = [
+        trained(replace(TINY, precision=precision), stage, tmp_path / precision)
+        for precision in ("float32", "bfloat16")
+    ]
+    (log, weights), (half_log, half_weights) = results
+    assert half_log[0]["loss"] == pytest.approx(log[0]["loss"], rel=0.05)
+    assert not torch.equal(half_weights, weights)
+    assert np.isfinite([entry["loss"] for entry in half_log]).all()
+
+
+def test_the_single_stage_reaches_every_layer(tmp_path: Path) -> None:
+    network = runs.build_network(TINY, 8)
+    before = {name: value.clone() for name, value in network.named_parameters()}
+    train_through_solver(network, tiny_scenes(), TINY, Checkpoint(tmp_path / "s.pt"), progress=False)
+    changed = {
+        name.split(".")[0]
+        for name, value in network.named_parameters()
+        if not torch.equal(value, before[name])
+    }
+    assert changed == {name.split(".")[0] for name in before}
+
+
+@pytest.mark.parametrize("stage", [1, 2, 3])
+def test_images_without_a_segment_and_a_class_that_never_occurs_can_be_trained_on(
+    stage: int, tmp_path: Path
+) -> None:
+    scenes = tiny_scenes()
+    never = Category(9, "tram", True, (0, 0, 0))
+    empty = PanopticLabels(np.full((128, 192), -1), np.zeros(0, int))
+
+    class OneLabelled:
+        categories = (*scenes.categories, never)
+        is_thing = np.append(scenes.is_thing, True)
+
+        def __len__(self) -> int:
+            return 4
+
+        def __getitem__(self, index: int) -> Sample:
+            sample = scenes[index]
+            return sample if index == 0 else sample._replace(labels=empty)
+
+    network = runs.build_network(TINY, 9)
+    log = STAGES[stage](network, OneLabelled(), TINY, Checkpoint(tmp_path / "1.pt"), progress=False)
+    assert np.isfinite([entry["loss"] for entry in log]).all()
+    assert all(value.isfinite().all() for value in network.state_dict().values())
+
+
+def test_splits_of_other_classes_are_refused_with_both_files(tmp_path: Path) -> None:
+    data = write_scenes(tmp_path / "data")
+    path = data / "panoptic_val.json"
+    content = json.loads(path.read_text())
+    content["categories"][0]["name"] = "heaven"
+    path.write_text(json.dumps(content))
+    with pytest.raises(
+        ValueError, match=r"panoptic_val\.json lists other categories than .*panoptic_train\.json"
+    ):
+        runs.run(data, tmp_path / "out", TINY, progress=False)
+
+
+def test_a_batch_that_cannot_be_split_says_so(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="a batch of 4 images cannot be split into 3 equal parts"):
+        trained(replace(TINY, accumulation=3), 1, tmp_path)
+
+
+def test_event_files_are_written_where_tensorboard_is_installed(tmp_path: Path) -> None:
+    accumulator = pytest.importorskip(
+        "tensorboard.backend.event_processing.event_accumulator", reason="needs the package tensorboard"
+    )
+    network = runs.build_network(TINY, 8)
+    checkpoint = Checkpoint(tmp_path / "1.pt", events=tmp_path / "events")
+    log = train_stage_one(network, tiny_scenes(), TINY, checkpoint, progress=False)
+    events = accumulator.EventAccumulator(str(tmp_path / "events"))
+    events.Reload()
+    written = [event.value for event in events.Scalars("stage 1/loss")]
+    assert written == pytest.approx([entry["loss"] for entry in log], rel=1e-6)
