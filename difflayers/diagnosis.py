@@ -13,6 +13,7 @@ from torch import Tensor
 
 from difflayers.batch import BatchRun
 from difflayers.blackbox import BlackboxLayer
+from difflayers.pictures import new_figure
 from difflayers.solver import Array, SolverError
 
 # λ changes too few solutions below the first share, and the costs hardly matter above the second.
@@ -85,16 +86,16 @@ class Diagnosis:
         Returns:
             The matplotlib figure. Raises ImportError without matplotlib.
         """
-        from matplotlib.figure import Figure
-
-        figure = Figure(figsize=(9, 3), layout="constrained")
+        figure = new_figure(9, 3)
         shares, norms, cosines = figure.subplots(1, 3)
         shares.plot(self.scales, self.changed, "o-")
         shares.set(xscale="log", xlabel="λ", ylim=(-0.03, 1.03), title="share of changed solutions")
         if self.suggested is not None:
             shares.axvspan(*self.suggested, alpha=0.2)
         norms.plot(self.scales, self.norms, "o-")
-        norms.set(xscale="log", yscale="symlog", xlabel="λ", title="norm of the gradient")
+        norms.set(xscale="log", xlabel="λ", title="norm of the gradient")
+        if self.norms.any():
+            norms.set_yscale("log")  # leaves out what is zero
         ticks = [f"{scale:.2g}" for scale in self.scales]
         image = cosines.imshow(self.cosines, vmin=-1, vmax=1, cmap="coolwarm")
         cosines.set(title="cosine between λ", xticks=range(len(ticks)), yticks=range(len(ticks)))

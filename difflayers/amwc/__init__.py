@@ -13,6 +13,6 @@ __all__ = ["AMWC", "Solution", "certify", "evaluate", "is_feasible", "lower_boun
 
 
 def __getattr__(name: str) -> ModuleType:
-    if name == "device":  # the one part that needs torch
-        return importlib.import_module("difflayers.amwc.device")
+    if name in ("device", "draw"):  # the one part that needs torch, and the one for people only
+        return importlib.import_module(f"difflayers.amwc.{name}")
     raise AttributeError(f"module 'difflayers.amwc' has no attribute {name!r}")

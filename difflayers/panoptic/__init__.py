@@ -1,5 +1,6 @@
 """Panoptic segmentation: label encoding, exact and differentiable panoptic quality."""
 
+from difflayers.panoptic import draw
 from difflayers.panoptic.labels import (
     VOID,
     PanopticLabels,
@@ -28,6 +29,7 @@ __all__ = [
     "SoftPanopticQualityLoss",
     "compact",
     "decode_ids",
+    "draw",
     "encode_ids",
     "from_coco",
     "from_solution",

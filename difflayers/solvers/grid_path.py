@@ -22,7 +22,8 @@ class GridShortestPath:
     Args:
         shape: height and width of the grid.
         neighbours: 4, or 8 to also step diagonally.
-        source, target: (row, column) of the ends; the first and the last cell by default.
+        source: (row, column) of the first cell of the path.
+        target: of the last one; by default the last cell of the grid.
         clip_negative: take 0 in place of negative costs, as Vlastelica et al. do for the perturbed costs of
             the backward pass; they are an error otherwise.
         n_threads: threads among which a batch is shared out.

@@ -24,7 +24,8 @@ class ShortestPath:
     Args:
         num_nodes: number n of nodes.
         edges: (m, 2) integers, from node and to node.
-        source, target: the ends; the first and the last node by default.
+        source: the first node of the path.
+        target: the last one; by default the last node.
         directed: False to let a path use every edge in both directions.
         clip_negative: take 0 in place of negative costs where Dijkstra's algorithm needs them to be
             non-negative; they are an error otherwise.

@@ -1,0 +1,69 @@
+"""Colours and outlines of label maps, as NumPy arrays; figures come from matplotlib where it is installed."""
+
+import colorsys
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+_GOLDEN = 0.618034
+
+
+def palette(count: int) -> NDArray[np.uint8]:
+    """Return (count, 3) uint8 colours that are distinct; those of close numbers are far apart."""
+    colors = []
+    for index in range(count):
+        # Hues in steps of the golden ratio never repeat; three levels tell apart hues that come close.
+        saturation, value = ((0.65, 0.9), (0.9, 0.6), (0.4, 0.75))[index % 3]
+        colors.append(colorsys.hsv_to_rgb((0.58 + index * _GOLDEN) % 1, saturation, value))
+    return (np.array(colors).reshape(count, 3) * 255).round().astype(np.uint8)
+
+
+def segment_colors(colors: ArrayLike, is_thing: ArrayLike) -> NDArray[np.float32]:
+    """Give every segment the colour of its class, and every instance a shade of it.
+
+    Args:
+        colors: (S, 3) in 0 to 255, the colour of each segment's class.
+        is_thing: (S,) bool, which segments are instances.
+
+    Returns:
+        (S, 3) float32.
+    """
+    colors = np.asarray(colors, dtype=np.float32).reshape(-1, 3)
+    # Steps of the golden ratio: segments of close numbers, often neighbours, get distant shades.
+    steps = np.arange(len(colors), dtype=np.float32)[:, None] * np.float32(_GOLDEN) % 1
+    toward = np.where(steps < 0.5, 0.0, 255.0)
+    shades = colors + (toward - colors) * np.abs(steps - 0.5)
+    return np.where(np.asarray(is_thing, dtype=bool)[:, None], shades, colors).astype(np.float32)
+
+
+def outlines(segments: NDArray[np.integer], outlined: ArrayLike) -> NDArray[np.bool_]:
+    """Mark the pixels whose lower or right neighbour belongs to another segment.
+
+    Args:
+        segments: (h, w) integer; -1 reads the last entry of `outlined`.
+        outlined: bool for each segment; a border is marked where one of its two sides is outlined.
+
+    Returns:
+        (h, w) bool.
+    """
+    outlined = np.asarray(outlined, dtype=bool)
+    marked = np.zeros(segments.shape, dtype=bool)
+    rows, columns = (slice(None, -1), slice(None)), (slice(None), slice(None, -1))
+    for here, there in ((rows, (slice(1, None), slice(None))), (columns, (slice(None), slice(1, None)))):
+        first, second = segments[here], segments[there]
+        marked[here] |= (first != second) & (outlined[first] | outlined[second])
+    return marked
+
+
+def new_figure(width: float, height: float) -> Any:
+    """Return an empty matplotlib figure of that size in inches, without display or global state.
+
+    Raises:
+        ImportError: without matplotlib.
+    """
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise ImportError("figures need matplotlib: pip install matplotlib") from error
+    return Figure(figsize=(width, height), layout="constrained")
