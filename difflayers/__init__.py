@@ -46,7 +46,18 @@ __all__ = [
 ]
 
 # Imported when first used, like `diagnose`: most need Numba, which takes longer to import than all else.
-_ON_DEMAND = ("amwc", "graph", "lifted_multicut", "multicut", "mutex", "mwc", "panoptic", "solvers", "wrap")
+_ON_DEMAND = (
+    "amwc",
+    "graph",
+    "lifted_multicut",
+    "lpmp",
+    "multicut",
+    "mutex",
+    "mwc",
+    "panoptic",
+    "solvers",
+    "wrap",
+)
 
 
 def __getattr__(name: str) -> Any:

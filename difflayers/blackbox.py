@@ -14,10 +14,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from difflayers.autograd import differentiate
-from difflayers.batch import BatchRun, BatchSolver, SolveOptions, only
-from difflayers.compiler import uncompiled
-from difflayers.instances import flat, joined, moving_rows
+from difflayers.engine.autograd import differentiate
+from difflayers.engine.batch import BatchRun, BatchSolver, SolveOptions, only
+from difflayers.engine.compiler import uncompiled
+from difflayers.engine.instances import flat, joined, moving_rows
 from difflayers.scales import Scales, as_scales
 from difflayers.solver import Array, Solver
 
@@ -34,7 +34,7 @@ class BlackboxLayer(nn.Module):
         scales: λ as a positive number, or FixedScale, UniformScales or your own `scales.Scales`. Large
             enough that λ g can change the solution: about the size of typical cost differences divided by
             that of typical gradients. Whatever multiplies the loss (a GradScaler too) multiplies λ.
-        options: how the solver is run, see `difflayers.batch.BatchSolver`.
+        options: how the solver is run, see `difflayers.engine.batch.BatchSolver`.
 
     Shape: costs (B, *shape) of any floating dtype and on any device; solutions the same.
 

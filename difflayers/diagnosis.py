@@ -11,8 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from difflayers.batch import BatchRun
 from difflayers.blackbox import BlackboxLayer
+from difflayers.engine.batch import BatchRun
 from difflayers.pictures import new_figure
 from difflayers.solver import Array, SolverError
 

@@ -9,11 +9,11 @@ from typing import Any, Literal, Unpack
 import torch
 from torch import Tensor, nn
 
-from difflayers.arguments import one_of
-from difflayers.autograd import differentiate
-from difflayers.batch import BatchRun, BatchSolver, SolveOptions, only
-from difflayers.checks import check_call
-from difflayers.instances import flat, norms
+from difflayers.engine.arguments import one_of
+from difflayers.engine.autograd import differentiate
+from difflayers.engine.batch import BatchRun, BatchSolver, SolveOptions, only
+from difflayers.engine.checks import check_call
+from difflayers.engine.instances import flat, norms
 from difflayers.solver import Solver
 
 Projection = Literal["none", "mean", "norm", "std"]
@@ -38,7 +38,7 @@ class IdentityLayer(nn.Module):
     Args:
         solver: a callable on NumPy arrays, see `difflayers.Solver`.
         projection: which P.
-        options: how the solver is run, see `difflayers.batch.BatchSolver`.
+        options: how the solver is run, see `difflayers.engine.batch.BatchSolver`.
 
     Shape: costs (B, *shape) of any floating dtype and on any device; solutions the same.
     """

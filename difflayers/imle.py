@@ -12,10 +12,10 @@ from typing import Any, Unpack
 import torch
 from torch import Tensor, nn
 
-from difflayers.arguments import count, positive
-from difflayers.autograd import differentiate
-from difflayers.batch import BatchRun, BatchSolver, SolveOptions, only
-from difflayers.instances import each, moving_rows, norms
+from difflayers.engine.arguments import count, positive
+from difflayers.engine.autograd import differentiate
+from difflayers.engine.batch import BatchRun, BatchSolver, SolveOptions, only
+from difflayers.engine.instances import each, moving_rows, norms
 from difflayers.noise import Noise, gumbel_noise
 from difflayers.solver import Solver
 
@@ -86,8 +86,8 @@ class IMLELayer(nn.Module):
         samples: how many solutions an instance's result is the mean of; 1 keeps it a solution.
         noise: the distribution of ε, `gumbel_noise()` by default. Niepert et al. use
             `sum_of_gamma_noise(k)` where solutions have k ones.
-        options: how the solver is run, see `difflayers.batch.BatchSolver`. All samples of a batch are solved
-            together.
+        options: how the solver is run, see `difflayers.engine.batch.BatchSolver`. All samples of a
+            batch are solved together.
 
     Shape: costs (B, *shape) of any floating dtype and on any device; solutions the same.
 

@@ -10,10 +10,10 @@ from typing import Any, Literal, Unpack
 import torch
 from torch import Tensor, nn
 
-from difflayers.arguments import one_of, positive
-from difflayers.autograd import differentiate
-from difflayers.batch import BatchRun, BatchSolver, SolveOptions, only
-from difflayers.instances import moving_rows
+from difflayers.engine.arguments import one_of, positive
+from difflayers.engine.autograd import differentiate
+from difflayers.engine.batch import BatchRun, BatchSolver, SolveOptions, only
+from difflayers.engine.instances import moving_rows
 from difflayers.solver import Solver
 
 Envelope = Literal["lower", "upper", "average"]
@@ -42,7 +42,7 @@ class LPGDLayer(nn.Module):
         rho: ρ of the augmentation, which keeps y_τ near y*; None leaves that term out. The minimum is taken
             over what the solver can return, not over the convex hull, and all of it must be 0 or 1: then
             ‖y − y*‖² is linear in y, and y_τ = W(c + τ g + τ (1 − 2 y*) / (2ρ)).
-        options: how the solver is run, see `difflayers.batch.BatchSolver`.
+        options: how the solver is run, see `difflayers.engine.batch.BatchSolver`.
 
     Shape: costs (B, *shape) of any floating dtype and on any device; solutions the same.
     """

@@ -7,7 +7,7 @@ import numpy as np
 
 from difflayers import amwc
 from difflayers.amwc import Solution
-from difflayers.arguments import as_array, count
+from difflayers.engine.arguments import as_array, count
 
 
 @dataclass(frozen=True, eq=False)

@@ -7,7 +7,7 @@ import numpy as np
 
 from difflayers import amwc
 from difflayers.amwc import Solution
-from difflayers.arguments import as_array
+from difflayers.engine.arguments import as_array
 
 
 @dataclass(frozen=True, eq=False)

@@ -11,9 +11,9 @@ from typing import Any, Literal, Unpack
 import torch
 from torch import Tensor, nn
 
-from difflayers.arguments import count, one_of, positive
-from difflayers.autograd import differentiate
-from difflayers.batch import BatchRun, BatchSolver, SolveOptions, only
+from difflayers.engine.arguments import count, one_of, positive
+from difflayers.engine.autograd import differentiate
+from difflayers.engine.batch import BatchRun, BatchSolver, SolveOptions, only
 from difflayers.noise import Noise, gaussian_noise
 from difflayers.solver import Solver
 
@@ -47,8 +47,8 @@ class PerturbedLayer(nn.Module):
         noise: the distribution of Z; `gaussian_noise()` by default.
         perturbation: how the noise enters.
         control_variate: how the variance of the gradient is lowered.
-        options: how the solver is run, see `difflayers.batch.BatchSolver`. All samples of a batch are solved
-            together.
+        options: how the solver is run, see `difflayers.engine.batch.BatchSolver`. All samples of a
+            batch are solved together.
 
     Shape: costs (B, *shape) of any floating dtype and on any device; solutions (B, *solution shape).
 

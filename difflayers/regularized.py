@@ -13,10 +13,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from difflayers.arguments import count, positive
-from difflayers.autograd import differentiate
-from difflayers.batch import BatchRun, BatchSolver, SolveOptions, only
-from difflayers.instances import flat, moving_rows
+from difflayers.engine.arguments import count, positive
+from difflayers.engine.autograd import differentiate
+from difflayers.engine.batch import BatchRun, BatchSolver, SolveOptions, only
+from difflayers.engine.instances import flat, moving_rows
 from difflayers.solver import Array, Solver
 
 _NO_WEIGHT = 1e-12
@@ -42,8 +42,8 @@ class RegularizedFrankWolfe(nn.Module):
             the hull, but not the minimiser, and its gradient belongs to the face that has been found.
         tolerance: an instance is done where the best step towards the last solution found is no more than
             this share of the way.
-        options: how the solver is run, see `difflayers.batch.BatchSolver`. Each step asks once, for all
-            instances that are not done.
+        options: how the solver is run, see `difflayers.engine.batch.BatchSolver`. Each step asks once,
+            for all instances that are not done.
 
     Shape: costs (B, *shape) of any floating dtype and on any device; results the same. Infinite costs forbid:
     where the solver keeps to that, the result is 0 there.

@@ -28,7 +28,7 @@ WITHOUT_LIST = (
     "difflayers.mutex",
     "difflayers.wrap",
     "difflayers.amwc.draw",
-    "difflayers.amwc.files",
+    "difflayers.lpmp",
 )
 TUTORIALS = sorted((DOCS / "tutorials").glob("*.py"))
 

@@ -6,7 +6,7 @@ import numpy as np
 from numba import njit
 
 from difflayers.amwc.problem import AMWC
-from difflayers.arguments import as_array
+from difflayers.engine.arguments import as_array
 
 
 @dataclass(frozen=True, eq=False)

@@ -7,9 +7,9 @@ from typing import Any
 
 from torch import Tensor
 
-from difflayers.autograd import Estimator, Reduction, differentiate, reduce_losses
-from difflayers.batch import BatchRun, BatchSolver, only
-from difflayers.instances import each, flat
+from difflayers.engine.autograd import Estimator, Reduction, differentiate, reduce_losses
+from difflayers.engine.batch import BatchRun, BatchSolver, only
+from difflayers.engine.instances import each, flat
 
 Tensors = Tensor | Sequence[Tensor]
 """One tensor (B, *shape), or one for each cost tensor of a solver that takes several."""

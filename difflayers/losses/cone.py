@@ -13,12 +13,12 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor, nn
 
-from difflayers.arguments import one_of
-from difflayers.autograd import Reduction
-from difflayers.batch import BatchRun, BatchSolver
-from difflayers.checks import check_call
-from difflayers.compiler import outside_compiler
-from difflayers.instances import each, flat
+from difflayers.engine.arguments import one_of
+from difflayers.engine.autograd import Reduction
+from difflayers.engine.batch import BatchRun, BatchSolver
+from difflayers.engine.checks import check_call
+from difflayers.engine.compiler import outside_compiler
+from difflayers.engine.instances import each, flat
 from difflayers.losses.call import evaluate, pull_back, save
 from difflayers.solver import Array
 

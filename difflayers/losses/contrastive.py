@@ -9,9 +9,9 @@ from typing import Any, Literal, Unpack
 import torch
 from torch import Tensor, nn
 
-from difflayers.arguments import one_of
-from difflayers.autograd import Reduction
-from difflayers.batch import BatchRun, BatchSolver, SolveOptions
+from difflayers.engine.arguments import one_of
+from difflayers.engine.autograd import Reduction
+from difflayers.engine.batch import BatchRun, BatchSolver, SolveOptions
 from difflayers.losses.call import Tensors, evaluate, inner, pull_back, save, truths
 from difflayers.losses.pooled import kept_pool, weigh_pool, with_pool
 from difflayers.solver import Solver
@@ -36,8 +36,8 @@ class ContrastiveLoss(nn.Module):
         solver: a callable on NumPy arrays, see `difflayers.Solver`.
         kind: "nce" or "map".
         reduction: "mean", "sum", or "none" for a loss (B,).
-        options: how the solver is run, see `difflayers.batch.BatchSolver`; a new `SolutionPool()` where no
-            `pool` is given.
+        options: how the solver is run, see `difflayers.engine.batch.BatchSolver`; a new `SolutionPool()`
+            where no `pool` is given.
 
     The pool is part of the `state_dict`.
     """

@@ -10,10 +10,10 @@ from typing import Any, Unpack
 import numpy as np
 from torch import Tensor, nn
 
-from difflayers.arguments import count, one_of, positive
-from difflayers.autograd import Reduction
-from difflayers.batch import BatchRun, BatchSolver, SolveOptions
-from difflayers.instances import as_like
+from difflayers.engine.arguments import count, one_of, positive
+from difflayers.engine.autograd import Reduction
+from difflayers.engine.batch import BatchRun, BatchSolver, SolveOptions
+from difflayers.engine.instances import as_like
 from difflayers.losses.call import Tensors, evaluate, inner, pull_back, save, truths
 from difflayers.noise import Noise, gaussian_noise
 from difflayers.perturbed import Perturbation
@@ -41,7 +41,7 @@ class FenchelYoungLoss(nn.Module):
         noise: the distribution of Z with its generator; standard normal by default.
         perturbation: "additive" or "multiplicative".
         reduction: "mean", "sum", or "none" for a loss (B,).
-        options: how the solver is run, see `difflayers.batch.BatchSolver`.
+        options: how the solver is run, see `difflayers.engine.batch.BatchSolver`.
 
     The state of the noise's generator is part of the `state_dict`.
     """

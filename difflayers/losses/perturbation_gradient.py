@@ -9,9 +9,9 @@ from typing import Any, Literal, Unpack
 import torch
 from torch import Tensor, nn
 
-from difflayers.arguments import one_of, positive
-from difflayers.autograd import Reduction
-from difflayers.batch import BatchRun, BatchSolver, SolveOptions
+from difflayers.engine.arguments import one_of, positive
+from difflayers.engine.autograd import Reduction
+from difflayers.engine.batch import BatchRun, BatchSolver, SolveOptions
 from difflayers.losses.call import (
     Tensors,
     evaluate,
@@ -42,7 +42,7 @@ class PerturbationGradientLoss(nn.Module):
         step: h, positive, without unit: predicted and true costs are of one unit.
         difference: "backward", "forward" or "central".
         reduction: "mean", "sum", or "none" for a loss (B,).
-        options: how the solver is run, see `difflayers.batch.BatchSolver`.
+        options: how the solver is run, see `difflayers.engine.batch.BatchSolver`.
     """
 
     targets: tuple[str, ...] = ("true_costs",)

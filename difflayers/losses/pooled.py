@@ -5,8 +5,8 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from difflayers.batch import BatchRun, SolveOptions
-from difflayers.instances import flat
+from difflayers.engine.batch import BatchRun, SolveOptions
+from difflayers.engine.instances import flat
 from difflayers.pool import SolutionPool
 
 Weigh = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]

@@ -8,9 +8,9 @@ from typing import Any, Literal, Unpack
 
 from torch import Tensor, nn
 
-from difflayers.arguments import one_of, positive
-from difflayers.autograd import Reduction
-from difflayers.batch import BatchRun, BatchSolver, SolveOptions
+from difflayers.engine.arguments import one_of, positive
+from difflayers.engine.autograd import Reduction
+from difflayers.engine.batch import BatchRun, BatchSolver, SolveOptions
 from difflayers.losses.call import (
     Tensors,
     evaluate,
@@ -42,8 +42,8 @@ class RankingLoss(nn.Module):
         temperature: τ of "listwise", in units of cost, positive: about the size of the differences in cost
             that should matter.
         reduction: "mean", "sum", or "none" for a loss (B,).
-        options: how the solver is run, see `difflayers.batch.BatchSolver`; a new `SolutionPool()` where no
-            `pool` is given.
+        options: how the solver is run, see `difflayers.engine.batch.BatchSolver`; a new `SolutionPool()`
+            where no `pool` is given.
 
     The pool is part of the `state_dict`.
     """

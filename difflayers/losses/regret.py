@@ -6,10 +6,10 @@ from typing import Any, NamedTuple, Unpack
 import torch
 from torch import Tensor
 
-from difflayers.arguments import one_of
-from difflayers.autograd import Reduction
-from difflayers.batch import BatchRun, BatchSolver, SolveOptions, only
-from difflayers.checks import check_call
+from difflayers.engine.arguments import one_of
+from difflayers.engine.autograd import Reduction
+from difflayers.engine.batch import BatchRun, BatchSolver, SolveOptions, only
+from difflayers.engine.checks import check_call
 from difflayers.losses.call import Tensors, inner, matched, several, truths
 from difflayers.solver import Solver
 
@@ -36,7 +36,7 @@ class Regret:
     Args:
         solver: a callable on NumPy arrays, see `difflayers.Solver`; an exact one for regret not to be
             negative.
-        options: how the solver is run, see `difflayers.batch.BatchSolver`.
+        options: how the solver is run, see `difflayers.engine.batch.BatchSolver`.
     """
 
     def __init__(self, solver: Solver, **options: Unpack[SolveOptions]) -> None:
@@ -103,7 +103,7 @@ def regret(
         context: one object an instance, handed to the solver as its last argument.
         return_solution: whether to return the solutions W(ĉ) too.
         reduction: "mean", "sum", or "none" for (B,), where failed instances (see `on_failure`) have NaN.
-        options: how the solver is run, see `difflayers.batch.BatchSolver`.
+        options: how the solver is run, see `difflayers.engine.batch.BatchSolver`.
 
     Returns:
         float64, without a gradient; the mean of no instance is NaN. With `return_solution` a pair.

@@ -8,10 +8,10 @@ from typing import Any, Unpack
 
 from torch import Tensor, nn
 
-from difflayers.arguments import one_of
-from difflayers.autograd import Reduction
-from difflayers.batch import BatchRun, BatchSolver, SolveOptions
-from difflayers.instances import joined
+from difflayers.engine.arguments import one_of
+from difflayers.engine.autograd import Reduction
+from difflayers.engine.batch import BatchRun, BatchSolver, SolveOptions
+from difflayers.engine.instances import joined
 from difflayers.losses.call import Tensors, evaluate, inner, pull_back, save, truths
 from difflayers.solver import Solver
 
@@ -25,7 +25,7 @@ class SPOPlusLoss(nn.Module):
     Args:
         solver: a callable on NumPy arrays, see `difflayers.Solver`; an exact one for the above to hold.
         reduction: "mean", "sum", or "none" for a loss (B,).
-        options: how the solver is run, see `difflayers.batch.BatchSolver`.
+        options: how the solver is run, see `difflayers.engine.batch.BatchSolver`.
     """
 
     targets: tuple[str, ...] = ("true_costs", "true_solutions")

@@ -8,9 +8,9 @@ from typing import Any, Unpack
 
 from torch import Tensor, nn
 
-from difflayers.arguments import one_of, positive
-from difflayers.autograd import Reduction
-from difflayers.batch import BatchRun, BatchSolver, SolveOptions
+from difflayers.engine.arguments import one_of, positive
+from difflayers.engine.autograd import Reduction
+from difflayers.engine.batch import BatchRun, BatchSolver, SolveOptions
 from difflayers.losses.call import (
     Tensors,
     evaluate,
@@ -35,7 +35,7 @@ class StructuredSVMLoss(nn.Module):
             must be able to deal with negative costs, since the augmentation lowers those outside y*.
         margin: α, positive, in units of cost.
         reduction: "mean", "sum", or "none" for a loss (B,).
-        options: how the solver is run, see `difflayers.batch.BatchSolver`.
+        options: how the solver is run, see `difflayers.engine.batch.BatchSolver`.
     """
 
     targets: tuple[str, ...] = ("true_solutions",)

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from difflayers.amwc import device
-from difflayers.compiler import outside_compiler
+from difflayers.engine.compiler import outside_compiler
 from difflayers.graph.edges import grid_edges
 from difflayers.panoptic.labels import PanopticLabels, from_solution
 from difflayers.panoptic.lifted import lifted_classes

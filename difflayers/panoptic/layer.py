@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from difflayers import amwc
-from difflayers.compiler import outside_compiler
+from difflayers.engine.compiler import outside_compiler
 from difflayers.graph.edges import grid_edges
 from difflayers.panoptic.labels import PanopticLabels, from_solution
 from difflayers.panoptic.lifted import Forward, LiftedSolver, lifted_backward, lifted_classes

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from difflayers.arguments import as_array, count
+from difflayers.engine.arguments import as_array, count
 from difflayers.solver import Array, InfeasibleError
 
 # Sums of as large numbers, and differences of sums, stay finite.

@@ -12,8 +12,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 import difflayers
-from difflayers import amwc
-from difflayers.amwc import files
+from difflayers import amwc, lpmp
 from difflayers.graph import grid_edges
 from difflayers.panoptic.labels import encode_ids
 from examples.cops.checkpoint import Checkpoint
@@ -71,12 +70,12 @@ def test_text_of_problems(name, folder, damage):
         problem = amwc.AMWC(
             rng.normal(size=(12, 2)), edges, rng.normal(size=len(edges)), np.array([True, False])
         )
-        files.write(good, problem)
+        lpmp.write(good, problem)
         # Comments and blank lines are only read line by line.
     path.write_bytes(damaged(good.read_bytes(), damage))
-    problem = read_or_refused(lambda path: files.read(path, max_bytes=1 << 20), path)
+    problem = read_or_refused(lambda path: lpmp.read(path, max_bytes=1 << 20), path)
     assert problem is None or not np.isnan(problem.node_costs).any()
-    multicut = read_or_refused(lambda path: files.read_multicut(path, max_bytes=1 << 20), path)
+    multicut = read_or_refused(lambda path: lpmp.read_multicut(path, max_bytes=1 << 20), path)
     assert multicut is None or not np.isnan(multicut.edge_costs).any()
 
 

@@ -6,9 +6,9 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from difflayers.batch import BatchRun, BatchSolver
-from difflayers.checks import checked
-from difflayers.compiler import uncompiled
+from difflayers.engine.batch import BatchRun, BatchSolver
+from difflayers.engine.checks import checked
+from difflayers.engine.compiler import uncompiled
 
 
 class Estimator(Protocol):

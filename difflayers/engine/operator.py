@@ -12,8 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from difflayers.bridge import Call, Estimator
-from difflayers.compiler import uncompiled
+from difflayers.engine.bridge import Call, Estimator
+from difflayers.engine.compiler import uncompiled
 
 # What the operator's arguments, tensors and strings, stand for; neither table keeps anything alive.
 _ESTIMATORS: WeakValueDictionary[str, Any] = WeakValueDictionary()

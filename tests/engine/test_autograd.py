@@ -12,8 +12,8 @@ from torch import nn
 from torch.testing import assert_close
 
 import difflayers
-from difflayers.autograd import differentiate, reduce_losses
-from difflayers.batch import BatchSolver
+from difflayers.engine.autograd import differentiate, reduce_losses
+from difflayers.engine.batch import BatchSolver
 
 
 def cheapest(costs):
@@ -251,7 +251,7 @@ def test_contexts_break_a_compiled_graph_and_are_refused_where_it_must_be_whole(
 
 
 def test_a_compiled_call_lives_no_longer_than_its_graph():
-    from difflayers import operator
+    from difflayers.engine import operator
 
     layer = difflayers.BlackboxLayer(cheapest)
     compiled = torch.compile(layer, fullgraph=True, backend="aot_eager")

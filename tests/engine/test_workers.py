@@ -17,9 +17,9 @@ import torch
 from torch.testing import assert_close
 
 import difflayers
+from difflayers.engine.workers import Workers, chunks
 from difflayers.parallel import active_backend
 from difflayers.solver import Problems
-from difflayers.workers import Workers, chunks
 
 
 class Noting:

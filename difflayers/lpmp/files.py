@@ -28,7 +28,7 @@ from typing import IO
 import numpy as np
 
 from difflayers.amwc.problem import AMWC
-from difflayers.amwc.text import TextReader
+from difflayers.lpmp.text import TextReader
 from difflayers.multicut import Multicut
 
 _AMWC, _EDGES, _NODES = b"ASYMMETRIC MULTIWAY CUT", b"MULTICUT", b"NODE COSTS"

@@ -6,7 +6,7 @@ import torch
 from torch.testing import assert_close
 
 import difflayers
-from difflayers.batch import BatchRun, BatchSolver
+from difflayers.engine.batch import BatchRun, BatchSolver
 
 SILENT = [None, np.nan, difflayers.SolverError("infeasible"), TimeoutError("too long")]
 

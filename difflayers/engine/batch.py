@@ -9,8 +9,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from difflayers.checks import checked
-from difflayers.options import DEFAULTS, SolveOptions, Statistics
+from difflayers.engine.checks import checked
+from difflayers.engine.options import DEFAULTS, SolveOptions, Statistics
+from difflayers.engine.tensors import solve_tensors
+from difflayers.engine.workers import Workers
 from difflayers.parallel import WorkerEnded, active_backend, check_jobs
 from difflayers.pool import SolutionPool
 from difflayers.solver import (
@@ -23,8 +25,6 @@ from difflayers.solver import (
     solve_each,
     solve_together,
 )
-from difflayers.tensors import solve_tensors
-from difflayers.workers import Workers
 
 Rows = Sequence[int] | Tensor | Array | None
 """The instance (M,) of each of M problems; None where problem i is that of instance i modulo the batch."""
@@ -40,7 +40,7 @@ class BatchSolver(nn.Module):
         batched: whether the solver takes the arrays and contexts of the whole batch at once.
         tensors: whether the solver takes and returns tensors on the costs' device, those of the whole batch.
         n_jobs: how many solver calls run at the same time, in threads or on joblib's configured backend, see
-            `difflayers.workers.Workers`; each takes a part of the batch if the solver is batched.
+            `difflayers.engine.workers.Workers`; each takes a part of the batch if the solver is batched.
         maximize: whether the solver maximises <costs, solution>.
         on_failure: what follows where the solver says that it found no solution (see `Solver`). "raise" is an
             error. Otherwise the instance gets no gradient in this step; "zero_grad" makes its solution, and

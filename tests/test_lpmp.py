@@ -7,7 +7,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from difflayers.amwc import AMWC, files, text
+from difflayers import lpmp
+from difflayers.amwc import AMWC
+from difflayers.lpmp import text
 from difflayers.multicut import Multicut
 from tests.amwc.problems import constrained_problems, random_problem
 
@@ -33,11 +35,11 @@ def equal(a: AMWC, b: AMWC) -> bool:
 @settings(each_file, max_examples=60)
 @given(constrained_problems(max_nodes=12, max_labels=4, max_edges=30), st.sampled_from(["a.txt", "a.txt.gz"]))
 def test_what_is_written_is_read_again(tmp_path, problem, name):
-    files.write(tmp_path / name, problem)
-    assert equal(files.read(tmp_path / name), problem)
+    lpmp.write(tmp_path / name, problem)
+    assert equal(lpmp.read(tmp_path / name), problem)
     cut = Multicut(problem.num_nodes, problem.edges, problem.edge_costs)
-    files.write_multicut(tmp_path / name, cut)
-    again = files.read_multicut(tmp_path / name)
+    lpmp.write_multicut(tmp_path / name, cut)
+    again = lpmp.read_multicut(tmp_path / name)
     assert again.num_nodes == cut.num_nodes
     assert np.array_equal(again.edges, cut.edges)
     assert np.array_equal(again.edge_costs, cut.edge_costs)
@@ -45,29 +47,29 @@ def test_what_is_written_is_read_again(tmp_path, problem, name):
 
 def test_files_longer_than_a_block_are_read_whole(tmp_path, monkeypatch):
     problem = random_problem(0, num_nodes=300, num_labels=5, num_edges=900)
-    files.write(tmp_path / "a", problem)
+    lpmp.write(tmp_path / "a", problem)
     for block in (1, 7, 1000):
         monkeypatch.setattr(text, "_BLOCK", block)
-        assert equal(files.read(tmp_path / "a"), problem)
+        assert equal(lpmp.read(tmp_path / "a"), problem)
 
 
 def test_the_format_of_lpmp_is_read(tmp_path):
     commented = GOOD.replace("0 2 -1.0\n", "\n# a comment\nc 1 2\n\t0  2\t-1.0 \r\n").rstrip("\n")
     for content in (GOOD, commented):
         (tmp_path / "a").write_text(content, newline="")
-        problem = files.read(tmp_path / "a", THINGS)
+        problem = lpmp.read(tmp_path / "a", THINGS)
         assert problem.edges.tolist() == [[0, 1], [0, 2], [1, 2]]
         assert problem.edge_costs.tolist() == [1.0, -1.0, -0.15]
         assert problem.node_costs.tolist() == [[0, 1, 2], [0, 1, 2], [0, 1, 2.5]]
     (tmp_path / "b").write_text("MULTICUT\n0 1 1\n3 1 -2\n")
-    assert files.read_multicut(tmp_path / "b").num_nodes == 4
+    assert lpmp.read_multicut(tmp_path / "b").num_nodes == 4
 
 
 def test_the_argument_partitionable_counts_more_than_the_file(tmp_path):
     problem = AMWC(np.zeros((2, 3)), [[0, 1]], np.ones(1), THINGS)
-    files.write(tmp_path / "a", problem)
-    assert files.read(tmp_path / "a").partitionable.tolist() == THINGS.tolist()
-    assert files.read(tmp_path / "a", ~THINGS).partitionable.tolist() == (~THINGS).tolist()
+    lpmp.write(tmp_path / "a", problem)
+    assert lpmp.read(tmp_path / "a").partitionable.tolist() == THINGS.tolist()
+    assert lpmp.read(tmp_path / "a", ~THINGS).partitionable.tolist() == (~THINGS).tolist()
 
 
 @pytest.mark.parametrize(
@@ -105,7 +107,7 @@ def test_malformed_lines_are_named(tmp_path, old, new, message, zipped):
     content = GOOD.replace(old, new, 1).encode()
     (tmp_path / "a").write_bytes(gzip.compress(content) if zipped else content)
     with pytest.raises(ValueError, match=message) as caught:
-        files.read(tmp_path / "a", THINGS)
+        lpmp.read(tmp_path / "a", THINGS)
     assert str(tmp_path / "a") in str(caught.value)
 
 
@@ -115,28 +117,28 @@ def test_lines_are_counted_across_blocks(tmp_path, monkeypatch):
     rows[70] = "70 70 0.5"
     (tmp_path / "a").write_text("\n".join(["MULTICUT", *rows]))
     with pytest.raises(ValueError, match="line 72: an edge must join different nodes"):
-        files.read_multicut(tmp_path / "a")
+        lpmp.read_multicut(tmp_path / "a")
 
 
 def test_comments_of_ours_are_checked(tmp_path):
     (tmp_path / "a").write_text(GOOD)
     with pytest.raises(ValueError, match="the argument partitionable is needed"):
-        files.read(tmp_path / "a")
+        lpmp.read(tmp_path / "a")
     (tmp_path / "a").write_text(GOOD.replace("0 1 1.0", "# PARTITIONABLE 1 0\n0 1 1.0"))
     with pytest.raises(ValueError, match="line 3: expected 3 flags 0 or 1"):
-        files.read(tmp_path / "a")
+        lpmp.read(tmp_path / "a")
     (tmp_path / "a").write_text("MULTICUT\n# NODES x\n0 1 1")
     with pytest.raises(ValueError, match="line 2: expected the number of nodes"):
-        files.read_multicut(tmp_path / "a")
+        lpmp.read_multicut(tmp_path / "a")
     (tmp_path / "a").write_text("MULTICUT\n# NODES 3\n0 3 1")
     with pytest.raises(ValueError, match="line 3: the edge joins node 3, but there are only 3"):
-        files.read_multicut(tmp_path / "a")
+        lpmp.read_multicut(tmp_path / "a")
     (tmp_path / "a").write_text("MULTICUT\n")
     with pytest.raises(ValueError, match="mentions no nodes"):
-        files.read_multicut(tmp_path / "a")
+        lpmp.read_multicut(tmp_path / "a")
     (tmp_path / "a").write_text("MULTICUT\n0 1 1\nNODE COSTS\n")
     with pytest.raises(ValueError, match='line 3: "NODE COSTS" has no place'):
-        files.read_multicut(tmp_path / "a")
+        lpmp.read_multicut(tmp_path / "a")
 
 
 def test_memory_stays_within_the_limit(tmp_path):
@@ -146,12 +148,12 @@ def test_memory_stays_within_the_limit(tmp_path):
         for _ in range(40):
             file.write(b" " * (1 << 20))
     with pytest.raises(ValueError, match="line 2: longer than"):
-        files.read_multicut(bomb)
+        lpmp.read_multicut(bomb)
     with pytest.raises(ValueError, match="longer than max_bytes = 1000000"):
-        files.read_multicut(bomb, max_bytes=1_000_000)
+        lpmp.read_multicut(bomb, max_bytes=1_000_000)
     (tmp_path / "wide").write_text("MULTICUT\n0 2000000000 1\n")
     with pytest.raises(ValueError, match="2000000001 nodes take more memory than max_bytes"):
-        files.read_multicut(tmp_path / "wide", max_bytes=1_000_000)
+        lpmp.read_multicut(tmp_path / "wide", max_bytes=1_000_000)
 
 
 def test_damaged_and_cut_short_gzip_is_refused(tmp_path):
@@ -159,7 +161,7 @@ def test_damaged_and_cut_short_gzip_is_refused(tmp_path):
     for damaged in (whole[:-9], whole[:20], whole[:30] + b"\0\0" + whole[32:]):
         (tmp_path / "a.gz").write_bytes(damaged)
         with pytest.raises(ValueError, match="damaged or cut short"):
-            files.read(tmp_path / "a.gz", THINGS)
+            lpmp.read(tmp_path / "a.gz", THINGS)
 
 
 @settings(each_file, max_examples=300)
@@ -167,7 +169,7 @@ def test_damaged_and_cut_short_gzip_is_refused(tmp_path):
 def test_flipped_bytes_raise_nothing_but_value_errors(tmp_path, flips, zipped):
     content = GOOD.replace("MULTICUT\n0", "MULTICUT\n# PARTITIONABLE 1 0 0\n0", 1).encode()
     cut = GOOD.encode()[len("ASYMMETRIC MULTIWAY CUT\n") : GOOD.index("NODE")]
-    for source, reader in ((content, files.read), (cut, files.read_multicut)):
+    for source, reader in ((content, lpmp.read), (cut, lpmp.read_multicut)):
         flipped = bytearray(gzip.compress(source) if zipped else source)
         for position, value in flips:
             flipped[position % len(flipped)] ^= value

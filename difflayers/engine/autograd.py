@@ -6,10 +6,10 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from difflayers.batch import BatchSolver
-from difflayers.bridge import Call, Estimator, apply
-from difflayers.checks import check_call
-from difflayers.compiler import outside_compiler
+from difflayers.engine.batch import BatchSolver
+from difflayers.engine.bridge import Call, Estimator, apply
+from difflayers.engine.checks import check_call
+from difflayers.engine.compiler import outside_compiler
 
 __all__ = ["Estimator", "Reduction", "differentiate", "reduce_losses"]
 
@@ -53,7 +53,7 @@ def differentiate(
     if not torch.compiler.is_compiling():
         outputs = apply(Call(estimator, len(costs), loss, context), [*exact, *targets])
     elif context is None and COMPILED_WHOLE:
-        from difflayers import operator  # here, since it imports the compiler, which takes a second
+        from difflayers.engine import operator  # here, since it imports the compiler, which takes a second
 
         outputs = operator.apply(estimator, exact, targets, loss)
     else:

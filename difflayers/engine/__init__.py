@@ -1,0 +1,1 @@
+"""From tensors to a solver and back: what every layer and loss shares."""
