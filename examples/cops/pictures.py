@@ -9,10 +9,10 @@ from matplotlib.figure import Figure  # not pyplot: no global state, no display
 from PIL import Image, ImageDraw, ImageFont
 from scipy import ndimage
 
-from difflayers.panoptic.labels import VOID, PanopticLabels
+from difflayers.panoptic import draw
+from difflayers.panoptic.labels import PanopticLabels
 from examples.cops.data.samples import Category
 
-OUTLINE = (255, 255, 255)
 UNKNOWN = (40, 60, 110)
 STAGE_NAMES = {3.0: "single stage"}
 Entry = dict[str, float]
@@ -36,23 +36,8 @@ def overlay(
     Raises:
         ValueError: where image and labels differ in size.
     """
-    if image.shape[:2] != labels.shape:
-        raise ValueError(f"image is {image.shape[0]} x {image.shape[1]}, but labels has shape {labels.shape}")
-    if len(labels.classes) == 0:
-        return image.copy()
-    colors = np.array([categories[kind].color for kind in labels.classes], dtype=np.float32)
-    is_thing = np.array([categories[kind].is_thing for kind in labels.classes])
-    # Steps of the golden ratio: segments with close numbers, often neighbours, get distant shades.
-    steps = np.arange(len(colors), dtype=np.float32)[:, None] * np.float32(0.618034) % 1
-    toward = np.where(steps < 0.5, 0.0, 255.0)
-    shades = colors + (toward - colors) * np.abs(steps - 0.5)
-    colors = np.where(is_thing[:, None], shades, colors)
-
-    known = labels.segments != VOID
-    blend = image.astype(np.float32)
-    blend[known] = (1 - alpha) * blend[known] + alpha * colors[labels.segments[known]]
-    blend[_outlines(labels.segments, np.append(is_thing, False))] = OUTLINE
-    return blend.round().astype(np.uint8)
+    is_thing = [category.is_thing for category in categories]
+    return draw.overlay(image, labels, is_thing, [category.color for category in categories], alpha)
 
 
 def panel(rows: Sequence[Sequence[np.ndarray]], titles: Sequence[str], path: Path) -> None:
@@ -179,18 +164,6 @@ def _deepest(mask: np.ndarray) -> tuple[int, int, float]:
     depth = ndimage.distance_transform_edt(np.pad(mask, 1))[1:-1, 1:-1]
     row, column = np.unravel_index(depth.argmax(), depth.shape)
     return int(row), int(column), float(depth.max())
-
-
-def _outlines(segments: np.ndarray, is_thing: np.ndarray) -> np.ndarray:
-    """Pixels whose lower or right neighbour is of another segment, where one of the two is an instance."""
-    outline = np.zeros(segments.shape, dtype=bool)
-    for here, there in (
-        ((slice(None, -1), slice(None)), (slice(1, None), slice(None))),
-        ((slice(None), slice(None, -1)), (slice(None), slice(1, None))),
-    ):
-        first, second = segments[here], segments[there]
-        outline[here] |= (first != second) & (is_thing[first] | is_thing[second])
-    return outline
 
 
 def _plot(axis: Axes, title: str, entries: list[Entry], names: list[str]) -> None:
