@@ -65,26 +65,16 @@ def test_a_start_is_never_made_worse(problem, method, seed):
 
 
 @settings(deadline=None, max_examples=60)
-@given(random_problems(max_nodes=14, max_labels=3, max_edges=45), st.sampled_from(METHODS))
-def test_no_move_of_a_single_node_lowers_the_cost(problem, method):
-    solution = solve(problem, method)
-    segments, labels = solution.segments, solution.labels
-    label_of = {int(s): int(labels[segments == s][0]) for s in segments}
-    stuff = {label_of[s]: s for s in label_of if not problem.partitionable[label_of[s]]}
-
-    def cost(part):
-        cut = part[problem.edges[:, 0]] != part[problem.edges[:, 1]]
-        nodes = sum(problem.node_costs[v, label_of[int(s)]] for v, s in enumerate(part))
-        return nodes + problem.edge_costs[cut].sum()
-
-    for fresh, label in enumerate(range(problem.num_labels), start=len(segments)):
-        if problem.partitionable[label] or label not in stuff:
-            label_of[fresh] = label
+@given(random_problems(max_nodes=14, max_labels=4, max_edges=45), st.sampled_from(METHODS))
+def test_no_other_label_at_a_single_node_lowers_the_cost_of_a_multiway_cut(problem, method):
+    stuff = problem.with_node_costs(problem.node_costs, np.zeros(problem.num_labels, bool))
+    solution = solve(stuff, method)
     for v in range(problem.num_nodes):
-        for target in label_of:
-            moved = segments.copy()
-            moved[v] = target
-            assert cost(moved) >= solution.cost - 1e-6
+        for label in range(problem.num_labels):
+            labels = solution.labels.copy()
+            labels[v] = label
+            cuts = labels[problem.edges[:, 0]] != labels[problem.edges[:, 1]]
+            assert evaluate(stuff, labels, cuts) >= solution.cost - 1e-6
 
 
 def test_a_solution_as_start_brings_its_segments_along():

@@ -161,7 +161,9 @@ def test_errors_from_other_processes_name_the_instance_and_keep_their_traceback(
 @pytest.mark.skipif(sys.platform == "win32", reason="sends POSIX signals")
 def test_an_interrupt_ends_the_workers():
     script = """
-    import time, joblib, torch, difflayers
+    import signal, time, joblib, torch, difflayers
+
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job is started with it ignored
 
     def slow(costs):
         time.sleep(60)
