@@ -66,14 +66,20 @@ class ConeAlignmentLoss(nn.Module):
 
     def solve(self, run: BatchRun) -> list[Tensor]:
         """Return the loss of each instance and the projection."""
-        (towards,), (projected,) = run.costs, run.solve(note="projecting onto its cone")
+        (towards,) = run.costs
+        # The angle does not depend on the length; squares of huge costs would not be finite.
+        largest = flat(towards).norm(torch.inf, dim=1)
+        size = each(torch.where(largest > 0, largest, 1), towards)
+        towards = towards / size
+        (projected,) = run.solve([towards], note="projecting onto its cone")
         length, inside = flat(towards).norm(dim=1), flat(projected).norm(dim=1)
         seen = (length > 0) & (inside > 0)
         length, inside = torch.where(seen, length, 1), torch.where(seen, inside, 0)
         # The derivative of ‖p‖ is p / ‖p‖: p may be held fixed, since it is the nearest point.
         unit = projected / each(torch.where(seen, inside, 1), towards)
         slope = towards * each(inside / length**2, towards) - unit
-        return save(run, 1 - inside / length, [slope / each(length, towards)], [projected])
+        gradient = slope / each(length, towards) / size
+        return save(run, 1 - inside / length, [gradient], [projected * size])
 
     def pull_back(self, run: BatchRun, gradients: list[Tensor]) -> list[Tensor]:
         """Return the gradients that `solve` saved, scaled by the incoming ones."""

@@ -96,5 +96,5 @@ def test_where_long_tours_are_impossible_the_instance_is_named():
 
 def test_three_nodes_have_one_tour_and_two_have_none():
     assert TravellingSalesman(3)(np.array([[1.0, -2.0, 3.0]])).tolist() == [[1, 1, 1]]
-    with pytest.raises(ValueError, match="num_nodes must be at least 3"):
+    with pytest.raises(ValueError, match="num_nodes must be an integer of at least 3"):
         TravellingSalesman(2)
