@@ -24,13 +24,14 @@ def check_call(costs: Sequence[Tensor], targets: Sequence[Tensor], context: Sequ
             raise TypeError(f"costs[{index}] must have a floating dtype, but has {cost.dtype}")
         if cost.ndim == 0:
             raise ValueError(f"costs[{index}] has no dimension, but the first one must be the batch")
+    for index, target in enumerate(targets):
+        if target.layout != torch.strided or target.is_complex():
+            raise TypeError(f"targets[{index}] must be a dense tensor of real numbers")
+        if target.ndim == 0:
+            raise ValueError(f"targets[{index}] has no dimension, but the first one must be the batch")
     batch = costs[0].shape[0]
     for name, tensors in (("costs", costs), ("targets", targets)):
         for index, tensor in enumerate(tensors):
-            if tensor.layout != torch.strided or tensor.is_complex():
-                raise TypeError(f"{name}[{index}] must be a dense tensor of real numbers")
-            if tensor.ndim == 0:
-                raise ValueError(f"{name}[{index}] has no dimension, but the first one must be the batch")
             if tensor.shape[0] != batch:
                 raise ValueError(
                     f"{name}[{index}] has a batch of {len(tensor)}, but costs[0] has a batch of {batch}"
