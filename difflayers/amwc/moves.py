@@ -51,6 +51,7 @@ def move_nodes(level: Level, cluster: np.ndarray, label: np.ndarray, max_rounds:
     """
     indptr, neighbours, weights = level.indptr, level.neighbours, level.weights
     node_costs, thing, stuff = level.node_costs, level.thing, level.stuff
+    cheapest, least, gap = level.cheapest, level.least, level.gap
     num_nodes, num_labels = node_costs.shape
     inside, outside = attractions(level, cluster)
     # What the label of a node costs more than its cheapest one.
@@ -61,7 +62,9 @@ def move_nodes(level: Level, cluster: np.ndarray, label: np.ndarray, max_rounds:
     head, waiting, moves = 0, 0, 0
     for v in range(num_nodes):
         size[cluster[v]] += 1
-        excess[v] = node_costs[v, label[cluster[v]]] - level.least[v]
+        # Most nodes have their cheapest label, whose cost is known without a look at the (n, K) costs.
+        own_label = label[cluster[v]]
+        excess[v] = 0.0 if own_label == cheapest[v] else node_costs[v, own_label] - least[v]
         if excess[v] + outside[v] > inside[v]:
             queued[v] = True
             queue[waiting] = v
@@ -101,7 +104,8 @@ def move_nodes(level: Level, cluster: np.ndarray, label: np.ndarray, max_rounds:
         for i in range(num_touched):
             c = touched[i]
             # A thing cluster that does not attract the node loses to the fresh cluster below.
-            if affinity[c] > 0.0 or c < num_labels:
+            # Nor can a cluster win whose cheapest conceivable label would not.
+            if (affinity[c] > 0.0 or c < num_labels) and least[v] - affinity[c] < best_value:
                 value = node_costs[v, label[c]] - affinity[c]
                 if value < best_value:
                     best_value = value
@@ -112,7 +116,8 @@ def move_nodes(level: Level, cluster: np.ndarray, label: np.ndarray, max_rounds:
                 best_value = node_costs[v, stuff[v]]
                 best = stuff[v]
         elif stuff[v] >= 0:  # neighbours of the cheapest label push the node away, so another may be best
-            for k in range(num_labels):
+            at_least = least[v] + gap[v] if stuff[v] == cheapest[v] else node_costs[v, stuff[v]]
+            for k in range(num_labels if at_least < best_value else 0):
                 if not level.partitionable[k] and node_costs[v, k] - affinity[k] < best_value:
                     best_value = node_costs[v, k] - affinity[k]
                     best = k
@@ -130,7 +135,7 @@ def move_nodes(level: Level, cluster: np.ndarray, label: np.ndarray, max_rounds:
                 num_free -= 1
                 best = free[num_free]
             label[best] = thing[v]
-        excess[v] = node_costs[v, label[best]] - level.least[v]
+        excess[v] = node_costs[v, label[best]] - least[v]
         if best != own:
             size[best] += 1
             size[own] -= 1

@@ -79,8 +79,8 @@ def make_level(
         item,
         sizes.index_add_(0, item, torch.ones_like(item)),
         priority,
-        *_cheapest(node_costs, labels.partitionable),
-        *_cheapest(node_costs, ~labels.partitionable),
+        *cheapest(node_costs, labels.partitionable),
+        *cheapest(node_costs, ~labels.partitionable),
     )
 
 
@@ -92,7 +92,8 @@ def without_parallels(ends: Tensor, weights: Tensor, num_nodes: int) -> tuple[Te
     return torch.stack([keys // num_nodes, keys % num_nodes]), total
 
 
-def _cheapest(node_costs: Tensor, allowed: Tensor) -> tuple[Tensor, Tensor]:
+def cheapest(node_costs: Tensor, allowed: Tensor) -> tuple[Tensor, Tensor]:
+    """The cheapest allowed label (n,) of every node, the first where there are several, and its cost (n,)."""
     number = torch.arange(node_costs.shape[1], device=node_costs.device)
     allowed_costs = node_costs.masked_fill(~allowed, NEVER)
     costs = allowed_costs.amin(1)

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from difflayers.amwc.device.level import Labels, Level, components, contract
+from difflayers.amwc.device.level import Labels, Level, cheapest, components, contract
 
 # Of moves on one level. What more of them would gain is mostly found on the next level too.
 MAX_ROUNDS = 4
@@ -30,11 +30,8 @@ def single_nodes(level: Level, labels: Labels) -> State:
     """Every node at its cheapest label, things on their own."""
     stuff = level.stuff_costs <= level.thing_costs
     own = labels.total + torch.arange(level.num_nodes, device=stuff.device)
-    return State(torch.where(stuff, _stuff_cluster(level), own), torch.where(stuff, level.stuff, level.thing))
-
-
-def _stuff_cluster(level: Level) -> Tensor:
-    return level.item * level.node_costs.shape[1] + level.stuff
+    stuff_cluster = level.item * level.node_costs.shape[1] + level.stuff
+    return State(torch.where(stuff, stuff_cluster, own), torch.where(stuff, level.stuff, level.thing))
 
 
 def move_nodes(level: Level, state: State, labels: Labels, items: Tensor) -> tuple[State, Tensor]:
@@ -63,26 +60,25 @@ def move_nodes(level: Level, state: State, labels: Labels, items: Tensor) -> tup
 def best_moves(level: Level, state: State, labels: Labels, active: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """The cluster and label (n,) that every active node likes best, and what it gains by them.
 
-    A node may go to the cluster of a neighbour, to that of its cheapest stuff label, or to a new one of
+    A node may go to the cluster of a neighbour, to that of the stuff label it likes best, or to a new one of
     its cheapest thing label.
     """
     n = level.num_nodes
     node_costs = level.node_costs
     nodes = torch.arange(n, device=node_costs.device)
     cluster, own_label = state
-    stuff_cluster = _stuff_cluster(level)
     edge = active[level.tails].nonzero().squeeze(1)
     v, c, w = level.tails[edge], cluster[level.heads[edge]], level.weights[edge]
     inner = c == cluster[v]
     own = w.new_zeros(n).index_add_(0, v, w * inner)
-    to_stuff = w.new_zeros(n).index_add_(0, v, w * (c == stuff_cluster[v]))
     attraction = w.new_zeros(n).index_add_(0, v, w.clamp(min=0) * ~inner)
     stay = node_costs.gather(1, own_label[:, None]).squeeze(1) - own
 
-    best = torch.minimum(level.stuff_costs - to_stuff, level.thing_costs)
-    fresh = level.thing_costs < level.stuff_costs - to_stuff
-    target = torch.where(fresh, labels.total + n + nodes, stuff_cluster)
-    label = torch.where(fresh, level.thing, level.stuff)
+    stuff, stuff_value = best_stuff(level, v, c, w, labels)
+    best = torch.minimum(stuff_value, level.thing_costs)
+    fresh = level.thing_costs < stuff_value
+    target = torch.where(fresh, labels.total + n + nodes, level.item * node_costs.shape[1] + stuff)
+    label = torch.where(fresh, level.thing, stuff)
 
     # Sorting is what takes time; few nodes are attracted strongly enough to have to compare clusters.
     hopeful = torch.minimum(level.stuff_costs, level.thing_costs) - attraction < torch.minimum(stay, best)
@@ -103,6 +99,27 @@ def best_moves(level: Level, state: State, labels: Labels, active: Tensor) -> tu
     target = torch.where(joins, first, target)
     label = torch.where(joins, label_of[first], label)
     return target, label, torch.where(active, stay - least, 0)
+
+
+def best_stuff(level: Level, v: Tensor, c: Tensor, w: Tensor, labels: Labels) -> tuple[Tensor, Tensor]:
+    """The stuff label (n,) that costs every node least, and what it costs less what attracts it there.
+
+    The edges of the nodes are given: node ``v``, the cluster ``c`` of the other end, weight ``w``, (m,) each.
+    All labels are looked at only where neighbours push a node away from its cheapest one: any other that is
+    better elsewhere is that of a neighbour.
+    """
+    num_labels = level.node_costs.shape[1]
+    at_stuff = c < labels.total
+    v, k, w = v[at_stuff], c[at_stuff] % num_labels, w[at_stuff]
+    affinity = w.new_zeros(level.num_nodes).index_add_(0, v, w * (k == level.stuff[v]))
+    pushed = (affinity < 0).nonzero().squeeze(1)
+    row = torch.full_like(level.item, -1)
+    row[pushed] = torch.arange(len(pushed), device=row.device)
+    edge = (row[v] >= 0).nonzero().squeeze(1)
+    values = level.node_costs[pushed]
+    values.view(-1).index_add_(0, row[v[edge]] * num_labels + k[edge], -w[edge])
+    label, value = cheapest(values, ~labels.partitionable)
+    return level.stuff.index_copy(0, pushed, label), (level.stuff_costs - affinity).index_copy(0, pushed, value)
 
 
 def unopposed(level: Level, cluster: Tensor, target: Tensor, gain: Tensor, wish: Tensor) -> Tensor:
