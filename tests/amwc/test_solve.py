@@ -9,6 +9,8 @@ from hypothesis import strategies as st
 
 from difflayers import multicut, mwc
 from difflayers.amwc import AMWC, evaluate, is_feasible, solve
+from difflayers.amwc.level import make_level
+from difflayers.amwc.merging import merge_partners
 from tests.amwc.problems import grid_problem, random_problem, random_problems
 
 METHODS = ("fast", "default", "best")
@@ -100,6 +102,54 @@ def test_parallel_edges_add_up():
         solution = multicut.solve(multicut.Multicut(2, edges, np.array(costs)))
         assert (solution.segments[0] == solution.segments[1]) == together
         assert solution.cuts.tolist() == [int(not together)] * 3
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    st.builds(
+        random_problem,
+        seed=st.integers(0, 2**31),
+        num_nodes=st.integers(1, 25),
+        num_labels=st.integers(1, 4),
+        num_edges=st.integers(0, 80),
+        kind=st.sampled_from(["mixed", "attractive", "repulsive"]),
+        things=st.sampled_from(["some", "all", "none"]),
+    ),
+    st.sampled_from([0.0, 0.3, 0.7]),
+    st.integers(0, 2**31),
+)
+def test_merging_does_not_depend_on_how_nodes_are_numbered(problem, patience, seed):
+    order = np.random.default_rng(seed).permutation(problem.num_nodes)
+    component, count = merge_round(problem, patience)
+    renumbered, renumbered_count = merge_round(permuted(problem, order), patience)
+    assert renumbered_count == count
+    pairs = np.unique(np.stack([component[order], renumbered]), axis=1)
+    assert pairs.shape[1] == count
+
+
+def merge_round(problem: AMWC, patience: float) -> tuple[np.ndarray, int]:
+    level = make_level(problem.rows, problem.node_costs, problem.partitionable)
+    return merge_partners(level, patience)
+
+
+def permuted(problem: AMWC, order: np.ndarray) -> AMWC:
+    return AMWC(
+        problem.node_costs[order],
+        np.argsort(order)[problem.edges],
+        problem.edge_costs,
+        problem.partitionable,
+    )
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("seed", range(3))
+def test_a_clear_scene_has_the_same_solution_however_its_nodes_are_numbered(method, seed):
+    problem = grid_problem(16, 24, num_labels=4, noise=0.3, seed=seed)
+    order = np.random.default_rng(seed).permutation(problem.num_nodes)
+    solution, renumbered = solve(problem, method), solve(permuted(problem, order), method)
+    assert (renumbered.labels == solution.labels[order]).all()
+    assert (renumbered.cuts == solution.cuts).all()
+    assert renumbered.cost == pytest.approx(solution.cost, rel=1e-12)
 
 
 def test_isolated_nodes_take_their_cheapest_label():

@@ -119,7 +119,9 @@ def best_stuff(level: Level, v: Tensor, c: Tensor, w: Tensor, labels: Labels) ->
     values = level.node_costs[pushed]
     values.view(-1).index_add_(0, row[v[edge]] * num_labels + k[edge], -w[edge])
     label, value = cheapest(values, ~labels.partitionable)
-    return level.stuff.index_copy(0, pushed, label), (level.stuff_costs - affinity).index_copy(0, pushed, value)
+    return level.stuff.index_copy(0, pushed, label), (level.stuff_costs - affinity).index_copy(
+        0, pushed, value
+    )
 
 
 def unopposed(level: Level, cluster: Tensor, target: Tensor, gain: Tensor, wish: Tensor) -> Tensor:
