@@ -13,7 +13,20 @@ from examples.cops.config import Config
 from examples.cops.inference import Predictor
 from examples.cops.network import CopsNetwork
 
-OFFSETS = (-1.0, -0.5, 0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0)  # added to the cost of cutting any edge
+OFFSETS = (
+    -1.0,
+    -0.5,
+    -0.25,
+    0.0,
+    0.25,
+    0.5,
+    0.75,
+    1.0,
+    1.25,
+    1.5,
+    2.0,
+    3.0,
+)  # on the cost of cutting an edge
 IMAGES = 40
 
 

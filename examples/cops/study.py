@@ -42,6 +42,7 @@ TRAINED: dict[str, dict[str, Any]] = {
 }
 DIRECT = "losses on class and edge labels"
 CALIBRATED = "stage 1, calibrated"
+AFTER_CALIBRATION = "stage 2 after calibration"
 VOTING = "centre voting"
 VOTING_LONGER = "centre voting, trained as long as stage 1"
 
@@ -65,7 +66,8 @@ INFERRED: dict[str, AmwcSolver] = {
 
 def train_row(name: str, data: Path | None, out: Path, config: Config) -> None:
     """Train stage 2 from the stage 1 in `out`, changed as the row says, unless it has been."""
-    network, _, _ = runs.load_network(out / "stage1.pt")
+    start = file_name(CALIBRATED) if name == AFTER_CALIBRATION else "stage1"
+    network, _, _ = runs.load_network(out / f"{start}.pt")
     train = open_dataset(data, "train", config.seed)
     about = {"config": asdict(config), "categories": [list(category) for category in train.categories]}
     checkpoint = Checkpoint(out / f"{file_name(name)}.pt", about=about)
@@ -147,12 +149,14 @@ def study(data: Path | None, out: Path, config: Config, rows: list[str]) -> dict
         elif name in (VOTING, VOTING_LONGER):
             once(name, partial(voting_row, name, data, out, config))
         else:
+            if name == AFTER_CALIBRATION:
+                once(CALIBRATED, partial(calibrated_row, data, out, config))
             once(name, partial(stage_two, name))
     return {name: results[name] for name in ("stage 1", "stage 2", *rows)}
 
 
 def main() -> None:
-    rows = [*list(TRAINED)[1:], DIRECT, *INFERRED, CALIBRATED, VOTING, VOTING_LONGER]
+    rows = [*list(TRAINED)[1:], DIRECT, *INFERRED, CALIBRATED, AFTER_CALIBRATION, VOTING, VOTING_LONGER]
     parser = argparse.ArgumentParser(
         prog="python -m examples.cops.study",
         description=__doc__,
