@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
+import difflayers
 from difflayers import amwc
 from difflayers.graph.edges import grid_edges
 from difflayers.panoptic import PanopticLabels, compact, reject_small, resize
@@ -94,6 +95,7 @@ class Predictor:
         self.config = config
         self.device = next(network.parameters()).device
         self.timing = Timing()
+        difflayers.warmup(["amwc"], ["float32"])  # or the first image would take the time of compiling
 
     def __call__(self, image: np.ndarray) -> PanopticLabels:
         """Label one image (H, W, 3) uint8 at its own resolution."""

@@ -1,6 +1,8 @@
 """Measures, files that others' evaluators read, batches, and pictures of what a labelling comes from."""
 
 import json
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
@@ -243,6 +245,30 @@ def test_timing_tells_network_solver_and_rest_apart(predictor: Predictor) -> Non
     assert predictor.timing.images == before.images + 2
     for part in ("network", "solver", "rest"):
         assert getattr(predictor.timing, part) > getattr(before, part)
+
+
+FIRST_IMAGE = """
+import numpy as np
+from examples.cops import runs
+from examples.cops.data import DrawnScenes
+from examples.cops.inference import Predictor
+from tests.examples.test_cops_evaluate import CONFIG
+from tests.test_warming import compiled
+
+scene = DrawnScenes("val", 0, 1, size=(52, 70))
+predictor = Predictor(runs.build_network(CONFIG, len(scene.categories)), scene.is_thing, CONFIG)
+before = compiled()
+predictor(scene[0].image)
+print([kernel for kernel, signatures in compiled().items() if signatures - before.get(kernel, set())])
+"""
+
+
+def test_the_first_image_compiles_nothing_so_its_time_counts_like_any_other() -> None:
+    root = Path(__file__).resolve().parents[2]
+    done = subprocess.run(
+        [sys.executable, "-c", FIRST_IMAGE], cwd=root, capture_output=True, text=True, check=False
+    )
+    assert done.stdout.strip() == "[]", done.stderr
 
 
 # ---- predict
