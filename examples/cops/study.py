@@ -164,14 +164,19 @@ def main() -> None:
     )
     parser.add_argument("--data", type=Path, help="data folder; drawn scenes without it")
     parser.add_argument("--out", type=Path, required=True, help="folder for what is written")
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--rows", nargs="+", choices=rows, default=rows, metavar="ROW", help="; ".join(rows))
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="one study each; 0 1 2")
+    parser.add_argument(
+        "--rows",
+        nargs="+",
+        choices=rows,
+        default=rows,
+        metavar="ROW",
+        help='in quotation marks: "' + '", "'.join(rows) + '"',
+    )
     runs.add_config(parser)
-    for phase in ("one", "two"):
-        parser.add_argument(f"--iterations-{phase}", type=int, help=f"iterations of phase {phase}")
+    runs.add_iterations(parser, "one", "two")
     options = parser.parse_args()
-    names = ("iterations_one", "iterations_two")
-    given = {name: value for name in names if (value := getattr(options, name)) is not None}
+    given = runs.given_iterations(options)
     results = []
     for seed in options.seeds:
         config = replace(runs.chosen_config(options.config, options.data, seed), **given)

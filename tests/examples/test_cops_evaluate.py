@@ -328,3 +328,16 @@ def test_predict_names_what_it_cannot_read(predictor: Predictor, tmp_path: Path)
     (tmp_path / "empty").mkdir()
     with pytest.raises(FileNotFoundError, match=r"empty: holds no image \(\.jpeg, \.jpg, \.png\)"):
         predict_files(predictor, [tmp_path / "empty"], categories, tmp_path / "out")
+
+
+def test_images_whose_results_would_have_one_name_are_refused_before_any_is_written(
+    predictor: Predictor, tmp_path: Path
+) -> None:
+    for name in ("a/street.png", "a/other.png", "b/street.jpg"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        Image.new("RGB", (40, 32)).save(tmp_path / name)
+    with pytest.raises(
+        ValueError, match=r"a/street\.png and .*b/street\.jpg would both be written to street\.png"
+    ):
+        predict_files(predictor, [tmp_path / "a", tmp_path / "b"], DrawnScenes.categories, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
