@@ -16,9 +16,7 @@ from difflayers.panoptic import PanopticLabels
 from examples.cops.data.batches import STRIDE
 
 HEATMAP_WEIGHT, OFFSET_WEIGHT = 200.0, 0.01  # of the mean squared and the L1 loss, the latter in image pixels
-SPREAD = 8.0 / sqrt(
-    200.0
-)  # σ of a centre: 8 pixels (the paper) where the smallest thing has 200 (Cityscapes)
+SPREAD = 8.0 / sqrt(200.0)  # σ of a centre: 8 pixels where the smallest thing has 200 (Cityscapes)
 NEIGHBOURHOOD = 3  # a centre is the highest in so many pixels of the map; the paper has 7 pixels of the image
 THRESHOLD, MOST = 0.1, 200  # a centre is higher than this; the highest ones count
 

@@ -27,10 +27,10 @@ from examples.cops.train import STAGE_TWO, Log, Phase, train
 
 
 class CentreVoting(nn.Module):
-    """A trained network, frozen, and a head for votes as wide and as deep as its affinity predictors.
+    """A trained network, frozen, and a head for votes as wide as its affinity predictors.
 
     The head reads what the affinity predictors read, through a copy of the layer before them, which it trains
-    on as stage 2 does. Then come 5x5 separable convolutions, as in Panoptic-DeepLab.
+    on, as stage 2 does. Then come 5x5 separable convolutions, as in Panoptic-DeepLab.
 
     Args:
         network: with the weights of stage 1.
