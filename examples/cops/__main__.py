@@ -7,7 +7,7 @@ import argparse
 import json
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import numpy as np
 import torch
@@ -30,33 +30,48 @@ def arguments() -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(dest="command", required=True)
     for name, text in (
-        ("train", "train and evaluate after each stage; resumes what it finds in --out"),
-        ("demo", "the same, on drawn street scenes unless --data is given"),
+        ("train", "Train, and evaluate after each stage; resumes what it finds in --out."),
+        ("demo", "The same, on drawn street scenes unless --data is given."),
     ):
-        command = commands.add_parser(name, help=text)
-        command.add_argument("--data", type=Path, required=name == "train", help="data folder")
-        command.add_argument("--out", type=Path, default=Path("runs/demo"), help="folder for what is written")
+        command = commands.add_parser(name, help=text, description=text)
+        command.add_argument(
+            "--data",
+            type=Path,
+            required=name == "train",
+            help="folder in COCO-panoptic format, or COCO 2017's or Cityscapes' own tree",
+        )
+        command.add_argument(
+            "--out", type=Path, default=Path("runs/demo"), help="folder for what is written; %(default)s"
+        )
         runs.add_config(command)
-        command.add_argument("--schedule", choices=get_args(runs.Schedule), default="two")
-        command.add_argument("--imagenet", type=Path, help="ImageNet weights of the ResNet-50")
-        command.add_argument("--seed", type=int, default=0)
-        for phase in ("one", "two", "warm", "single"):
-            command.add_argument(f"--iterations-{phase}", type=int, help=f"iterations of phase {phase}")
+        runs.add_schedule(command)
+        command.add_argument("--imagenet", type=Path, help="file of ImageNet weights of the ResNet-50")
+        command.add_argument("--seed", type=int, default=0, help="of all that is random; %(default)s")
+        runs.add_iterations(command, "one", "two", "warm", "single")
         command.add_argument("--accumulation", type=int, help="backward passes that a batch is split into")
         command.add_argument("--workers", type=int, help="processes that read and augment")
-    command = commands.add_parser("evaluate", help="PQ, mean IoU and AP of a checkpoint on a held-out split")
-    command.add_argument("--checkpoint", type=Path, required=True)
+    text = "PQ, mean IoU and AP of a checkpoint on a held-out split."
+    command = commands.add_parser("evaluate", help=text, description=text)
     command.add_argument(
-        "--published", nargs="*", help="the checkpoint is the authors'; settings, as --config"
+        "--checkpoint", type=Path, required=True, help="stage1.pt or stage2.pt of `train`, or the authors'"
     )
-    command.add_argument("--data", type=Path, help="data folder; drawn scenes without it")
-    command.add_argument("--split", default="val")
+    command.add_argument(
+        "--published", nargs="*", help="the checkpoint is the authors'; settings, as --config of `train`"
+    )
+    command.add_argument("--data", type=Path, help="data folder, as for `train`; drawn scenes without it")
+    command.add_argument("--split", default="val", help="of the data; %(default)s")
     command.add_argument("--batch", type=int, default=1, help="images that the network sees together")
     command.add_argument("--out", type=Path, help="folder for the predictions and figures.json")
     command.add_argument("--instances", action="store_true", help="write instances as Cityscapes wants them")
-    command = commands.add_parser("predict", help="label images: overlay, panoptic PNG and JSON")
-    command.add_argument("--checkpoint", type=Path, required=True)
-    command.add_argument("--out", type=Path, default=Path("runs/predictions"))
+    text = "Label images: overlay, panoptic PNG and JSON."
+    command = commands.add_parser("predict", help=text, description=text)
+    command.add_argument("--checkpoint", type=Path, required=True, help="stage1.pt or stage2.pt of `train`")
+    command.add_argument(
+        "--out",
+        type=Path,
+        default=Path("runs/predictions"),
+        help="folder for what is written; %(default)s",
+    )
     command.add_argument("--explain", action="store_true", help="draw also what a labelling comes from")
     command.add_argument("images", type=Path, nargs="+", help="image files or folders of them")
     return parser
@@ -64,16 +79,13 @@ def arguments() -> argparse.ArgumentParser:
 
 def train(options: argparse.Namespace, device: torch.device) -> None:
     config = runs.chosen_config(options.config, options.data, options.seed)
-    names = (
-        *(f"iterations_{phase}" for phase in ("one", "two", "warm", "single")),
-        "accumulation",
-        "workers",
-    )
-    given = {name: value for name in names if (value := getattr(options, name)) is not None}
+    given = {
+        name: value for name in ("accumulation", "workers") if (value := getattr(options, name)) is not None
+    }
     figures = runs.run(
         options.data,
         options.out,
-        replace(config, **given),
+        replace(config, **given, **runs.given_iterations(options)),
         schedule=options.schedule,
         device=device,
         imagenet=options.imagenet,

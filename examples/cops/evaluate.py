@@ -3,18 +3,29 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from torch.utils.data import DataLoader, Subset
 
 from difflayers.panoptic import PanopticLabels, PanopticQuality, PanopticQualityResult
+from examples.cops.config import Config
 from examples.cops.data.batches import as_it_is
 from examples.cops.data.samples import Category, Sample
-from examples.cops.inference import Prediction, Predictor
+from examples.cops.inference import Prediction
 from examples.cops.instances import Instance, average_precision, predicted_instances, true_instances
 from examples.cops.processes import gathered, rank, world
 from examples.cops.submission import write_index, write_instances, write_prediction
+
+
+class Labeller(Protocol):
+    """A `Predictor`, or what labels images in another way."""
+
+    config: Config
+
+    def predict(self, images: Sequence[np.ndarray]) -> list[Prediction]:
+        """Label images (H, W, 3) uint8, at their own resolution."""
+        ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,7 +59,7 @@ class Evaluation:
 
 
 def evaluate(
-    predictor: Predictor, data: Any, batch: int = 1, out: Path | None = None, instance_files: bool = False
+    predictor: Labeller, data: Any, batch: int = 1, out: Path | None = None, instance_files: bool = False
 ) -> Evaluation:
     """Predict and measure every image of a data set at its own resolution.
 
@@ -89,7 +100,7 @@ def evaluate(
     return Evaluation(total.compute(), mean_iou(np.sum([part[1] for part in parts], axis=0)), instances)
 
 
-def predict_data(predictor: Predictor, data: Any, batch: int) -> Iterator[tuple[int, Sample, Prediction]]:
+def predict_data(predictor: Labeller, data: Any, batch: int) -> Iterator[tuple[int, Sample, Prediction]]:
     """Predict this process's part of a data set: index, sample and prediction of every image."""
     own = range(rank(), len(data), world())
     samples = DataLoader(

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
+import difflayers
 from difflayers import amwc
 from difflayers.graph.edges import grid_edges
 from difflayers.panoptic import PanopticLabels, compact, reject_small, resize
@@ -94,6 +95,7 @@ class Predictor:
         self.config = config
         self.device = next(network.parameters()).device
         self.timing = Timing()
+        difflayers.warmup(["amwc"], ["float32"])  # or the first image would take the time of compiling
 
     def __call__(self, image: np.ndarray) -> PanopticLabels:
         """Label one image (H, W, 3) uint8 at its own resolution."""
@@ -109,20 +111,17 @@ class Predictor:
 
     def _predict_equal(self, images: list[np.ndarray]) -> list[Prediction]:
         started = time.perf_counter()
-        small = [shrink_image(image, self.config.max_side) for image in images]
-        height, width = small[0].shape[:2]
-        multiple = self.config.multiple
-        padding = (0, -width % multiple, 0, -height % multiple)
-        batch = F.pad(torch.stack([to_tensor(image) for image in small]), padding)
+        batch, size = network_input(images, self.config)
         prepared = time.perf_counter()
-        instances = self._costs(batch, (height, width))
+        instances = self._costs(batch, size)
         predicted = time.perf_counter()
-        shape = -(-height // STRIDE), -(-width // STRIDE)
+        shape = -(-size[0] // STRIDE), -(-size[1] // STRIDE)
         solve = partial(_solve, shape, self.config, self.is_thing, self.solver)
         solved = map_instances(solve, instances, solver_jobs())
         done = time.perf_counter()
         results = [
-            self._upsampled(image, (height, width), *both) for image, both in zip(images, solved, strict=True)
+            at_full_resolution(image, size, found, labels, self.is_thing, self.config)
+            for image, (found, labels) in zip(images, solved, strict=True)
         ]
         self.timing.network += predicted - prepared
         self.timing.solver += done - predicted
@@ -147,26 +146,41 @@ class Predictor:
         ]
         return [(np.ascontiguousarray(node[i]), [(v[i], h[i]) for v, h in edges]) for i in range(len(batch))]
 
-    def _upsampled(
-        self, image: np.ndarray, size: tuple[int, int], solved: Solved, labels: PanopticLabels
-    ) -> Prediction:
-        height, width = size
-        rows, columns = solved.shape
-        # In place of its class each segment carries its number, so that what is left can be traced back.
-        numbered = PanopticLabels(labels.segments, np.arange(len(labels.classes)))
-        padded = resize(numbered, (STRIDE * rows, STRIDE * columns))
-        covered = compact(padded.segments[:height, :width], padded.classes)
-        whole = resize(covered, (image.shape[0], image.shape[1]))
-        # Thresholds are for the shrunken image.
-        shrunk = (image.shape[0] * image.shape[1]) / (height * width)
-        areas = self.config.thing_area * shrunk, self.config.stuff_area * shrunk
-        kept = reject_small(whole, self.is_thing[labels.classes], *areas)
-        return Prediction(
-            PanopticLabels(kept.segments, labels.classes[kept.classes]),
-            mean_probabilities(solved)[kept.classes],
-            labels.classes[whole.classes][whole.segments],
-            solved,
-        )
+
+def network_input(images: Sequence[np.ndarray], config: Config) -> tuple[torch.Tensor, tuple[int, int]]:
+    """Images of one size, shrunk, normalised and padded, (B, 3, H, W); and their size without the padding."""
+    small = [shrink_image(image, config.max_side) for image in images]
+    height, width = small[0].shape[:2]
+    padding = (0, -width % config.multiple, 0, -height % config.multiple)
+    return F.pad(torch.stack([to_tensor(image) for image in small]), padding), (height, width)
+
+
+def at_full_resolution(
+    image: np.ndarray,
+    size: tuple[int, int],
+    solved: Solved,
+    labels: PanopticLabels,
+    is_thing: np.ndarray,
+    config: Config,
+) -> Prediction:
+    """Lay labels of a quarter of the (shrunken) size on the image, and reject small segments."""
+    height, width = size
+    rows, columns = solved.shape
+    # In place of its class each segment carries its number, so that what is left can be traced back.
+    numbered = PanopticLabels(labels.segments, np.arange(len(labels.classes)))
+    padded = resize(numbered, (STRIDE * rows, STRIDE * columns))
+    covered = compact(padded.segments[:height, :width], padded.classes)
+    whole = resize(covered, (image.shape[0], image.shape[1]))
+    # Thresholds are for the shrunken image.
+    shrunk = (image.shape[0] * image.shape[1]) / (height * width)
+    areas = config.thing_area * shrunk, config.stuff_area * shrunk
+    kept = reject_small(whole, is_thing[labels.classes], *areas)
+    return Prediction(
+        PanopticLabels(kept.segments, labels.classes[kept.classes]),
+        mean_probabilities(solved)[kept.classes],
+        labels.classes[whole.classes][whole.segments],
+        solved,
+    )
 
 
 def _solve(

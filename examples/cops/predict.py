@@ -33,6 +33,10 @@ def predict_files(
         out: the folder for what is written.
         explain: whether to draw also the semantic argmax, the boundary probability at each distance, and the
             edges that the solver cut.
+
+    Raises:
+        FileNotFoundError: naming the image that is missing, or the folder that holds none.
+        ValueError: naming the image that cannot be read, or two whose results would have one name.
     """
     annotations = []
     for path in image_files(paths):
@@ -116,7 +120,7 @@ def halfway(sides: Sequence[np.ndarray], shape: tuple[int, int], distance: int) 
 
 
 def image_files(paths: Sequence[Path]) -> list[Path]:
-    """The image files among paths and in folders among them; an error where a folder holds none."""
+    """The image files among paths and in folders among them, each under a name of its own."""
     files = []
     for path in paths:
         inside = (
@@ -125,4 +129,8 @@ def image_files(paths: Sequence[Path]) -> list[Path]:
         if not inside:
             raise FileNotFoundError(f"{path}: holds no image ({', '.join(sorted(SUFFIXES))})")
         files += inside
+    named: dict[str, Path] = {}
+    for path in files:
+        if (other := named.setdefault(path.stem, path)) is not path:
+            raise ValueError(f"{other} and {path} would both be written to {path.stem}.png; label them apart")
     return files

@@ -11,7 +11,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import numpy as np
 
@@ -100,14 +100,12 @@ def main() -> None:
     )
     parser.add_argument("--data", type=Path, help="data folder; drawn scenes without it")
     parser.add_argument("--out", type=Path, required=True, help="folder for what is written")
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--schedule", choices=get_args(runs.Schedule), default="two")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="one run each; 0 1 2")
+    runs.add_schedule(parser)
     runs.add_config(parser)
-    for phase in ("one", "two", "warm"):
-        parser.add_argument(f"--iterations-{phase}", type=int, help=f"iterations of phase {phase}")
+    runs.add_iterations(parser, "one", "two", "warm")
     options = parser.parse_args()
-    names = [f"iterations_{phase}" for phase in ("one", "two", "warm")]
-    given = {name: value for name in names if (value := getattr(options, name)) is not None}
+    given = runs.given_iterations(options)
     rows = []
     for seed in options.seeds:
         started = time.perf_counter()

@@ -4,7 +4,7 @@ import argparse
 import json
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
@@ -35,8 +35,40 @@ def add_config(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--config",
         nargs="+",
-        help=f"TOML files of settings, or one of {', '.join(names())}; the small ones without it",
+        help=f"TOML files of settings, or one of {', '.join(names())}; for small images without it",
     )
+
+
+def add_schedule(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--schedule",
+        choices=get_args(Schedule),
+        default="two",
+        help="two: stage 1, then stage 2; single: a short stage 1, then all layers through the solver",
+    )
+
+
+#: What the iterations of each phase are.
+PHASES = {
+    "one": "stage 1",
+    "two": "stage 2",
+    "warm": "the warm-up of the single stage",
+    "single": "the single stage after its warm-up",
+}
+
+
+def add_iterations(command: argparse.ArgumentParser, *phases: str) -> None:
+    """Arguments that take the place of the settings' iterations; `given_iterations` reads them."""
+    for phase in phases:
+        command.add_argument(
+            f"--iterations-{phase}", type=int, metavar="N", help=f"iterations of {PHASES[phase]}"
+        )
+
+
+def given_iterations(options: argparse.Namespace) -> dict[str, Any]:
+    """The iterations that were given, as fields of `Config`."""
+    found = {f"iterations_{phase}": getattr(options, f"iterations_{phase}", None) for phase in PHASES}
+    return {name: value for name, value in found.items() if value is not None}
 
 
 def chosen_config(given: list[str] | None, data: Path | None, seed: int) -> Config:

@@ -12,8 +12,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from difflayers import amwc
 from examples.cops import runs
+from examples.cops.calibrate import calibrate
 from examples.cops.checkpoint import Checkpoint
 from examples.cops.config import Config
 from examples.cops.data import open_dataset
@@ -22,8 +25,9 @@ from examples.cops.evaluate import evaluate
 from examples.cops.inference import AmwcSolver, Predictor
 from examples.cops.reproduce import table
 from examples.cops.train import train_stage_one, train_stage_two
+from examples.cops.voting import CentreVoting, VotingPredictor, train_voting
 
-#: Rows that train stage 2 anew: its settings. Figure 4 of the paper, and the solver's methods.
+#: Rows that train stage 2 anew: its settings. Figure 4 of the paper, the solver's methods, learning rates.
 TRAINED: dict[str, dict[str, Any]] = {
     "stage 2": {},
     "N = 1": {"samples": 1},
@@ -33,8 +37,14 @@ TRAINED: dict[str, dict[str, Any]] = {
     "λ from 5 000 to 25 000": {"scales": (5000.0, 25000.0)},
     "trained with fast": {"method": "fast"},
     "trained with best": {"method": "best"},
+    "learning rate 5e-5": {"learning_rate_two": 5e-5},
+    "learning rates of the authors": {"learning_rate_two": 1e-3, "rate_reduction": 20.0},
 }
 DIRECT = "losses on class and edge labels"
+CALIBRATED = "stage 1, calibrated"
+AFTER_CALIBRATION = "stage 2 after calibration"
+VOTING = "centre voting"
+VOTING_LONGER = "centre voting, trained as long as stage 1"
 
 
 def watershed(problem: amwc.AMWC) -> amwc.Solution:
@@ -56,7 +66,8 @@ INFERRED: dict[str, AmwcSolver] = {
 
 def train_row(name: str, data: Path | None, out: Path, config: Config) -> None:
     """Train stage 2 from the stage 1 in `out`, changed as the row says, unless it has been."""
-    network, _, _ = runs.load_network(out / "stage1.pt")
+    start = file_name(CALIBRATED) if name == AFTER_CALIBRATION else "stage1"
+    network, _, _ = runs.load_network(out / f"{start}.pt")
     train = open_dataset(data, "train", config.seed)
     about = {"config": asdict(config), "categories": [list(category) for category in train.categories]}
     checkpoint = Checkpoint(out / f"{file_name(name)}.pt", about=about)
@@ -69,6 +80,33 @@ def measure(checkpoint: Path, data: Path | None, solver: AmwcSolver | None = Non
     network, config, _ = runs.load_network(checkpoint)
     held_out = open_dataset(data, "val", config.seed)
     predictor = Predictor(network, held_out.is_thing, config, solver)
+    return runs.summary(evaluate(predictor, held_out).quality)
+
+
+def calibrated_row(data: Path | None, out: Path, config: Config) -> dict[str, float]:
+    """Measure the network of stage 1 with one constant, chosen on training images, on all its edge costs."""
+    network, _, categories = runs.load_network(out / "stage1.pt")
+    found = calibrate(network, open_dataset(data, "train", config.seed), config)
+    print(
+        "PQ on training images: " + "  ".join(f"{offset:+g}: {100 * pq:.1f}" for offset, pq in found.items())
+    )
+    about = {"config": asdict(config), "categories": [list(category) for category in categories]}
+    path = out / f"{file_name(CALIBRATED)}.pt"
+    Checkpoint(path, about=about).save(network=network.state_dict())
+    return measure(path, data)
+
+
+def voting_row(name: str, data: Path | None, out: Path, config: Config) -> dict[str, float]:
+    """Train and measure centre voting on the network of stage 1, whose classes it takes over."""
+    network, _, _ = runs.load_network(out / "stage1.pt")
+    if name == VOTING_LONGER:
+        config = replace(config, iterations_two=config.iterations_one, batch_two=config.batch_one)
+    train, held_out = (open_dataset(data, split, config.seed) for split in ("train", "val"))
+    torch.manual_seed(config.seed)
+    voting = CentreVoting(network, config)
+    checkpoint = Checkpoint(out / f"{file_name(name)}.pt", about={"config": asdict(config)})
+    train_voting(voting, train, config, checkpoint, progress=False)
+    predictor = VotingPredictor(voting, held_out.is_thing, config)
     return runs.summary(evaluate(predictor, held_out).quality)
 
 
@@ -106,13 +144,19 @@ def study(data: Path | None, out: Path, config: Config, rows: list[str]) -> dict
     for name in rows:
         if name in INFERRED:
             once(name, partial(measure, out / f"{file_name('stage 2')}.pt", data, INFERRED[name]))
+        elif name == CALIBRATED:
+            once(name, partial(calibrated_row, data, out, config))
+        elif name in (VOTING, VOTING_LONGER):
+            once(name, partial(voting_row, name, data, out, config))
         else:
+            if name == AFTER_CALIBRATION:
+                once(CALIBRATED, partial(calibrated_row, data, out, config))
             once(name, partial(stage_two, name))
     return {name: results[name] for name in ("stage 1", "stage 2", *rows)}
 
 
 def main() -> None:
-    rows = [*list(TRAINED)[1:], DIRECT, *INFERRED]
+    rows = [*list(TRAINED)[1:], DIRECT, *INFERRED, CALIBRATED, AFTER_CALIBRATION, VOTING, VOTING_LONGER]
     parser = argparse.ArgumentParser(
         prog="python -m examples.cops.study",
         description=__doc__,
@@ -120,14 +164,19 @@ def main() -> None:
     )
     parser.add_argument("--data", type=Path, help="data folder; drawn scenes without it")
     parser.add_argument("--out", type=Path, required=True, help="folder for what is written")
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--rows", nargs="+", choices=rows, default=rows, metavar="ROW", help="; ".join(rows))
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="one study each; 0 1 2")
+    parser.add_argument(
+        "--rows",
+        nargs="+",
+        choices=rows,
+        default=rows,
+        metavar="ROW",
+        help='in quotation marks: "' + '", "'.join(rows) + '"',
+    )
     runs.add_config(parser)
-    for phase in ("one", "two"):
-        parser.add_argument(f"--iterations-{phase}", type=int, help=f"iterations of phase {phase}")
+    runs.add_iterations(parser, "one", "two")
     options = parser.parse_args()
-    names = ("iterations_one", "iterations_two")
-    given = {name: value for name in names if (value := getattr(options, name)) is not None}
+    given = runs.given_iterations(options)
     results = []
     for seed in options.seeds:
         config = replace(runs.chosen_config(options.config, options.data, seed), **given)

@@ -112,9 +112,12 @@ def train_through_solver(
 
 
 def train(
-    network: CopsNetwork, data: Any, config: Config, phase: Phase, checkpoint: Checkpoint, progress: bool
+    network: Any, data: Any, config: Config, phase: Phase, checkpoint: Checkpoint, progress: bool
 ) -> Log:
-    """Run a phase from where its checkpoint stands to its end, and return its log, an entry an iteration."""
+    """Run a phase from where its checkpoint stands to its end, and return its log, an entry an iteration.
+
+    The network is a module; one with a frozen trunk has `trunk(images)`.
+    """
     device = next(network.parameters()).device
     optimizer = torch.optim.Adam(phase.groups)
     base = [group["lr"] for group in optimizer.param_groups]
@@ -122,8 +125,9 @@ def train(
     spent, started = 0.0, time.perf_counter()
     if (state := checkpoint.load()) is not None:
         network.load_state_dict(state["network"])
-        optimizer.load_state_dict(state["optimizer"])
         log, base = state["log"], state["base_rates"]
+        if len(log) < phase.iterations:
+            optimizer.load_state_dict(state["optimizer"])
         spent = state.get("seconds", 0.0)
     trained = [p for group in optimizer.param_groups for p in group["params"] if p.requires_grad]
 
@@ -183,7 +187,7 @@ def rate(iteration: int, phase: Phase) -> float:
     return decay * min(1.0, (iteration + 1) / max(1, phase.warm_up))
 
 
-def ahead(batches: Iterator[Batch], network: CopsNetwork, config: Config) -> Iterator[tuple[Batch, Any]]:
+def ahead(batches: Iterator[Batch], network: Any, config: Config) -> Iterator[tuple[Batch, Any]]:
     """Yield each batch with what the frozen trunk makes of it; the next is prepared while the solver works.
 
     The trunk does not change, so when it runs plays no role for what it gives. The solver releases the GIL

@@ -84,8 +84,6 @@ def trained_inference(checkpoint: Path, data: Path | None) -> None:
             held_out.is_thing,
             replace(config, inference_method=method),  # type: ignore[arg-type]
         )
-        predictor(images[0])  # compiles
-        predictor.timing = type(predictor.timing)()
         for image in images:
             predictor(image)
         ratio = predictor.timing.solver / predictor.timing.network

@@ -70,6 +70,20 @@ def test_stage_two_leaves_backbone_and_batch_norm_alone(tmp_path: Path) -> None:
     assert all(torch.equal(value, after[name]) for name, value in frozen.items())
 
 
+def test_the_authors_rates_fall_with_the_steps_from_the_costs(tmp_path: Path) -> None:
+    data = tiny_scenes()
+    network = runs.build_network(TINY, len(data.categories))
+    groups = network.full_training_groups()
+    assert {id(p) for p in groups[0]} == {id(p) for p in network.costs.parameters()}
+    assert any(p is network.semantic_predictor.weight for p in groups[1])
+    config = replace(TINY, iterations_two=1, learning_rate_two=1e-3, rate_reduction=20.0)
+    checkpoint = Checkpoint(tmp_path / "2.pt")
+    train_stage_two(network, data, config, checkpoint, progress=False)
+    state = checkpoint.load()
+    assert state is not None
+    assert state["base_rates"] == pytest.approx([1e-3, 1e-3 / 20, 1e-3 / 40, 1e-3 / 60])
+
+
 @pytest.mark.parametrize("stage", [train_stage_one, train_stage_two])
 def test_a_resumed_run_ends_bit_for_bit_as_an_unbroken_one(tmp_path: Path, stage) -> None:  # type: ignore[no-untyped-def]
     data = tiny_scenes()

@@ -1,7 +1,8 @@
 """The networks: a small one for CPUs and the authors', which share one interface, and weights for them.
 
 A network has `trunk(images)`, which stage 2 leaves as it is, `heads(of what trunk gave)`, which puts out
-`Logits`, `forward` for both in a row, `costs` that makes costs of the logits, and `full_training_groups()`.
+`Logits`, `semantic_logits(of the same)`, `forward` for both in a row, `costs` that makes costs of the logits,
+and `full_training_groups()`.
 """
 
 from collections.abc import Sequence

@@ -182,9 +182,13 @@ class DeepLabCops(nn.Module):
         features = self.backbone(images)
         return self.semantic.decoder(features), self.affinity.decoder(features)
 
+    def semantic_logits(self, decoded: tuple[Tensor, Tensor]) -> Tensor:
+        """(B, K, h, w)."""
+        return self.semantic.logits(decoded[0])
+
     def heads(self, decoded: tuple[Tensor, Tensor]) -> Logits:
         """What stage 2 trains."""
-        semantic = self.semantic.logits(decoded[0])
+        semantic = self.semantic_logits(decoded)
         # Detached: the affinity branch may read the classes but not change them (Section 3.1).
         return Logits(semantic, self.affinity.logits(decoded[1], semantic.detach()))
 

@@ -161,9 +161,13 @@ class SmallCops(nn.Module):
         features = self.backbone(images)
         return self.semantic_decoder.parts(features), self.affinity_decoder.parts(features)
 
+    def semantic_logits(self, parts: tuple[DecoderParts, DecoderParts]) -> Tensor:
+        """(B, K, h, w)."""
+        return self.semantic_predictor(self.semantic_decoder.last(parts[0]))
+
     def heads(self, parts: tuple[DecoderParts, DecoderParts]) -> Logits:
         """What stage 2 trains."""
-        semantic = self.semantic_predictor(self.semantic_decoder.last(parts[0]))
+        semantic = self.semantic_logits(parts)
         # Detached: the affinity branch may read the classes but not change them (Section 3.1).
         affinity = self.affinity_decoder.last(parts[1], semantic.detach())
         return Logits(semantic, [predict(affinity) for predict in self.affinity_predictors])
@@ -173,18 +177,18 @@ class SmallCops(nn.Module):
         return self.heads(self.trunk(images))
 
     def full_training_groups(self) -> list[list[nn.Parameter]]:
-        """Parameters of stage 2: classifiers, the last layer of each decoder, the cost scales (Section 4.2).
+        """Parameters of stage 2 (Section 4.2), from the costs back, as those of `DeepLabCops`.
 
-        Batch norm stays frozen, its parameters too. One group: all have the same learning rate.
+        Batch norm stays frozen, its parameters too.
         """
-        trained = [
-            self.semantic_predictor,
-            self.affinity_predictors,
-            self.semantic_decoder.fuse_res2,
-            self.affinity_decoder.fuse_res2,
-            self.costs,
+        predictors: list[nn.Sequential] = [p.predict for p in self.affinity_predictors]  # type: ignore[misc]
+        groups: list[list[nn.Module]] = [
+            [self.costs],
+            [self.semantic_predictor, *(predict[-1] for predict in predictors)],
+            [self.semantic_decoder.fuse_res2, *(predict[:-1] for predict in predictors)],
+            [self.affinity_decoder.fuse_res2],
         ]
-        return [without_batch_norm(trained)]
+        return [without_batch_norm(group) for group in groups]
 
 
 def without_batch_norm(modules: Sequence[nn.Module]) -> list[nn.Parameter]:
