@@ -77,8 +77,9 @@ class _Program:
         if np.isfinite(remaining):
             options["time_limit"] = remaining
         rows = list(self.rows.values())
-        index = np.repeat(np.arange(len(rows)), [len(columns) for columns, _, _ in rows])
-        columns = [column for row in rows for column in row[0]]
+        # In older releases of SciPy, its solver and its graph algorithms take no index but int32.
+        index = np.repeat(np.arange(len(rows), dtype=np.int32), [len(columns) for columns, _, _ in rows])
+        columns = np.array([column for row in rows for column in row[0]], np.int32)
         values = [value for row in rows for value in row[1]]
         matrix = coo_array((values, (index, columns)), shape=(len(rows), len(self.costs)))
         least = np.array([row[2] for row in rows])
@@ -106,7 +107,6 @@ class _Program:
         self.rows.setdefault((int(values[0]), columns[0], *sorted(columns[1:])), (columns, values, least))
 
     def _ends(self, edges: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        # In older releases of SciPy, graph algorithms take no index but int32.
         return self.tails[edges].astype(np.int32), self.heads[edges].astype(np.int32)
 
     def _short_paths(self, point: np.ndarray) -> list[tuple[int, list[int]]]:
