@@ -5,7 +5,7 @@ BIN := .venv/bin
 # Compiled kernels, kept from run to run.
 export NUMBA_CACHE_DIR ?= $(CURDIR)/.numba_cache
 
-.PHONY: demo test test-slow test-matrix check docs bench
+.PHONY: demo test test-slow test-matrix check types docs bench
 .DEFAULT_GOAL := test
 
 .venv/installed: pyproject.toml constraints.txt
@@ -40,6 +40,12 @@ check: .venv/installed
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
+
+# Pyright runs in Node.js, so that it is not a part of `check`; it finds the package to verify by the path.
+types: .venv/installed
+	$(BIN)/python -m pip install -q -c constraints.txt pyright
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/pyright --verifytypes difflayers --ignoreexternal
+	$(BIN)/pyright --pythonpath $(BIN)/python tests/trust/typed_program.py
 
 docs: .venv/installed-docs
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict

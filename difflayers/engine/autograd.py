@@ -15,7 +15,7 @@ __all__ = ["Estimator", "Reduction", "differentiate", "reduce_losses"]
 
 Reduction = Literal["mean", "sum", "none"]
 
-# Older compilers (2.4 and 2.6 were tried) cannot take a module for the constant that `operator` makes of it.
+# Older compilers (2.4, 2.6 and 2.11 were tried) cannot make a constant of a module, as `operator` does.
 COMPILED_WHOLE = tuple(int(part) for part in torch.__version__.split(".")[:2]) >= (2, 13)
 
 

@@ -77,8 +77,9 @@ class _Program:
         if np.isfinite(remaining):
             options["time_limit"] = remaining
         rows = list(self.rows.values())
-        index = np.repeat(np.arange(len(rows)), [len(columns) for columns, _, _ in rows])
-        columns = [column for row in rows for column in row[0]]
+        # In older releases of SciPy, its solver and its graph algorithms take no index but int32.
+        index = np.repeat(np.arange(len(rows), dtype=np.int32), [len(columns) for columns, _, _ in rows])
+        columns = np.array([column for row in rows for column in row[0]], np.int32)
         values = [value for row in rows for value in row[1]]
         matrix = coo_array((values, (index, columns)), shape=(len(rows), len(self.costs)))
         least = np.array([row[2] for row in rows])
@@ -105,13 +106,16 @@ class _Program:
     def _add(self, columns: list[int], values: list[float], least: float) -> None:
         self.rows.setdefault((int(values[0]), columns[0], *sorted(columns[1:])), (columns, values, least))
 
+    def _ends(self, edges: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        return self.tails[edges].astype(np.int32), self.heads[edges].astype(np.int32)
+
     def _short_paths(self, point: np.ndarray) -> list[tuple[int, list[int]]]:
         """Pairs with a path of edges between their ends that is shorter than the pair, by ``point``."""
         edges = np.flatnonzero(self.base)
         pairs = np.flatnonzero(point > _TOLERANCE)
         if len(edges) == 0 or len(pairs) == 0:
             return []
-        tails, heads = self.tails[edges], self.heads[edges]
+        tails, heads = self._ends(edges)
         # A little length for every edge prefers short paths, whose inequalities are the strong ones.
         length = np.maximum(point[edges], 0.0) + 1e-7
         ends = (np.r_[tails, heads], np.r_[heads, tails])
@@ -134,7 +138,7 @@ class _Program:
     def _thin_borders(self, point: np.ndarray) -> list[tuple[int, list[int]]]:
         """Lifted pairs that are less cut than a set of edges between their ends, by ``point``."""
         edges = np.flatnonzero(self.base)
-        tails, heads = self.tails[edges], self.heads[edges]
+        tails, heads = self._ends(edges)
         # Flows are of integers; a little capacity for every edge prefers borders of few edges.
         capacity = np.round((1.0 - np.clip(point[edges], 0.0, 1.0)) * _UNIT).astype(np.int32) + 1
         ends = (np.r_[tails, heads], np.r_[heads, tails])
@@ -155,5 +159,5 @@ class _Program:
     def parts(self, point: np.ndarray) -> np.ndarray:
         """The part (n,) of every node that an integral point describes."""
         uncut = np.flatnonzero(self.base & (point < 0.5))
-        ends = (self.tails[uncut], self.heads[uncut])
-        return connected_components(coo_array((np.ones(len(uncut)), ends), shape=(self.n, self.n)))[1]
+        graph = coo_array((np.ones(len(uncut)), self._ends(uncut)), shape=(self.n, self.n))
+        return connected_components(graph)[1]

@@ -168,7 +168,10 @@ def _plain_table(rows: bytes, columns: int, indices: int) -> tuple[np.ndarray, n
         for column in range(indices):
             if not all(map(bytes.isdigit, tokens[column::columns])):
                 return None
-            nodes[:, column] = np.array(list(map(int, tokens[column::columns])), np.int32)
+            read = np.array(list(map(int, tokens[column::columns])), np.int64)  # NumPy 1 wraps into int32
+            if (read >= 2**31 - 1).any():
+                return None
+            nodes[:, column] = read
         if indices:
             for column in range(indices, columns):
                 costs[:, column - indices] = list(map(float, tokens[column::columns]))
@@ -178,7 +181,7 @@ def _plain_table(rows: bytes, columns: int, indices: int) -> tuple[np.ndarray, n
         return None
     if np.isnan(costs).any() or (not indices and (costs == -np.inf).any()):
         return None
-    if (nodes == 2**31 - 1).any() or (indices == 2 and (nodes[:, 0] == nodes[:, 1]).any()):
+    if indices == 2 and (nodes[:, 0] == nodes[:, 1]).any():
         return None
     return nodes, costs
 

@@ -9,6 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import difflayers
 from difflayers import amwc
 from difflayers.amwc import AMWC, Solution, evaluate, is_feasible, solution
 from difflayers.amwc.device import TensorSolution, solve
@@ -238,8 +239,9 @@ def test_a_nan_is_named_by_its_instance():
 
 def test_solvers_on_arrays_do_not_import_torch():
     # The package does; its solvers, given a package that does not, get by without.
+    path = list(difflayers.__path__)
     code = (
-        "import sys, types; package = types.ModuleType('difflayers'); package.__path__ = ['difflayers']; "
+        f"import sys, types; package = types.ModuleType('difflayers'); package.__path__ = {path}; "
         "sys.modules['difflayers'] = package; import difflayers.amwc; print('torch' in sys.modules)"
     )
     printed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -12,7 +12,7 @@ from torch import nn
 from torch.testing import assert_close
 
 import difflayers
-from difflayers.engine.autograd import differentiate, reduce_losses
+from difflayers.engine.autograd import COMPILED_WHOLE, differentiate, reduce_losses
 from difflayers.engine.batch import BatchSolver
 
 
@@ -188,10 +188,10 @@ def test_checkpointing_gives_the_same_gradient():
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_a_compiled_model_without_graph_breaks_trains_as_the_eager_one(dtype):
+def test_a_compiled_model_trains_as_the_eager_one_in_one_graph_where_the_compiler_can(dtype):
     model = nn.Sequential(nn.Linear(3, 4), difflayers.BlackboxLayer(cheapest, 1.0), nn.Linear(4, 1)).to(dtype)
     twin = copy.deepcopy(model)
-    compiled = torch.compile(model, fullgraph=True, backend="aot_eager")
+    compiled = torch.compile(model, fullgraph=COMPILED_WHOLE, backend="aot_eager")
     x = batch(6, 3, dtype=dtype)
     for _ in range(3):
         for network, parameters in ((compiled, model), (twin, twin)):
@@ -207,7 +207,7 @@ def test_a_compiled_model_without_graph_breaks_trains_as_the_eager_one(dtype):
 def test_a_compiled_loss_and_a_compiled_function_of_several_layers_keep_them_apart():
     loss = HingeLoss(cheapest)
     costs = batch(6, 4).requires_grad_()
-    compiled = torch.compile(lambda c: loss(c, wanted(6))[0], fullgraph=True, backend="aot_eager")
+    compiled = torch.compile(lambda c: loss(c, wanted(6))[0], fullgraph=COMPILED_WHOLE, backend="aot_eager")
     assert_close(
         torch.autograd.grad(compiled(costs), costs), torch.autograd.grad(loss(costs, wanted(6))[0], costs)
     )
@@ -215,7 +215,7 @@ def test_a_compiled_loss_and_a_compiled_function_of_several_layers_keep_them_apa
     layers = [
         difflayers.BlackboxLayer(lambda c, shift=shift: np.roll(cheapest(c), shift)) for shift in range(3)
     ]
-    apply = torch.compile(lambda layer, c: layer(c), fullgraph=True, backend="eager")
+    apply = torch.compile(lambda layer, c: layer(c), fullgraph=COMPILED_WHOLE, backend="eager")
     for layer in layers:
         assert_close(apply(layer, costs), layer(costs))
     for again in (layers[1], copy.deepcopy(layers[2])):
@@ -232,7 +232,7 @@ def test_random_calls_are_not_merged_by_the_compiler():
 
     layer = difflayers.BlackboxLayer(cheapest, Counted(1.0))
     costs = batch(6, 4).requires_grad_()
-    both = torch.compile(lambda c: layer(c) + layer(c), fullgraph=True, backend="aot_eager")(costs)
+    both = torch.compile(lambda c: layer(c) + layer(c), fullgraph=COMPILED_WHOLE, backend="aot_eager")(costs)
     both.sum().backward()
     assert len(draws) == 2
 
@@ -250,6 +250,7 @@ def test_contexts_break_a_compiled_graph_and_are_refused_where_it_must_be_whole(
         torch.compile(function, backend="eager", fullgraph=True)(costs)
 
 
+@pytest.mark.skipif(not COMPILED_WHOLE, reason="before torch 2.13 no layer is an operator of the graph")
 def test_a_compiled_call_lives_no_longer_than_its_graph():
     from difflayers.engine import operator
 
