@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from difflayers.blackbox import BlackboxLayer
-from difflayers.engine.batch import BatchRun
+from difflayers.engine.run import BatchRun
 from difflayers.pictures import new_figure
 from difflayers.solver import Array, SolverError
 
@@ -137,19 +137,20 @@ def diagnose(
         raise ValueError("either loss or gradient must be given")
     tensors = [costs] if isinstance(costs, Tensor) else list(costs)
     solver = layer.solver
-    exact = [solver.minimized(cost.detach()) for cost in tensors]
+    exact = solver.minimized([cost.detach() for cost in tensors])
     pool, solver.pool = solver.pool, None  # what is asked here is what the solver would do
     before = (solver.statistics.solves, solver.statistics.failures)
     try:
         run = BatchRun(solver, exact, (), context)
+        batch = run.tensors(run.costs)
         seconds = _timed(run)
         solutions = run.saved
         incoming = _incoming(solutions, tensors, loss, gradient)
-        tried = _candidates(run.costs, incoming) if scales is None else np.sort(np.asarray(scales, float))
+        tried = _candidates(batch, incoming) if scales is None else np.sort(np.asarray(scales, float))
         gradients = []
         for scale in tried.tolist():
             moved = run.solve(
-                [cost + scale * g for cost, g in zip(run.costs, incoming, strict=True)],
+                [cost + scale * g for cost, g in zip(batch, incoming, strict=True)],
                 note=f"perturbed with scale {scale:g}",
             )
             parts = [(there - y).flatten(1) for there, y in zip(moved, solutions, strict=True)]
@@ -182,12 +183,12 @@ def _timed(run: BatchRun) -> Array:
     batch = run.batch
     if run.solver.batched or run.solver.tensors:
         start = time.perf_counter()
-        run.saved = run.solve()
+        run.saved = run.tensors(run.solve())
         return np.array([(time.perf_counter() - start) / max(batch, 1)])
-    answers, seconds = [], []
+    costs, answers, seconds = run.tensors(run.costs), [], []
     for row in range(batch):
         start = time.perf_counter()
-        answers.append(run.solve([cost[row : row + 1] for cost in run.costs], [row]))
+        answers.append(run.solve([cost[row : row + 1] for cost in costs], [row]))
         seconds.append(time.perf_counter() - start)
     run.saved = [torch.cat(column) for column in zip(*answers, strict=True)]
     return np.array(seconds)
@@ -232,11 +233,12 @@ def _beaten(run: BatchRun, solutions: Sequence[Tensor]) -> float:
 
     The other one is feasible too, since the context stays, and so beats an optimum only in the wrong sense.
     """
+    costs = run.tensors(run.costs)
     try:
-        others = run.solve([cost.roll(1, 0) for cost in run.costs])
+        others = run.solve([cost.roll(1, 0) for cost in costs])
     except SolverError:  # costs may forbid what another instance needs
         return math.nan
-    other, own = _objective(run.costs, others), _objective(run.costs, solutions)
+    other, own = _objective(costs, others), _objective(costs, solutions)
     different = (other != own) & ~run.failed
     return float((other < own)[different].double().mean()) if different.any() else 0.0
 
