@@ -76,32 +76,27 @@ class BlackboxLayer(nn.Module):
     def pull_back(self, run: BatchRun, gradients: list[Any]) -> list[Any]:
         """Return the average over λ of (W(c + λ g) − W(c)) / λ."""
         scales = self.scales.draw().tolist()
-        costs, solutions, directions, rows = run.costs, run.saved, gradients, None
+        costs, solutions, rows = run.costs, run.saved, None
         # Where g = 0, Eq. 3 is W(c) − W(c) and need not be solved. A g without any 0 is soon seen.
-        if not any(direction.all() for direction in directions):
+        if not gradients[0].all():
             rows = moving_rows(gradients)
             if len(rows) == 0:
                 return [0 * solution for solution in solutions]
-            costs, solutions, directions = (
-                [part[rows] for part in parts] for parts in (costs, solutions, directions)
+            costs, solutions, gradients = (
+                [part[rows] for part in parts] for parts in (costs, solutions, gradients)
             )
         perturbed = [
-            joined([cost + scale * direction for scale in scales])
-            for cost, direction in zip(costs, directions, strict=True)
+            joined([cost + scale * gradient for scale in scales])
+            for cost, gradient in zip(costs, gradients, strict=True)
         ]
         notes = [f"perturbed with scale {scale:g}" for scale in scales]
         answers = run.solve(perturbed, None if rows is None else joined([rows] * len(scales)), notes)
-        changes = [
-            answer.reshape(len(scales), *solution.shape) - solution
-            for answer, solution in zip(answers, solutions, strict=True)
-        ]
         observe = getattr(self.scales, "observe", None)  # isinstance with a protocol takes as long as a solve
         if observe is not None:
-            observe(_shares(changes))
-        divisors = [scale * len(scales) for scale in scales]
+            observe(_shares(answers, solutions, len(scales)))
         averages = [
-            functools.reduce(operator.add, map(operator.truediv, differences, divisors))
-            for differences in changes
+            _average_change(answer, solution, scales)
+            for answer, solution in zip(answers, solutions, strict=True)
         ]
         if rows is None:
             return averages
@@ -123,13 +118,26 @@ class BlackboxLayer(nn.Module):
         return f"scales={self.scales}"
 
 
-def _shares(changes: Sequence[Any]) -> Array:
-    """Return for each λ how many of the instances have another solution, in any of their outputs."""
-    changed = [
-        functools.reduce(operator.or_, (flat(part).any(1) for part in parts))
-        for parts in zip(*changes, strict=True)
+def _average_change(answers: Any, solutions: Any, scales: Sequence[float]) -> Any:
+    """Return the average over λ of (y(λ) − y) / λ, of N · M answers y(λ), in order of λ, to M solutions y."""
+    size = len(solutions)
+    changes = [
+        (answers[start : start + size] - solutions) / (scale * len(scales))
+        for start, scale in zip(range(0, len(answers), size), scales, strict=True)
     ]
-    return np.array([float(rows.sum()) / len(rows) for rows in changed])
+    return functools.reduce(operator.add, changes)
+
+
+def _shares(answers: Sequence[Any], solutions: Sequence[Any], count: int) -> Array:
+    """Return for each λ how many of the instances have another solution, in any of their outputs."""
+    changed = functools.reduce(
+        operator.or_,
+        [
+            flat(there != joined([here] * count)).any(1)
+            for there, here in zip(answers, solutions, strict=True)
+        ],
+    )
+    return np.asarray(changed.reshape(count, -1).sum(1)) / len(solutions[0])
 
 
 @uncompiled
