@@ -97,6 +97,11 @@ def inner(left: Sequence[Any], right: Sequence[Any]) -> Any:
     return functools.reduce(operator.add, (flat(a * b).sum(1) for a, b in zip(left, right, strict=True)))
 
 
+def mean_or_sum(losses: Tensor, reduction: Reduction) -> Tensor:
+    """Reduce losses (B,) of a layer's solutions, where those that `on_failure="skip"` took out are NaN."""
+    return {"none": losses, "sum": losses.nansum(), "mean": losses.nanmean()}[reduction]
+
+
 def several(tensors: Tensors) -> list[Tensor]:
     """Return one tensor, or a sequence of them, as a list."""
     return [tensors] if isinstance(tensors, Tensor) else list(tensors)
