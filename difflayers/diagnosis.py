@@ -1,5 +1,6 @@
 """What a blackbox layer's gradients are made of, and whether its λ and the sense of its costs are right."""
 
+import copy
 import math
 import time
 from collections.abc import Callable, Sequence
@@ -32,6 +33,7 @@ class Diagnosis:
             where there is none.
         with_gradient: share of instances whose incoming gradient is not zero.
         suggested: lowest and highest λ that change from 10 to 90 % of the solutions; None where none does.
+        own: (K,) the λ that the layer would use next.
         beaten: share of solutions that are beaten in the objective by the solver's answer to the costs of
             another instance: none for an exact solver, most where it works in the other sense; NaN where
             the solver fails on those.
@@ -45,6 +47,7 @@ class Diagnosis:
     cosines: Array
     with_gradient: float
     suggested: tuple[float, float] | None
+    own: Array
     beaten: float
     seconds: Array
     failures: float
@@ -63,7 +66,18 @@ class Diagnosis:
         if self.suggested is None:
             lines.append("no λ that was tried changes from 10 % to 90 % of the solutions")
         else:
-            lines.append("suggested: UniformScales({:.3g}, {:.3g})".format(*self.suggested))
+            low, high = self.suggested
+            lines.append(f"suggested: UniformScales({low:.3g}, {high:.3g})")
+            if self.own.max() < low:
+                lines.append(
+                    f"the layer's λ, {self.own.max():.3g} at most, is smaller: "
+                    "it hardly changes a solution, and most gradients are zero"
+                )
+            if self.own.min() > high:
+                lines.append(
+                    f"the layer's λ, {self.own.min():.3g} at least, is larger: "
+                    "its gradient hardly depends on the costs. Have they shrunk towards zero?"
+                )
         if self.wrong_sense:
             lines.append(
                 f"{self.beaten:.0%} of the solutions are beaten by the answer to other costs: "
@@ -172,6 +186,7 @@ def diagnose(
         cosines=_cosines(vectors),
         with_gradient=float(active.double().mean()),
         suggested=(float(fitting[0]), float(fitting[-1])) if len(fitting) else None,
+        own=copy.deepcopy(layer.scales).draw(),  # of a copy, whose generator may go on
         beaten=beaten,
         seconds=seconds,
         failures=failures / max(solves, 1),
