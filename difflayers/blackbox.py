@@ -78,7 +78,7 @@ class BlackboxLayer(nn.Module):
         scales = self.scales.draw().tolist()
         costs, solutions, rows = run.costs, run.saved, None
         # Where g = 0, Eq. 3 is W(c) − W(c) and need not be solved. A g without any 0 is soon seen.
-        if not gradients[0].all():
+        if run.batch == 0 or not gradients[0].all():
             rows = moving_rows(gradients)
             if len(rows) == 0:
                 return [0 * solution for solution in solutions]
@@ -120,10 +120,9 @@ class BlackboxLayer(nn.Module):
 
 def _average_change(answers: Any, solutions: Any, scales: Sequence[float]) -> Any:
     """Return the average over λ of (y(λ) − y) / λ, of N · M answers y(λ), in order of λ, to M solutions y."""
-    size = len(solutions)
     changes = [
-        (answers[start : start + size] - solutions) / (scale * len(scales))
-        for start, scale in zip(range(0, len(answers), size), scales, strict=True)
+        (answer - solutions) / (scale * len(scales))
+        for answer, scale in zip(answers.reshape(len(scales), *solutions.shape), scales, strict=True)
     ]
     return functools.reduce(operator.add, changes)
 
