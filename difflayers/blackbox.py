@@ -11,13 +11,14 @@ from collections.abc import Sequence
 from typing import Any, Unpack
 
 import numpy as np
-import torch
 from torch import Tensor, nn
 
 from difflayers.engine.autograd import differentiate
-from difflayers.engine.batch import BatchRun, BatchSolver, SolveOptions, only
+from difflayers.engine.batch import BatchSolver
 from difflayers.engine.compiler import uncompiled
-from difflayers.engine.instances import flat, joined, moving_rows
+from difflayers.engine.instances import flat, joined, moving_rows, only
+from difflayers.engine.options import SolveOptions
+from difflayers.engine.run import BatchRun
 from difflayers.scales import Scales, as_scales
 from difflayers.solver import Array, Solver
 
@@ -69,44 +70,40 @@ class BlackboxLayer(nn.Module):
 
     def solve(self, run: BatchRun) -> list[Any]:
         """Return W(c)."""
-        run.saved = run.solve(run.arrays(run.costs))
+        run.saved = run.solve()
         return run.saved
 
-    def pull_back(self, run: BatchRun, gradients: list[Tensor]) -> list[Any]:
+    def pull_back(self, run: BatchRun, gradients: list[Any]) -> list[Any]:
         """Return the average over λ of (W(c + λ g) − W(c)) / λ."""
         scales = self.scales.draw().tolist()
-        costs, solutions, directions = run.arrays(run.costs), run.saved, run.arrays(gradients)
-        rows: Any = None
+        costs, solutions, rows = run.costs, run.saved, None
         # Where g = 0, Eq. 3 is W(c) − W(c) and need not be solved. A g without any 0 is soon seen.
-        if not any(direction.all() for direction in directions):
+        if run.batch == 0 or not gradients[0].all():
             rows = moving_rows(gradients)
             if len(rows) == 0:
-                return [torch.zeros_like(cost) for cost in run.costs]
-            (here,) = run.arrays([rows])
-            costs, solutions, directions = (
-                [part[here] for part in parts] for parts in (costs, solutions, directions)
+                return [0 * solution for solution in solutions]
+            costs, solutions, gradients = (
+                [part[rows] for part in parts] for parts in (costs, solutions, gradients)
             )
         perturbed = [
-            joined([cost + scale * direction for scale in scales])
-            for cost, direction in zip(costs, directions, strict=True)
+            joined([cost + scale * gradient for scale in scales])
+            for cost, gradient in zip(costs, gradients, strict=True)
         ]
         notes = [f"perturbed with scale {scale:g}" for scale in scales]
-        answers = run.solve(perturbed, None if rows is None else rows.repeat(len(scales)), notes)
-        changes = [
-            answer.reshape(len(scales), *solution.shape) - solution
-            for answer, solution in zip(answers, solutions, strict=True)
-        ]
+        answers = run.solve(perturbed, None if rows is None else joined([rows] * len(scales)), notes)
         observe = getattr(self.scales, "observe", None)  # isinstance with a protocol takes as long as a solve
         if observe is not None:
-            observe(_shares(changes))
-        averages = []
-        for differences, cost in zip(changes, run.costs, strict=True):
-            terms = [part / (scale * len(scales)) for part, scale in zip(differences, scales, strict=True)]
-            average = functools.reduce(operator.add, terms)
-            if rows is not None:
-                average = torch.zeros_like(cost).index_copy_(0, rows, torch.as_tensor(average))
-            averages.append(average)
-        return averages
+            observe(_shares(answers, solutions, len(scales)))
+        averages = [
+            _average_change(answer, solution, scales)
+            for answer, solution in zip(answers, solutions, strict=True)
+        ]
+        if rows is None:
+            return averages
+        everywhere = [0 * solution for solution in run.saved]
+        for result, average in zip(everywhere, averages, strict=True):
+            result[rows] = average
+        return everywhere
 
     def get_extra_state(self) -> dict[str, Any]:
         """Return the state of the scales, for `state_dict`."""
@@ -121,13 +118,25 @@ class BlackboxLayer(nn.Module):
         return f"scales={self.scales}"
 
 
-def _shares(changes: Sequence[Any]) -> Array:
-    """Return for each λ how many of the instances have another solution, in any of their outputs."""
-    changed = [
-        functools.reduce(operator.or_, (flat(part).any(1) for part in parts))
-        for parts in zip(*changes, strict=True)
+def _average_change(answers: Any, solutions: Any, scales: Sequence[float]) -> Any:
+    """Return the average over λ of (y(λ) − y) / λ, of N · M answers y(λ), in order of λ, to M solutions y."""
+    changes = [
+        (answer - solutions) / (scale * len(scales))
+        for answer, scale in zip(answers.reshape(len(scales), *solutions.shape), scales, strict=True)
     ]
-    return np.array([float(rows.sum()) / len(rows) for rows in changed])
+    return functools.reduce(operator.add, changes)
+
+
+def _shares(answers: Sequence[Any], solutions: Sequence[Any], count: int) -> Array:
+    """Return for each λ how many of the instances have another solution, in any of their outputs."""
+    changed = functools.reduce(
+        operator.or_,
+        [
+            flat(there != joined([here] * count)).any(1)
+            for there, here in zip(answers, solutions, strict=True)
+        ],
+    )
+    return np.asarray(changed.reshape(count, -1).sum(1)) / len(solutions[0])
 
 
 @uncompiled

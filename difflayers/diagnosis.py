@@ -1,5 +1,6 @@
 """What a blackbox layer's gradients are made of, and whether its λ and the sense of its costs are right."""
 
+import copy
 import math
 import time
 from collections.abc import Callable, Sequence
@@ -12,7 +13,7 @@ import torch
 from torch import Tensor
 
 from difflayers.blackbox import BlackboxLayer
-from difflayers.engine.batch import BatchRun
+from difflayers.engine.run import BatchRun
 from difflayers.pictures import new_figure
 from difflayers.solver import Array, SolverError
 
@@ -32,6 +33,7 @@ class Diagnosis:
             where there is none.
         with_gradient: share of instances whose incoming gradient is not zero.
         suggested: lowest and highest λ that change from 10 to 90 % of the solutions; None where none does.
+        own: (K,) the λ that the layer would use next.
         beaten: share of solutions that are beaten in the objective by the solver's answer to the costs of
             another instance: none for an exact solver, most where it works in the other sense; NaN where
             the solver fails on those.
@@ -45,6 +47,7 @@ class Diagnosis:
     cosines: Array
     with_gradient: float
     suggested: tuple[float, float] | None
+    own: Array
     beaten: float
     seconds: Array
     failures: float
@@ -63,7 +66,18 @@ class Diagnosis:
         if self.suggested is None:
             lines.append("no λ that was tried changes from 10 % to 90 % of the solutions")
         else:
-            lines.append("suggested: UniformScales({:.3g}, {:.3g})".format(*self.suggested))
+            low, high = self.suggested
+            lines.append(f"suggested: UniformScales({low:.3g}, {high:.3g})")
+            if self.own.max() < low:
+                lines.append(
+                    f"the layer's λ, {self.own.max():.3g} at most, is smaller: "
+                    "it hardly changes a solution, and most gradients are zero"
+                )
+            if self.own.min() > high:
+                lines.append(
+                    f"the layer's λ, {self.own.min():.3g} at least, is larger: "
+                    "its gradient hardly depends on the costs. Have they shrunk towards zero?"
+                )
         if self.wrong_sense:
             lines.append(
                 f"{self.beaten:.0%} of the solutions are beaten by the answer to other costs: "
@@ -137,19 +151,20 @@ def diagnose(
         raise ValueError("either loss or gradient must be given")
     tensors = [costs] if isinstance(costs, Tensor) else list(costs)
     solver = layer.solver
-    exact = [solver.minimized(cost.detach()) for cost in tensors]
+    exact = solver.minimized([cost.detach() for cost in tensors])
     pool, solver.pool = solver.pool, None  # what is asked here is what the solver would do
     before = (solver.statistics.solves, solver.statistics.failures)
     try:
         run = BatchRun(solver, exact, (), context)
+        batch = run.tensors(run.costs)
         seconds = _timed(run)
         solutions = run.saved
         incoming = _incoming(solutions, tensors, loss, gradient)
-        tried = _candidates(run.costs, incoming) if scales is None else np.sort(np.asarray(scales, float))
+        tried = _candidates(batch, incoming) if scales is None else np.sort(np.asarray(scales, float))
         gradients = []
         for scale in tried.tolist():
             moved = run.solve(
-                [cost + scale * g for cost, g in zip(run.costs, incoming, strict=True)],
+                [cost + scale * g for cost, g in zip(batch, incoming, strict=True)],
                 note=f"perturbed with scale {scale:g}",
             )
             parts = [(there - y).flatten(1) for there, y in zip(moved, solutions, strict=True)]
@@ -171,6 +186,7 @@ def diagnose(
         cosines=_cosines(vectors),
         with_gradient=float(active.double().mean()),
         suggested=(float(fitting[0]), float(fitting[-1])) if len(fitting) else None,
+        own=copy.deepcopy(layer.scales).draw(),  # of a copy, whose generator may go on
         beaten=beaten,
         seconds=seconds,
         failures=failures / max(solves, 1),
@@ -182,12 +198,12 @@ def _timed(run: BatchRun) -> Array:
     batch = run.batch
     if run.solver.batched or run.solver.tensors:
         start = time.perf_counter()
-        run.saved = run.solve()
+        run.saved = run.tensors(run.solve())
         return np.array([(time.perf_counter() - start) / max(batch, 1)])
-    answers, seconds = [], []
+    costs, answers, seconds = run.tensors(run.costs), [], []
     for row in range(batch):
         start = time.perf_counter()
-        answers.append(run.solve([cost[row : row + 1] for cost in run.costs], [row]))
+        answers.append(run.solve([cost[row : row + 1] for cost in costs], [row]))
         seconds.append(time.perf_counter() - start)
     run.saved = [torch.cat(column) for column in zip(*answers, strict=True)]
     return np.array(seconds)
@@ -232,11 +248,12 @@ def _beaten(run: BatchRun, solutions: Sequence[Tensor]) -> float:
 
     The other one is feasible too, since the context stays, and so beats an optimum only in the wrong sense.
     """
+    costs = run.tensors(run.costs)
     try:
-        others = run.solve([cost.roll(1, 0) for cost in run.costs])
+        others = run.solve([cost.roll(1, 0) for cost in costs])
     except SolverError:  # costs may forbid what another instance needs
         return math.nan
-    other, own = _objective(run.costs, others), _objective(run.costs, solutions)
+    other, own = _objective(costs, others), _objective(costs, solutions)
     different = (other != own) & ~run.failed
     return float((other < own)[different].double().mean()) if different.any() else 0.0
 

@@ -14,8 +14,10 @@ from torch import Tensor, nn
 
 from difflayers.engine.arguments import count, positive
 from difflayers.engine.autograd import differentiate
-from difflayers.engine.batch import BatchRun, BatchSolver, SolveOptions, only
-from difflayers.engine.instances import each, moving_rows, norms
+from difflayers.engine.batch import BatchSolver
+from difflayers.engine.instances import each, moving_rows, norms, only
+from difflayers.engine.options import SolveOptions
+from difflayers.engine.run import BatchRun
 from difflayers.noise import Noise, gumbel_noise
 from difflayers.solver import Solver
 
@@ -125,7 +127,7 @@ class IMLELayer(nn.Module):
         """Return the mean of W(c − σ ε)."""
         perturbed = [
             cost - self.sigma * torch.from_numpy(self.noise.draw((self.samples, *cost.shape))).to(cost)
-            for cost in run.costs
+            for cost in run.tensors(run.costs)
         ]
         solved = self._solve(run, perturbed, torch.arange(run.batch), "")
         run.saved = perturbed, solved
@@ -133,12 +135,12 @@ class IMLELayer(nn.Module):
 
     def pull_back(self, run: BatchRun, gradients: list[Tensor]) -> list[Tensor]:
         """Return the mean of (W(c + λ g − σ ε) − W(c − σ ε)) / λ."""
-        perturbed, solved = run.saved
-        results = [torch.zeros_like(cost) for cost in run.costs]
+        (perturbed, solved), costs, gradients = run.saved, run.tensors(run.costs), run.tensors(gradients)
+        results = [torch.zeros_like(cost) for cost in costs]
         moving = moving_rows(gradients)
         if len(moving) == 0:
             return results
-        scales = self._scales([c[moving] for c in run.costs], [g[moving] for g in gradients])
+        scales = self._scales([c[moving] for c in costs], [g[moving] for g in gradients])
         rows, scales = moving[scales > 0], scales[scales > 0]
         target = [p[:, rows] + each(scales, g) * g[rows] for p, g in zip(perturbed, gradients, strict=True)]
         moved = self._solve(run, target, rows, ", target distribution")

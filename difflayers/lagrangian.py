@@ -12,8 +12,10 @@ from torch import Tensor, nn
 
 from difflayers.engine.arguments import one_of, positive
 from difflayers.engine.autograd import differentiate
-from difflayers.engine.batch import BatchRun, BatchSolver, SolveOptions, only
-from difflayers.engine.instances import moving_rows
+from difflayers.engine.batch import BatchSolver
+from difflayers.engine.instances import moving_rows, only
+from difflayers.engine.options import SolveOptions
+from difflayers.engine.run import BatchRun
 from difflayers.solver import Solver
 
 Envelope = Literal["lower", "upper", "average"]
@@ -70,7 +72,7 @@ class LPGDLayer(nn.Module):
 
     def solve(self, run: BatchRun) -> list[Tensor]:
         """Return y* = W(c)."""
-        run.saved = run.solve()
+        run.saved = run.tensors(run.solve())
         if self.rho is not None:
             for index, solution in enumerate(run.saved):
                 other = solution[(solution != 0) & (solution != 1)]
@@ -82,12 +84,13 @@ class LPGDLayer(nn.Module):
 
     def pull_back(self, run: BatchRun, gradients: list[Tensor]) -> list[Tensor]:
         """Return the gradient of the envelope."""
+        costs, gradients = run.tensors(run.costs), run.tensors(gradients)
         rows = moving_rows(gradients)
         signs = {"lower": (1,), "upper": (-1,), "average": (1, -1)}[self.envelope]
         nearest = run.solve(
             [
                 torch.cat([self._towards(c[rows], sign * g[rows], y[rows]) for sign in signs])
-                for c, g, y in zip(run.costs, gradients, run.saved, strict=True)
+                for c, g, y in zip(costs, gradients, run.saved, strict=True)
             ],
             rows.repeat(len(signs)),
             [f"at tau = {sign * self.tau:g}" for sign in signs for _ in rows],

@@ -13,7 +13,10 @@ from torch import Tensor, nn
 
 from difflayers.engine.arguments import count, one_of, positive
 from difflayers.engine.autograd import differentiate
-from difflayers.engine.batch import BatchRun, BatchSolver, SolveOptions, only
+from difflayers.engine.batch import BatchSolver
+from difflayers.engine.instances import only
+from difflayers.engine.options import SolveOptions
+from difflayers.engine.run import BatchRun
 from difflayers.noise import Noise, gaussian_noise
 from difflayers.solver import Solver
 
@@ -98,12 +101,12 @@ class PerturbedLayer(nn.Module):
 
     def solve(self, run: BatchRun) -> list[Tensor]:
         """Return the average of W over perturbed costs."""
-        batch = run.batch
-        drawn = [self._draw(cost) for cost in run.costs]
-        problems = [self._perturb(cost, z) for cost, z in zip(run.costs, drawn, strict=True)]
+        batch, costs = run.batch, run.tensors(run.costs)
+        drawn = [self._draw(cost) for cost in costs]
+        problems = [self._perturb(cost, z) for cost, z in zip(costs, drawn, strict=True)]
         notes = [f"sample {sample}" for sample in range(self.samples)]
         if self.control_variate == "solution":
-            problems = [torch.cat([p, c[None]]) for p, c in zip(problems, run.costs, strict=True)]
+            problems = [torch.cat([p, c[None]]) for p, c in zip(problems, costs, strict=True)]
             notes.append("unperturbed")
         solved = run.solve(
             [problem.flatten(0, 1) for problem in problems],
@@ -118,10 +121,15 @@ class PerturbedLayer(nn.Module):
         """Return the estimate of ∂⟨g, y⟩/∂c from the samples of the forward pass."""
         drawn, solved = run.saved
         values = torch.stack(
-            [torch.einsum("sb...,b...->sb", y, g) for y, g in zip(solved, gradients, strict=True)]
+            [
+                torch.einsum("sb...,b...->sb", y, g)
+                for y, g in zip(solved, run.tensors(gradients), strict=True)
+            ]
         ).sum(0)
         weights = self._without_baseline(values) / self.samples
-        return [self._weighted(weights, z, cost) for z, cost in zip(drawn, run.costs, strict=True)]
+        return [
+            self._weighted(weights, z, cost) for z, cost in zip(drawn, run.tensors(run.costs), strict=True)
+        ]
 
     def _draw(self, cost: Tensor) -> Tensor:
         pairs = self.control_variate == "antithetic"

@@ -15,8 +15,10 @@ from torch import Tensor, nn
 
 from difflayers.engine.arguments import count, positive
 from difflayers.engine.autograd import differentiate
-from difflayers.engine.batch import BatchRun, BatchSolver, SolveOptions, only
-from difflayers.engine.instances import flat, moving_rows
+from difflayers.engine.batch import BatchSolver
+from difflayers.engine.instances import flat, moving_rows, only
+from difflayers.engine.options import SolveOptions
+from difflayers.engine.run import BatchRun
 from difflayers.solver import Array, Solver
 
 _NO_WEIGHT = 1e-12
@@ -177,14 +179,15 @@ def mix(run: BatchRun, strength: float, iterations: int, tolerance: float) -> li
     return mixtures
 
 
-def _join(tensors: Sequence[Tensor]) -> Array:
-    """Make one (B, n) float64 array of (B, *shape) tensors."""
-    joined: Array = torch.cat([flat(tensor) for tensor in tensors], dim=1).double().cpu().numpy()
-    return joined
+def _join(values: Sequence[Any]) -> Array:
+    """Make one (B, n) float64 array of (B, *shape) arrays or tensors."""
+    arrays = [flat(torch.as_tensor(value)).numpy(force=True) for value in values]
+    return np.concatenate(arrays, axis=1, dtype=np.float64)
 
 
-def _split(array: Array, like: Sequence[Tensor]) -> list[Tensor]:
+def _split(array: Array, like: Sequence[Any]) -> list[Tensor]:
     """Undo `_join` for (M, n), with the shapes, dtype and device of `like`."""
-    sizes = [math.prod(tensor.shape[1:]) for tensor in like]
+    sizes = [math.prod(value.shape[1:]) for value in like]
     parts = torch.from_numpy(array).split(sizes, dim=1)
-    return [part.reshape(len(array), *t.shape[1:]).to(t) for part, t in zip(parts, like, strict=True)]
+    wanted = [torch.as_tensor(value) for value in like]
+    return [part.reshape(len(array), *t.shape[1:]).to(t) for part, t in zip(parts, wanted, strict=True)]

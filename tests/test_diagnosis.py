@@ -74,6 +74,17 @@ def test_the_default_scales_find_the_range_whatever_the_units():
         assert 0.03 < low * gradient_unit / cost_unit < high * gradient_unit / cost_unit < 3e3
 
 
+@pytest.mark.parametrize(
+    ("scale", "said"), [(0.1, "is smaller: it hardly changes"), (3.0, None), (50.0, "shrunk towards zero?")]
+)
+def test_a_scale_of_the_layer_outside_of_what_is_suggested_is_noticed(scale, said):
+    layer = difflayers.BlackboxLayer(cheaper, scale)
+    found = difflayers.diagnose(layer, gaps(1, 3, 5, 7), gradient=push(4), scales=[0.5, 2.0, 4.0, 8.0])
+    assert found.own.tolist() == [scale]
+    assert ("the layer's λ" in str(found)) == (said is not None)
+    assert said is None or said in str(found)
+
+
 @pytest.mark.parametrize("maximize", [False, True])
 def test_a_solver_in_the_wrong_sense_is_noticed(maximize):
     generator = torch.Generator().manual_seed(0)

@@ -139,3 +139,12 @@ def test_wrong_adaptive_scales_are_refused():
     ):
         with pytest.raises(ValueError, match=text):
             AdaptiveScale(**arguments)
+
+
+def test_an_empty_batch_leaves_an_adaptive_scale_where_it_is():
+    scale = difflayers.AdaptiveScale(start=2.0)
+    layer = difflayers.BlackboxLayer(lambda costs: np.eye(2)[costs.argmin()], scale)
+    costs = torch.zeros(0, 2, requires_grad=True)
+    layer(costs).sum().backward()
+    assert scale.value == 2.0
+    assert costs.grad.shape == (0, 2)

@@ -25,7 +25,7 @@ def differentiate(
     context: Sequence[Any] | None = None,
     targets: Sequence[Tensor] = (),
     loss: bool = False,
-) -> tuple[Tensor, ...]:
+) -> list[Tensor]:
     """Apply an estimator or loss to a batch, differentiably in the costs.
 
     Args:
@@ -45,10 +45,7 @@ def differentiate(
         NotImplementedError: a second derivative was asked for.
     """
     check_call(costs, targets, context)
-    # Rounding to half precision stays outside, in torch: a solution rounded to bfloat16 would look changed.
-    exact = [
-        estimator.solver.minimized(cost if cost.dtype == torch.float64 else cost.float()) for cost in costs
-    ]
+    exact = estimator.solver.minimized(costs)
     outputs: Sequence[Tensor]
     if not torch.compiler.is_compiling():
         outputs = apply(Call(estimator, len(costs), loss, context), [*exact, *targets])
@@ -59,10 +56,10 @@ def differentiate(
     else:
         outputs = _with_context_outside_the_graph(estimator, exact, targets, loss, context)
     like = [exact[0], *costs] if loss else costs
-    return tuple(
+    return [
         output if output.dtype == tensor.dtype else output.to(tensor.dtype)
         for output, tensor in zip(outputs, like, strict=True)
-    )
+    ]
 
 
 @outside_compiler

@@ -6,15 +6,16 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from difflayers.engine.batch import BatchRun, BatchSolver
+from difflayers.engine.batch import BatchSolver
 from difflayers.engine.checks import checked
 from difflayers.engine.compiler import uncompiled
+from difflayers.engine.run import BatchRun
 
 
 class Estimator(Protocol):
     """What a layer or loss must be for `differentiate`.
 
-    Both methods get plain tensors, without autograd, and return such or what `BatchRun.arrays` makes of them.
+    Both methods get arrays or tensors, whichever the solver takes (see `BatchRun`), and return either.
     """
 
     solver: BatchSolver
@@ -23,7 +24,7 @@ class Estimator(Protocol):
         """Return the outputs of the forward pass for `run.costs`, on their device."""
         ...
 
-    def pull_back(self, run: BatchRun, gradients: list[Tensor]) -> list[Any]:
+    def pull_back(self, run: BatchRun, gradients: list[Any]) -> list[Any]:
         """Return a new gradient for each of `run.costs`, from one for each output (of a loss, the first)."""
         ...
 
@@ -72,13 +73,12 @@ class Call:
         gradients = []
         for index, (gradient, output) in enumerate(zip(incoming, outputs, strict=False)):
             if gradient is None:
-                gradients.append(torch.zeros_like(torch.as_tensor(output)))
-                continue
+                gradient = torch.zeros_like(torch.as_tensor(output))
             if run.any_failed:
                 gradient = gradient.clone()
                 gradient[run.failed.to(gradient.device)] = 0
             name = "the gradient of the loss" if self.loss else f"the gradient of solution {index}"
-            gradients.append(checked(gradient, name, run.costs[0].device, infinite=False))
+            gradients.append(checked(gradient, name, run.device, infinite=False))
         results = self.estimator.pull_back(run, gradients)
         if run.any_failed:
             for result in results:

@@ -4,8 +4,11 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
+
+from difflayers.solver import all_finite
 
 
 def check_call(costs: Sequence[Tensor], targets: Sequence[Tensor], context: Sequence[Any] | None) -> None:
@@ -41,24 +44,34 @@ def check_call(costs: Sequence[Tensor], targets: Sequence[Tensor], context: Sequ
 
 
 def checked(
-    tensor: Tensor, name: str, device: torch.device, dtype: torch.dtype | None = None, *, infinite: bool
-) -> Tensor:
-    """Detach a (B, *shape) tensor and bring it to a device, in a dtype or else in float64 or float32.
+    tensor: Tensor,
+    name: str,
+    device: torch.device | None,
+    dtype: torch.dtype | None = None,
+    *,
+    infinite: bool,
+) -> Any:
+    """Detach a (B, *shape) tensor and bring it to a device, or make it an array where that is None.
 
-    Raises ValueError naming `name` and the instance where there is a NaN or, unless they are allowed as the
-    costs of what is forbidden, an infinite value.
+    The result is contiguous, in `dtype` or else in float64 or float32, and may share its memory. Raises
+    ValueError naming `name` and the instance where there is a NaN or, unless they are allowed as the costs of
+    what is forbidden, an infinite value.
     """
     if dtype is None:
         dtype = torch.float64 if tensor.dtype == torch.float64 else torch.float32
-    tensor = tensor.detach()
-    if tensor.dtype != dtype or tensor.device != device:
-        tensor = tensor.to(device, dtype)
-    if tensor.is_neg():
-        tensor = tensor.resolve_neg()
-    # A sum is not finite where a number is not, and is several times faster than a look at each.
-    if not math.isfinite(tensor.sum().item()):
-        bad = tensor.isnan() if infinite else ~tensor.isfinite()
+    if tensor.dtype != dtype:
+        tensor = tensor.to(dtype)
+    value: Any
+    if device is None:
+        value = np.ascontiguousarray(tensor.numpy(force=True))
+        finite = all_finite(value)
+    else:
+        value = tensor.detach().to(device).resolve_neg().contiguous()
+        finite = math.isfinite(value.sum().item())  # it is not where a number is not
+    if not finite:
+        found = torch.as_tensor(value)
+        bad = found.isnan() if infinite else ~found.isfinite()
         if bad.any():
             row = int(bad.reshape(len(bad), -1).any(1).int().argmax())
             raise ValueError(f"{name} has a NaN{'' if infinite else ' or infinite value'} in instance {row}")
-    return tensor
+    return value

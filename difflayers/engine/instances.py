@@ -5,6 +5,7 @@ What takes Any takes NumPy arrays as well.
 
 import functools
 import math
+import operator
 from collections.abc import Sequence
 from typing import Any
 
@@ -20,10 +21,10 @@ def flat(tensor: Any) -> Any:
     return tensor.reshape(len(tensor), math.prod(tensor.shape[1:]))
 
 
-def moving_rows(gradients: Sequence[Tensor]) -> Tensor:
+def moving_rows(gradients: Sequence[Any]) -> Any:
     """Return the instances (M,) int64 that have a nonzero gradient in any output (B, *shape)."""
-    moving = functools.reduce(torch.logical_or, (flat(gradient).any(1) for gradient in gradients))
-    return moving.nonzero()[:, 0]
+    moving = functools.reduce(operator.or_, (flat(gradient).any(1) for gradient in gradients))
+    return moving.nonzero()[:, 0] if isinstance(moving, Tensor) else np.flatnonzero(moving)
 
 
 def norms(tensors: Sequence[Tensor]) -> Tensor:
@@ -47,3 +48,8 @@ def joined(parts: list[Any]) -> Any:
 def as_like(array: Array, like: Any) -> Any:
     """Bring new random numbers to type, dtype and device of `like`."""
     return torch.from_numpy(array).to(like) if isinstance(like, Tensor) else array.astype(like.dtype)
+
+
+def only(outputs: Sequence[Any]) -> Any:
+    """Return the single output itself, and several as a tuple."""
+    return outputs[0] if len(outputs) == 1 else tuple(outputs)

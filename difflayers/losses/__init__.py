@@ -3,8 +3,10 @@
 from difflayers.losses.cone import ConeAlignmentLoss, binding_normals
 from difflayers.losses.contrastive import ContrastiveLoss
 from difflayers.losses.fenchel_young import FenchelYoungLoss
+from difflayers.losses.hamming import hamming_loss
 from difflayers.losses.perturbation_gradient import PerturbationGradientLoss
 from difflayers.losses.ranking import RankingLoss
+from difflayers.losses.recall import recall_loss
 from difflayers.losses.regret import Regret, RegretSummary
 from difflayers.losses.spo_plus import SPOPlusLoss
 from difflayers.losses.structured_svm import StructuredSVMLoss
@@ -20,4 +22,6 @@ __all__ = [
     "SPOPlusLoss",
     "StructuredSVMLoss",
     "binding_normals",
+    "hamming_loss",
+    "recall_loss",
 ]

@@ -5,11 +5,13 @@ import operator
 from collections.abc import Sequence
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from difflayers.engine.autograd import Estimator, Reduction, differentiate, reduce_losses
-from difflayers.engine.batch import BatchRun, BatchSolver, only
-from difflayers.engine.instances import each, flat
+from difflayers.engine.batch import BatchSolver
+from difflayers.engine.instances import each, flat, only
+from difflayers.engine.run import BatchRun
 
 Tensors = Tensor | Sequence[Tensor]
 """One tensor (B, *shape), or one for each cost tensor of a solver that takes several."""
@@ -68,25 +70,25 @@ def matched(solver: BatchSolver, costs: Sequence[Tensor], **targets: Tensors | N
                     f"{name}[{index}] has shape {tuple(tensor.shape)}, "
                     f"but costs[{index}] has shape {tuple(cost.shape)}"
                 )
-            flat.append(solver.minimized(tensor) if name == "true_costs" else tensor)
+            flat.append(-tensor if solver.maximize and name == "true_costs" else tensor)
     return flat
 
 
-def truths(run: BatchRun) -> list[list[Tensor]]:
-    """Return a list of tensors for each target that the loss was given, in the order of `evaluate`."""
+def truths(run: BatchRun) -> list[list[Any]]:
+    """Return the tensors of each target that the loss was given, in the order of `evaluate`, as values."""
     count = len(run.costs)
     return [run.targets[start : start + count] for start in range(0, len(run.targets), count)]
 
 
 def save(run: BatchRun, values: Any, gradients: Sequence[Any], solutions: Sequence[Any]) -> list[Any]:
     """Return what a loss's `solve` has to, keeping ∂values/∂costs (B, *shape) for `pull_back`."""
-    run.saved = run.arrays(gradients)
+    run.saved = run.values(gradients)
     return [values, *solutions]
 
 
-def pull_back(run: BatchRun, gradients: list[Tensor]) -> list[Any]:
+def pull_back(run: BatchRun, gradients: list[Any]) -> list[Any]:
     """Return the gradients that `save` kept, scaled by the incoming ones (B,)."""
-    (incoming,) = run.arrays(gradients)
+    (incoming,) = gradients
     return [each(incoming, saved) * saved for saved in run.saved]
 
 
@@ -95,12 +97,17 @@ def inner(left: Sequence[Any], right: Sequence[Any]) -> Any:
     return functools.reduce(operator.add, (flat(a * b).sum(1) for a, b in zip(left, right, strict=True)))
 
 
+def mean_or_sum(losses: Tensor, reduction: Reduction) -> Tensor:
+    """Reduce losses (B,) of a layer's solutions, where those that `on_failure="skip"` took out are NaN."""
+    return {"none": losses, "sum": losses.nansum(), "mean": losses.nanmean()}[reduction]
+
+
 def several(tensors: Tensors) -> list[Tensor]:
     """Return one tensor, or a sequence of them, as a list."""
     return [tensors] if isinstance(tensors, Tensor) else list(tensors)
 
 
-def first_row(bad: Tensor) -> int | None:
+def first_row(bad: Any) -> int | None:
     """Return the first instance of (B, *shape) where `bad` is true anywhere, or None."""
-    rows = bad.nonzero()
+    rows = torch.as_tensor(bad).nonzero()
     return int(rows[0, 0]) if len(rows) else None

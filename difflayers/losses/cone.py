@@ -15,10 +15,11 @@ from torch import Tensor, nn
 
 from difflayers.engine.arguments import one_of
 from difflayers.engine.autograd import Reduction
-from difflayers.engine.batch import BatchRun, BatchSolver
+from difflayers.engine.batch import BatchSolver
 from difflayers.engine.checks import check_call
 from difflayers.engine.compiler import outside_compiler
 from difflayers.engine.instances import each, flat
+from difflayers.engine.run import BatchRun
 from difflayers.losses.call import evaluate, pull_back, save
 from difflayers.solver import Array
 
@@ -66,7 +67,7 @@ class ConeAlignmentLoss(nn.Module):
 
     def solve(self, run: BatchRun) -> list[Tensor]:
         """Return the loss of each instance and the projection."""
-        (towards,) = run.costs
+        (towards,) = run.tensors(run.costs)
         # The angle does not depend on the length; squares of huge costs would not be finite.
         largest = flat(towards).norm(torch.inf, dim=1)
         size = each(torch.where(largest > 0, largest, 1), towards)

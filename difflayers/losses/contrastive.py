@@ -11,7 +11,9 @@ from torch import Tensor, nn
 
 from difflayers.engine.arguments import one_of
 from difflayers.engine.autograd import Reduction
-from difflayers.engine.batch import BatchRun, BatchSolver, SolveOptions
+from difflayers.engine.batch import BatchSolver
+from difflayers.engine.options import SolveOptions
+from difflayers.engine.run import BatchRun
 from difflayers.losses.call import Tensors, evaluate, inner, pull_back, save, truths
 from difflayers.losses.pooled import kept_pool, weigh_pool, with_pool
 from difflayers.solver import Solver
@@ -83,13 +85,13 @@ class ContrastiveLoss(nn.Module):
 
     def solve(self, run: BatchRun) -> list[Tensor]:
         """Return the loss of each instance and the solution."""
-        (best,) = truths(run)
+        (best,), costs = map(run.tensors, truths(run)), run.tensors(run.costs)
         solutions = run.solve()
         run.remember(best)
         losses, gradients = weigh_pool(run, None, _mean if self.kind == "nce" else _cheapest)
         return save(
             run,
-            inner(run.costs, best) + losses,
+            inner(costs, best) + losses,
             [there + gradient for there, gradient in zip(best, gradients, strict=True)],
             solutions,
         )

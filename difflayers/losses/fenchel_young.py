@@ -12,8 +12,10 @@ from torch import Tensor, nn
 
 from difflayers.engine.arguments import count, one_of, positive
 from difflayers.engine.autograd import Reduction
-from difflayers.engine.batch import BatchRun, BatchSolver, SolveOptions
+from difflayers.engine.batch import BatchSolver
 from difflayers.engine.instances import as_like
+from difflayers.engine.options import SolveOptions
+from difflayers.engine.run import BatchRun
 from difflayers.losses.call import Tensors, evaluate, inner, pull_back, save, truths
 from difflayers.noise import Noise, gaussian_noise
 from difflayers.perturbed import Perturbation
@@ -93,8 +95,7 @@ class FenchelYoungLoss(nn.Module):
 
     def solve(self, run: BatchRun) -> list[Any]:
         """Return the loss of each instance and its mean solution."""
-        (best,) = map(run.arrays, truths(run))
-        costs = run.arrays(run.costs)
+        (best,), costs = truths(run), run.costs
         draws = [self.noise.draw((self.samples, *cost.shape)) for cost in costs]
         factors: list[Any] | None = None
         if self.perturbation == "additive":

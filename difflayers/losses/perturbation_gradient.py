@@ -6,12 +6,14 @@ Huang and Gupta, Decision-Focused Learning with Directional Gradients, NeurIPS 2
 from collections.abc import Sequence
 from typing import Any, Literal, Unpack
 
-import torch
 from torch import Tensor, nn
 
 from difflayers.engine.arguments import one_of, positive
 from difflayers.engine.autograd import Reduction
-from difflayers.engine.batch import BatchRun, BatchSolver, SolveOptions
+from difflayers.engine.batch import BatchSolver
+from difflayers.engine.instances import joined
+from difflayers.engine.options import SolveOptions
+from difflayers.engine.run import BatchRun
 from difflayers.losses.call import (
     Tensors,
     evaluate,
@@ -91,7 +93,7 @@ class PerturbationGradientLoss(nn.Module):
         h, (truth,), batch = self.step, truths(run), run.batch
         upper, lower = {"backward": (0.0, -h), "forward": (h, 0.0), "central": (h, -h)}[self.difference]
         problems = [
-            torch.cat([cost + upper * true, cost + lower * true])
+            joined([cost + upper * true, cost + lower * true])
             for cost, true in zip(run.costs, truth, strict=True)
         ]
         notes = [f"at ĉ + {offset:g} c" for offset in (upper, lower) for _ in range(batch)]

@@ -5,8 +5,9 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from difflayers.engine.batch import BatchRun, SolveOptions
 from difflayers.engine.instances import flat
+from difflayers.engine.options import SolveOptions
+from difflayers.engine.run import BatchRun
 from difflayers.pool import SolutionPool
 
 Weigh = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
@@ -26,14 +27,15 @@ def weigh_pool(
     Returns:
         Losses (B,) and their gradients (B, *shape) with respect to the costs.
     """
-    predicted = _joined(run.costs)
-    true = predicted if true_costs is None else _joined(true_costs)
+    costs = run.tensors(run.costs)
+    predicted = _joined(costs)
+    true = predicted if true_costs is None else _joined(run.tensors(true_costs))
     losses, gradient = predicted.new_zeros(len(predicted)), torch.zeros_like(predicted)
     for rows, solutions in run.seen():
         losses[rows], weights = weigh(predicted[rows] @ solutions.T, true[rows] @ solutions.T)
         gradient[rows] = weights @ solutions
-    parts = gradient.split([cost.shape[1:].numel() for cost in run.costs], 1)
-    return losses, [part.reshape(cost.shape) for part, cost in zip(parts, run.costs, strict=True)]
+    parts = gradient.split([cost.shape[1:].numel() for cost in costs], 1)
+    return losses, [part.reshape(cost.shape) for part, cost in zip(parts, costs, strict=True)]
 
 
 def with_pool(options: SolveOptions) -> SolveOptions:

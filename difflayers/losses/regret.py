@@ -8,8 +8,11 @@ from torch import Tensor
 
 from difflayers.engine.arguments import one_of
 from difflayers.engine.autograd import Reduction
-from difflayers.engine.batch import BatchRun, BatchSolver, SolveOptions, only
+from difflayers.engine.batch import BatchSolver
 from difflayers.engine.checks import check_call
+from difflayers.engine.instances import only
+from difflayers.engine.options import SolveOptions
+from difflayers.engine.run import BatchRun
 from difflayers.losses.call import Tensors, inner, matched, several, truths
 from difflayers.solver import Solver
 
@@ -145,14 +148,14 @@ def _measure(
     costs = several(costs)
     targets = matched(solver, costs, true_costs=true_costs, true_solutions=true_solutions)
     check_call(costs, targets, context)
-    exact = [solver.minimized(cost if cost.dtype == torch.float64 else cost.float()) for cost in costs]
+    exact = solver.minimized(costs)
     run = BatchRun(solver, exact, targets, context, ("true_costs", "true_solutions"), infinite=False)
-    (truth, *given), batch = truths(run), run.batch
+    (truth, *given), predicted, batch = map(run.tensors, truths(run)), run.tensors(run.costs), run.batch
     if given:
-        solutions, (best,) = run.solve(), given
+        solutions, (best,) = run.solve(predicted), given
     else:
-        notes = [""] * batch + ["at the true costs"] * batch
-        both = run.solve([torch.cat(pair) for pair in zip(run.costs, truth, strict=True)], note=notes)
+        pairs = [torch.cat(pair) for pair in zip(predicted, truth, strict=True)]
+        both = run.solve(pairs, note=["", "at the true costs"])
         solutions, best = [each[:batch] for each in both], [each[batch:] for each in both]
     truth = [true.double() for true in truth]
     optima = inner(truth, best)

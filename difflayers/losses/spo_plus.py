@@ -10,8 +10,10 @@ from torch import Tensor, nn
 
 from difflayers.engine.arguments import one_of
 from difflayers.engine.autograd import Reduction
-from difflayers.engine.batch import BatchRun, BatchSolver, SolveOptions
+from difflayers.engine.batch import BatchSolver
 from difflayers.engine.instances import joined
+from difflayers.engine.options import SolveOptions
+from difflayers.engine.run import BatchRun
 from difflayers.losses.call import Tensors, evaluate, inner, pull_back, save, truths
 from difflayers.solver import Solver
 
@@ -68,8 +70,8 @@ class SPOPlusLoss(nn.Module):
 
     def solve(self, run: BatchRun) -> list[Any]:
         """Return the loss of each instance and W(2ĉ − c)."""
-        truth, *given = map(run.arrays, truths(run))
-        reflected = [2 * cost - true for cost, true in zip(run.arrays(run.costs), truth, strict=True)]
+        truth, *given = truths(run)
+        reflected = [2 * cost - true for cost, true in zip(run.costs, truth, strict=True)]
         if given:
             (best,), solutions = given, run.solve(reflected, note="at 2ĉ − c")
         else:

@@ -10,7 +10,9 @@ from torch import Tensor, nn
 
 from difflayers.engine.arguments import one_of, positive
 from difflayers.engine.autograd import Reduction
-from difflayers.engine.batch import BatchRun, BatchSolver, SolveOptions
+from difflayers.engine.batch import BatchSolver
+from difflayers.engine.options import SolveOptions
+from difflayers.engine.run import BatchRun
 from difflayers.losses.call import (
     Tensors,
     evaluate,

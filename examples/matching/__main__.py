@@ -68,7 +68,8 @@ def standardized(loss: Loss) -> Loss:
 
 def through(layer: nn.Module) -> Loss:
     """Hamming distance between the layer's matching and the cheapest one, summed over a batch."""
-    return lambda costs, matchings: (matchings + (1 - 2 * matchings) * layer(costs)).sum()
+    distance = difflayers.losses.hamming_loss
+    return lambda costs, matchings: distance(layer(costs), matchings, reduction="sum")
 
 
 def losses(seed: int) -> dict[str, Loss]:

@@ -55,19 +55,9 @@ def scores(embeddings: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def recall(layer: nn.Module, margin: float) -> Loss:
-    """log(1 + log(1 + r)) for r irrelevant images ranked before a relevant one, summed over queries.
-
-    The margin lowers relevant scores and raises the others, so that a narrow lead is not enough.
-    """
-
-    def loss(embeddings: Tensor) -> Tensor:
-        relevant, others = scores(embeddings)
-        relevant, others = relevant - margin / 2, others + margin / 2
-        ranks = layer(torch.cat([relevant, others], 1))[:, : relevant.shape[1]]
-        before = (ranks - layer(relevant)).clamp(min=0)
-        return torch.log1p(torch.log1p(before)).mean(1).sum()
-
-    return loss
+    """Recall at all k together, summed over queries; the margin asks for more than a narrow lead."""
+    loss = difflayers.losses.recall_loss
+    return lambda embeddings: loss(layer, *scores(embeddings), margin=margin, reduction="sum")
 
 
 def triplets(embeddings: Tensor) -> Tensor:

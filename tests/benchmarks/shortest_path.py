@@ -194,9 +194,8 @@ def generate(
     features, costs = genData(count, FEATURES, (size, size), arguments.degree, arguments.noise, seed)
     solutions = solver(costs)
     values = (costs * solutions).sum(axis=1)
-    return Instances(
-        torch.from_numpy(features.astype(np.float32)), *map(torch.from_numpy, (costs, solutions, values))
-    )
+    arrays = (features, costs, solutions, values)
+    return Instances(*(torch.from_numpy(array.astype(np.float32)) for array in arrays))
 
 
 def train(loss: Loss, data: Instances, epochs: int, seed: int) -> tuple[nn.Module, list[tuple[float, float]]]:
@@ -209,7 +208,9 @@ def train(loss: Loss, data: Instances, epochs: int, seed: int) -> tuple[nn.Modul
     for _ in range(epochs):
         order = torch.randperm(len(data.features), generator=generator)
         begin = time.perf_counter(), time.process_time()
-        for batch in map(data.rows, order.split(BATCH)):
+        shuffled = data.rows(order)
+        for start in range(0, len(order), BATCH):
+            batch = shuffled.rows(slice(start, start + BATCH))
             optimizer.zero_grad()
             loss(model(batch.features), batch).backward()
             optimizer.step()
