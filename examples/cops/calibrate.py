@@ -13,20 +13,8 @@ from examples.cops.config import Config
 from examples.cops.inference import Predictor
 from examples.cops.network import CopsNetwork
 
-OFFSETS = (
-    -1.0,
-    -0.5,
-    -0.25,
-    0.0,
-    0.25,
-    0.5,
-    0.75,
-    1.0,
-    1.25,
-    1.5,
-    2.0,
-    3.0,
-)  # on the cost of cutting an edge
+# What is added to the cost of cutting an edge.
+OFFSETS = (-1.0, -0.5, -0.25, 0.0, 0.25, 0.5, 0.75, 1.0, 1.25, 1.5, 2.0, 3.0)
 IMAGES = 40
 
 
@@ -47,10 +35,8 @@ def calibrate(network: CopsNetwork, data: Any, config: Config) -> dict[float, fl
     found: dict[float, float] = {}
     for offset in OFFSETS:
         _set(network, before + offset)
-        predictor, quality = (
-            Predictor(network, data.is_thing, config),
-            PanopticQuality(len(data.is_thing), data.is_thing),
-        )
+        predictor = Predictor(network, data.is_thing, config)
+        quality = PanopticQuality(len(data.is_thing), data.is_thing)
         for sample in samples:
             quality.update(predictor(sample.image), sample.labels)
         found[offset] = quality.compute().pq

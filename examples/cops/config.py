@@ -91,7 +91,7 @@ DRAWN = Config(
     batch_two=8,
     learning_rate_two=2e-4,  # at 1e-3, the paper's for Cityscapes, a class is lost within 60 iterations
     warm_up=20,
-    # A segment of 1/20 of the area has 20 times the gradient a pixel, and λ times that is what moves the costs.
+    # λ times the gradient of a pixel is what moves its costs, and in small images segments have few pixels.
     scales=(1.0, 500.0),
     iterations_warm=200,
     iterations_single=200,
