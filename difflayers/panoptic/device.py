@@ -88,6 +88,7 @@ class DeviceLiftedMultiwayCut(torch.autograd.Function):
         targets: Sequence[PanopticLabels] | None,
         results: list[tuple[TensorForward, PanopticLabels]],
     ) -> tuple[Tensor, ...]:
+        """Solve an asymmetric multiway cut for each image, and return the masks of its segments."""
         edges = _edges_on(shape, layer.distances, node_costs.device)
         nodes = _single_or_double(node_costs.flatten(2).transpose(1, 2))
         costs = _single_or_double(edge_costs)
@@ -118,6 +119,7 @@ class DeviceLiftedMultiwayCut(torch.autograd.Function):
     @once_differentiable
     @outside_compiler
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        """Return the mean of Algorithm 1's gradients over the layer's next scales."""
         scales = [float(scale) for scale in ctx.layer.scales.draw()]
         estimates = [
             lifted_backward(forward, gradient.flatten(1), scales)

@@ -146,6 +146,7 @@ class PanopticLayer(nn.Module):
         return height, width
 
     def extra_repr(self) -> str:
+        """Return what `print` shows of the settings."""
         return f"distances={self.distances}, scales={self.scales}, n_jobs={self.n_jobs}"
 
 
