@@ -41,7 +41,7 @@ check: .venv/installed
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 
-# Pyright runs in Node.js, so that it is not a part of `check`; it finds the package to verify by the path.
+# Pyright runs in Node.js, so that it is not a part of `check`; it finds the package through the python on the path.
 types: .venv/installed
 	$(BIN)/python -m pip install -q -c constraints.txt pyright
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/pyright --verifytypes difflayers --ignoreexternal

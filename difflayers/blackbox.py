@@ -10,13 +10,13 @@ import operator
 from collections.abc import Sequence
 from typing import Any, Unpack
 
-import numpy as np
+import torch
 from torch import Tensor, nn
 
 from difflayers.engine.autograd import differentiate
 from difflayers.engine.batch import BatchSolver
 from difflayers.engine.compiler import uncompiled
-from difflayers.engine.instances import flat, joined, moving_rows, only
+from difflayers.engine.instances import joined, moving_rows, only
 from difflayers.engine.options import SolveOptions
 from difflayers.engine.run import BatchRun
 from difflayers.scales import Scales, as_scales
@@ -93,7 +93,12 @@ class BlackboxLayer(nn.Module):
         answers = run.solve(perturbed, None if rows is None else joined([rows] * len(scales)), notes)
         observe = getattr(self.scales, "observe", None)  # isinstance with a protocol takes as long as a solve
         if observe is not None:
-            observe(_shares(answers, solutions, len(scales)))
+            changed = _changed(answers, solutions, len(scales))
+            if run.any_failed:
+                failed = run.failed if rows is None else run.failed[rows]
+                changed = changed[:, ~failed.numpy(force=True)]
+            if changed.size:
+                observe(changed.mean(1))
         averages = [
             _average_change(answer, solution, scales)
             for answer, solution in zip(answers, solutions, strict=True)
@@ -127,16 +132,13 @@ def _average_change(answers: Any, solutions: Any, scales: Sequence[float]) -> An
     return functools.reduce(operator.add, changes)
 
 
-def _shares(answers: Sequence[Any], solutions: Sequence[Any], count: int) -> Array:
-    """Return for each λ how many of the instances have another solution, in any of their outputs."""
-    changed = functools.reduce(
-        operator.or_,
-        [
-            flat(there != joined([here] * count)).any(1)
-            for there, here in zip(answers, solutions, strict=True)
-        ],
-    )
-    return np.asarray(changed.reshape(count, -1).sum(1)) / len(solutions[0])
+def _changed(answers: Sequence[Any], solutions: Sequence[Any], count: int) -> Array:
+    """Return for each of N λ which of M instances have another solution in any output, (N, M) bool."""
+    changed = [
+        (there.reshape(count, *here.shape) != here).reshape(count, len(here), -1).any(2)
+        for there, here in zip(answers, solutions, strict=True)
+    ]
+    return torch.as_tensor(functools.reduce(operator.or_, changed)).numpy(force=True)
 
 
 @uncompiled

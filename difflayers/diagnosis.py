@@ -34,6 +34,7 @@ class Diagnosis:
         with_gradient: share of instances whose incoming gradient is not zero.
         suggested: lowest and highest λ that change from 10 to 90 % of the solutions; None where none does.
         own: (K,) the λ that the layer would use next.
+        own_changed: (K,) share of solutions that each of them changes.
         beaten: share of solutions that are beaten in the objective by the solver's answer to the costs of
             another instance: none for an exact solver, most where it works in the other sense; NaN where
             the solver fails on those.
@@ -48,6 +49,7 @@ class Diagnosis:
     with_gradient: float
     suggested: tuple[float, float] | None
     own: Array
+    own_changed: Array
     beaten: float
     seconds: Array
     failures: float
@@ -68,15 +70,15 @@ class Diagnosis:
         else:
             low, high = self.suggested
             lines.append(f"suggested: UniformScales({low:.3g}, {high:.3g})")
-            if self.own.max() < low:
+            if self.own_changed.max() < _TOO_FEW:
                 lines.append(
-                    f"the layer's λ, {self.own.max():.3g} at most, is smaller: "
-                    "it hardly changes a solution, and most gradients are zero"
+                    f"the layer's λ, {self.own.max():.3g} at most, is too small: "
+                    f"it changes {self.own_changed.max():.0%} of the solutions, and most gradients are zero"
                 )
-            if self.own.min() > high:
+            if self.own_changed.min() > _TOO_MANY:
                 lines.append(
-                    f"the layer's λ, {self.own.min():.3g} at least, is larger: "
-                    "its gradient hardly depends on the costs. Have they shrunk towards zero?"
+                    f"the layer's λ, {self.own.min():.3g} at least, is too large: it changes "
+                    f"{self.own_changed.min():.0%} of the solutions, whatever the costs. Have they shrunk?"
                 )
         if self.wrong_sense:
             lines.append(
@@ -135,7 +137,7 @@ def diagnose(
     The layer's own state, such as its generator and an adaptive λ, is left as it is.
 
     Args:
-        layer: the layer; its solver is called twice for the batch and once more for each λ.
+        layer: the layer; its solver is called twice for the batch and once more for each λ, its own too.
         costs: (B, *shape), or several such tensors, as the layer is called with.
         loss: from the layer's solutions to the loss that is trained with, for the incoming gradient.
         gradient: the incoming gradient itself, one (B, *shape) for each cost, in place of `loss`.
@@ -161,8 +163,11 @@ def diagnose(
         solutions = run.saved
         incoming = _incoming(solutions, tensors, loss, gradient)
         tried = _candidates(batch, incoming) if scales is None else np.sort(np.asarray(scales, float))
+        state = copy.deepcopy(layer.scales.state_dict())
+        own = layer.scales.draw()
+        layer.scales.load_state_dict(state)
         gradients = []
-        for scale in tried.tolist():
+        for scale in [*tried.tolist(), *own.tolist()]:
             moved = run.solve(
                 [cost + scale * g for cost, g in zip(batch, incoming, strict=True)],
                 note=f"perturbed with scale {scale:g}",
@@ -177,7 +182,10 @@ def diagnose(
     active = torch.cat([g.flatten(1) for g in incoming], 1).any(1) & ~run.failed
     vectors = torch.stack(gradients)[:, active].cpu()
     changed = vectors.any(2).double()
-    shares = changed.mean(1).numpy() if active.any() else np.zeros(len(tried))
+    shares, own_changed = np.split(
+        changed.mean(1).numpy() if active.any() else np.zeros(len(changed)), [len(tried)]
+    )
+    vectors = vectors[: len(tried)]
     fitting = tried[(shares >= _TOO_FEW) & (shares <= _TOO_MANY)]
     return Diagnosis(
         scales=tried,
@@ -186,7 +194,8 @@ def diagnose(
         cosines=_cosines(vectors),
         with_gradient=float(active.double().mean()),
         suggested=(float(fitting[0]), float(fitting[-1])) if len(fitting) else None,
-        own=copy.deepcopy(layer.scales).draw(),  # of a copy, whose generator may go on
+        own=own,
+        own_changed=own_changed,
         beaten=beaten,
         seconds=seconds,
         failures=failures / max(solves, 1),

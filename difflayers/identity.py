@@ -58,11 +58,11 @@ class IdentityLayer(nn.Module):
         solutions = differentiate(self, project(costs, self.projection), context)
         return only([y.to(cost.dtype) for y, cost in zip(solutions, costs, strict=True)])
 
-    def solve(self, run: BatchRun) -> list[Tensor]:
+    def solve(self, run: BatchRun) -> list[Any]:
         """Return W(P(c))."""
         return run.solve()
 
-    def pull_back(self, run: BatchRun, gradients: list[Tensor]) -> list[Tensor]:
+    def pull_back(self, run: BatchRun, gradients: list[Any]) -> list[Any]:
         """Return −g; autograd goes on through P."""
         return [-gradient for gradient in gradients]
 

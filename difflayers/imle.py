@@ -123,7 +123,7 @@ class IMLELayer(nn.Module):
         """
         return only(differentiate(self, costs, context))
 
-    def solve(self, run: BatchRun) -> list[Tensor]:
+    def solve(self, run: BatchRun) -> list[Any]:
         """Return the mean of W(c − σ ε)."""
         perturbed = [
             cost - self.sigma * torch.from_numpy(self.noise.draw((self.samples, *cost.shape))).to(cost)
@@ -133,7 +133,7 @@ class IMLELayer(nn.Module):
         run.saved = perturbed, solved
         return [y.mean(0) for y in solved]
 
-    def pull_back(self, run: BatchRun, gradients: list[Tensor]) -> list[Tensor]:
+    def pull_back(self, run: BatchRun, gradients: list[Any]) -> list[Any]:
         """Return the mean of (W(c + λ g − σ ε) − W(c − σ ε)) / λ."""
         (perturbed, solved), costs, gradients = run.saved, run.tensors(run.costs), run.tensors(gradients)
         results = [torch.zeros_like(cost) for cost in costs]
@@ -163,7 +163,7 @@ class IMLELayer(nn.Module):
         solved = run.solve(
             [problem.flatten(0, 1) for problem in problems],
             rows.repeat(self.samples),
-            [f"sample {sample}{note}" for sample in range(self.samples) for _ in range(len(rows))],
+            [f"sample {sample}{note}" for sample in range(self.samples)],
         )
         return [y.reshape(problem.shape) for y, problem in zip(solved, problems, strict=True)]
 

@@ -70,7 +70,7 @@ class LPGDLayer(nn.Module):
         """
         return only(differentiate(self, costs, context))
 
-    def solve(self, run: BatchRun) -> list[Tensor]:
+    def solve(self, run: BatchRun) -> list[Any]:
         """Return y* = W(c)."""
         run.saved = run.tensors(run.solve())
         if self.rho is not None:
@@ -82,7 +82,7 @@ class LPGDLayer(nn.Module):
                     )
         return run.saved
 
-    def pull_back(self, run: BatchRun, gradients: list[Tensor]) -> list[Tensor]:
+    def pull_back(self, run: BatchRun, gradients: list[Any]) -> list[Any]:
         """Return the gradient of the envelope."""
         costs, gradients = run.tensors(run.costs), run.tensors(gradients)
         rows = moving_rows(gradients)
@@ -93,7 +93,7 @@ class LPGDLayer(nn.Module):
                 for c, g, y in zip(costs, gradients, run.saved, strict=True)
             ],
             rows.repeat(len(signs)),
-            [f"at tau = {sign * self.tau:g}" for sign in signs for _ in rows],
+            [f"at tau = {sign * self.tau:g}" for sign in signs],
         )
         results = []
         for found, at_zero in zip(nearest, run.saved, strict=True):

@@ -99,7 +99,7 @@ class PerturbedLayer(nn.Module):
         """
         return only(differentiate(self, costs, context))
 
-    def solve(self, run: BatchRun) -> list[Tensor]:
+    def solve(self, run: BatchRun) -> list[Any]:
         """Return the average of W over perturbed costs."""
         batch, costs = run.batch, run.tensors(run.costs)
         drawn = [self._draw(cost) for cost in costs]
@@ -110,14 +110,14 @@ class PerturbedLayer(nn.Module):
             notes.append("unperturbed")
         solved = run.solve(
             [problem.flatten(0, 1) for problem in problems],
-            note=[note for note in notes for _ in range(batch)],
+            note=notes,
             any_shape=True,
         )
         solved = [y.reshape(len(notes), batch, *y.shape[1:]) for y in solved]
         run.saved = drawn, solved
         return [y[: self.samples].mean(0) for y in solved]
 
-    def pull_back(self, run: BatchRun, gradients: list[Tensor]) -> list[Tensor]:
+    def pull_back(self, run: BatchRun, gradients: list[Any]) -> list[Any]:
         """Return the estimate of ∂⟨g, y⟩/∂c from the samples of the forward pass."""
         drawn, solved = run.saved
         values = torch.stack(

@@ -74,13 +74,13 @@ class RegularizedFrankWolfe(nn.Module):
         """
         return only(differentiate(self, costs, context))
 
-    def solve(self, run: BatchRun) -> list[Tensor]:
+    def solve(self, run: BatchRun) -> list[Any]:
         """Return the minimiser y; several costs are the parts of one vector."""
         run.saved = mix(run, self.strength, self.iterations, self.tolerance)
         points = np.array([mixture.point for mixture in run.saved])
         return _split(points.reshape(_join(run.costs).shape), run.costs)
 
-    def pull_back(self, run: BatchRun, gradients: list[Tensor]) -> list[Tensor]:
+    def pull_back(self, run: BatchRun, gradients: list[Any]) -> list[Any]:
         """Return −Π g / ω."""
         incoming = _join(gradients)
         result = np.zeros_like(incoming)

@@ -75,12 +75,14 @@ def test_the_default_scales_find_the_range_whatever_the_units():
 
 
 @pytest.mark.parametrize(
-    ("scale", "said"), [(0.1, "is smaller: it hardly changes"), (3.0, None), (50.0, "shrunk towards zero?")]
+    ("scale", "share", "said"),
+    [(0.1, 0.0, "changes 0% of the solutions"), (6.0, 0.75, None), (50.0, 1.0, "Have they shrunk?")],
 )
-def test_a_scale_of_the_layer_outside_of_what_is_suggested_is_noticed(scale, said):
+def test_a_scale_of_the_layer_that_changes_too_little_or_all_is_noticed(scale, share, said):
     layer = difflayers.BlackboxLayer(cheaper, scale)
-    found = difflayers.diagnose(layer, gaps(1, 3, 5, 7), gradient=push(4), scales=[0.5, 2.0, 4.0, 8.0])
-    assert found.own.tolist() == [scale]
+    # Judged by what it changes itself: 6 lies above all that are tried, and is good.
+    found = difflayers.diagnose(layer, gaps(1, 3, 5, 7), gradient=push(4), scales=[0.5, 2.0, 4.0])
+    assert (found.own.tolist(), found.own_changed.tolist()) == ([scale], [share])
     assert ("the layer's λ" in str(found)) == (said is not None)
     assert said is None or said in str(found)
 

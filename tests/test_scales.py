@@ -120,6 +120,21 @@ def test_without_any_incoming_gradient_it_does_not_move():
     assert layer.scales.value == 3.0
 
 
+def test_failed_solves_do_not_move_an_adaptive_scale():
+    calls = []
+
+    def failing_when_perturbed(costs):
+        calls.append(costs)
+        if len(calls) > 4:
+            raise difflayers.SolverError("no time left")
+        return cheaper(costs)
+
+    layer = difflayers.BlackboxLayer(failing_when_perturbed, AdaptiveScale(3.0), on_failure="skip")
+    costs = torch.ones(4, 2, requires_grad=True)
+    layer(costs).backward(torch.ones(4, 2))
+    assert (len(calls), layer.scales.value) == (8, 3.0)
+
+
 def test_an_adaptive_scale_is_resumed_from_the_state_dict(tmp_path):
     layer = difflayers.BlackboxLayer(cheaper, AdaptiveScale(3.0))
     train(layer, 5)

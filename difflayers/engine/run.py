@@ -22,8 +22,9 @@ class BatchRun:
 
     Attributes:
         costs: (B, *shape) each, float32 or float64, as the solver takes them: NumPy arrays, since their
-            arithmetic takes a fraction of the time where a batch is small, or detached tensors.
-        targets: (B, …) what a loss was given besides, likewise, in the dtype of the costs.
+            arithmetic takes a fraction of the time where a batch is small, or detached tensors. They may
+            share the memory of the caller's tensors, so nothing writes to them.
+        targets: (B, …) what a loss was given besides, likewise, in the dtype of their cost.
         device: that of the tensors, or None for arrays.
         batch: B.
         any_failed: whether there is one.
@@ -48,7 +49,8 @@ class BatchRun:
         for index, target in enumerate(targets):
             group, number = divmod(index, len(costs))
             name = f"{names[group]}[{number}]" if group < len(names) else f"targets[{index}]"
-            self.targets.append(checked(target, name, self.device, costs[0].dtype, infinite=infinite))
+            dtype = costs[number].dtype
+            self.targets.append(checked(target, name, self.device, dtype, infinite=infinite))
         self.batch: int = costs[0].shape[0]
         # Under vmap the batch is folded, and instance i has context i modulo their number.
         self.contexts: list[Any] | None = (

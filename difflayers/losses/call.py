@@ -70,7 +70,10 @@ def matched(solver: BatchSolver, costs: Sequence[Tensor], **targets: Tensors | N
                     f"{name}[{index}] has shape {tuple(tensor.shape)}, "
                     f"but costs[{index}] has shape {tuple(cost.shape)}"
                 )
-            flat.append(-tensor if solver.maximize and name == "true_costs" else tensor)
+            if solver.maximize and name == "true_costs":
+                whole = not (tensor.is_floating_point() or tensor.is_complex())
+                tensor = -(tensor.double() if whole else tensor)  # unsigned numbers would wrap
+            flat.append(tensor)
     return flat
 
 
@@ -80,10 +83,10 @@ def truths(run: BatchRun) -> list[list[Any]]:
     return [run.targets[start : start + count] for start in range(0, len(run.targets), count)]
 
 
-def save(run: BatchRun, values: Any, gradients: Sequence[Any], solutions: Sequence[Any]) -> list[Any]:
-    """Return what a loss's `solve` has to, keeping ∂values/∂costs (B, *shape) for `pull_back`."""
+def save(run: BatchRun, losses: Any, gradients: Sequence[Any], solutions: Sequence[Any]) -> list[Any]:
+    """Return what a loss's `solve` has to, keeping ∂losses/∂costs (B, *shape) for `pull_back`."""
     run.saved = run.values(gradients)
-    return [values, *solutions]
+    return [losses, *solutions]
 
 
 def pull_back(run: BatchRun, gradients: list[Any]) -> list[Any]:
@@ -99,7 +102,9 @@ def inner(left: Sequence[Any], right: Sequence[Any]) -> Any:
 
 def mean_or_sum(losses: Tensor, reduction: Reduction) -> Tensor:
     """Reduce losses (B,) of a layer's solutions, where those that `on_failure="skip"` took out are NaN."""
-    return {"none": losses, "sum": losses.nansum(), "mean": losses.nanmean()}[reduction]
+    if reduction == "none":
+        return losses
+    return losses.nansum() if reduction == "sum" else losses.nanmean()
 
 
 def several(tensors: Tensors) -> list[Tensor]:

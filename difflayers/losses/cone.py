@@ -65,7 +65,7 @@ class ConeAlignmentLoss(nn.Module):
         towards = costs if self.maximize else -costs
         return evaluate(self, towards, matrices, return_solution, self.reduction)
 
-    def solve(self, run: BatchRun) -> list[Tensor]:
+    def solve(self, run: BatchRun) -> list[Any]:
         """Return the loss of each instance and the projection."""
         (towards,) = run.tensors(run.costs)
         # The angle does not depend on the length; squares of huge costs would not be finite.
@@ -82,7 +82,7 @@ class ConeAlignmentLoss(nn.Module):
         gradient = slope / each(length, towards) / size
         return save(run, 1 - inside / length, [gradient], [projected * size])
 
-    def pull_back(self, run: BatchRun, gradients: list[Tensor]) -> list[Tensor]:
+    def pull_back(self, run: BatchRun, gradients: list[Any]) -> list[Any]:
         """Return the gradients that `solve` saved, scaled by the incoming ones."""
         return pull_back(run, gradients)
 

@@ -83,7 +83,7 @@ class ContrastiveLoss(nn.Module):
         """
         return evaluate(self, costs, context, return_solution, self.reduction, true_solutions=true_solutions)
 
-    def solve(self, run: BatchRun) -> list[Tensor]:
+    def solve(self, run: BatchRun) -> list[Any]:
         """Return the loss of each instance and the solution."""
         (best,), costs = map(run.tensors, truths(run)), run.tensors(run.costs)
         solutions = run.solve()
@@ -96,7 +96,7 @@ class ContrastiveLoss(nn.Module):
             solutions,
         )
 
-    def pull_back(self, run: BatchRun, gradients: list[Tensor]) -> list[Tensor]:
+    def pull_back(self, run: BatchRun, gradients: list[Any]) -> list[Any]:
         """Return the gradients that `solve` saved, scaled by the incoming ones."""
         return pull_back(run, gradients)
 

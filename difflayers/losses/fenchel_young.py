@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Any, Unpack
 
 import numpy as np
-from torch import Tensor, nn
+from torch import nn
 
 from difflayers.engine.arguments import count, one_of, positive
 from difflayers.engine.autograd import Reduction
@@ -115,7 +115,7 @@ class FenchelYoungLoss(nn.Module):
             gaps = [factor * gap for factor, gap in zip(factors, gaps, strict=True)]
         return save(run, values, [gap.mean(0) for gap in gaps], [each.mean(0) for each in solutions])
 
-    def pull_back(self, run: BatchRun, gradients: list[Tensor]) -> list[Any]:
+    def pull_back(self, run: BatchRun, gradients: list[Any]) -> list[Any]:
         """Return the gradients that `solve` saved, scaled by the incoming ones."""
         return pull_back(run, gradients)
 

@@ -1,5 +1,6 @@
 """Hamming distance between a layer's solutions and given ones: the plainest loss on solutions of 0 and 1."""
 
+import torch
 from torch import Tensor
 
 from difflayers.engine.arguments import one_of
@@ -15,7 +16,7 @@ def hamming_loss(solutions: Tensor, true_solutions: Tensor, *, reduction: Reduct
     and 1, as the mean of several solutions is, it is the expected distance.
 
     Args:
-        solutions: y (B, *shape), what a layer returned.
+        solutions: y (B, *shape), what a layer returned, or any solutions to be measured.
         true_solutions: y*, the same shape, of any dtype.
         reduction: "mean", "sum", or "none" for (B,), where instances that `on_failure="skip"` took out are
             NaN; they are in no mean or sum.
@@ -28,5 +29,6 @@ def hamming_loss(solutions: Tensor, true_solutions: Tensor, *, reduction: Reduct
             f"true_solutions has shape {tuple(true_solutions.shape)}, "
             f"but solutions has shape {tuple(solutions.shape)}"
         )
+    solutions = solutions if solutions.dtype == torch.float64 else solutions.float()
     wanted = true_solutions.to(solutions.dtype)
     return mean_or_sum(flat(wanted + (1 - 2 * wanted) * solutions).sum(1), reduction)

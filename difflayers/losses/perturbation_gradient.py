@@ -6,7 +6,7 @@ Huang and Gupta, Decision-Focused Learning with Directional Gradients, NeurIPS 2
 from collections.abc import Sequence
 from typing import Any, Literal, Unpack
 
-from torch import Tensor, nn
+from torch import nn
 
 from difflayers.engine.arguments import one_of, positive
 from difflayers.engine.autograd import Reduction
@@ -88,7 +88,7 @@ class PerturbationGradientLoss(nn.Module):
         """
         return evaluate(self, costs, context, return_solution, self.reduction, true_costs=true_costs)
 
-    def solve(self, run: BatchRun) -> list[Tensor]:
+    def solve(self, run: BatchRun) -> list[Any]:
         """Return the loss of each instance and a solution."""
         h, (truth,), batch = self.step, truths(run), run.batch
         upper, lower = {"backward": (0.0, -h), "forward": (h, 0.0), "central": (h, -h)}[self.difference]
@@ -96,7 +96,7 @@ class PerturbationGradientLoss(nn.Module):
             joined([cost + upper * true, cost + lower * true])
             for cost, true in zip(run.costs, truth, strict=True)
         ]
-        notes = [f"at ĉ + {offset:g} c" for offset in (upper, lower) for _ in range(batch)]
+        notes = [f"at ĉ + {offset:g} c" for offset in (upper, lower)]
         both = run.solve(problems, note=notes)
         above, below = [each[:batch] for each in both], [each[batch:] for each in both]
         width = upper - lower
@@ -106,7 +106,7 @@ class PerturbationGradientLoss(nn.Module):
         solutions = below if self.difference == "forward" else above
         return save(run, inner(run.costs, slopes) + true_cost, slopes, solutions)
 
-    def pull_back(self, run: BatchRun, gradients: list[Tensor]) -> list[Tensor]:
+    def pull_back(self, run: BatchRun, gradients: list[Any]) -> list[Any]:
         """Return the gradients that `solve` saved, scaled by the incoming ones."""
         return pull_back(run, gradients)
 

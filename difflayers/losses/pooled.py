@@ -31,7 +31,8 @@ def weigh_pool(
     predicted = _joined(costs)
     true = predicted if true_costs is None else _joined(run.tensors(true_costs))
     losses, gradient = predicted.new_zeros(len(predicted)), torch.zeros_like(predicted)
-    for rows, solutions in run.seen():
+    for rows, seen in run.seen():
+        solutions = seen.to(predicted)
         losses[rows], weights = weigh(predicted[rows] @ solutions.T, true[rows] @ solutions.T)
         gradient[rows] = weights @ solutions
     parts = gradient.split([cost.shape[1:].numel() for cost in costs], 1)

@@ -98,7 +98,7 @@ class RankingLoss(nn.Module):
         truth = {"true_costs": true_costs, "true_solutions": true_solutions}
         return evaluate(self, costs, context, return_solution, self.reduction, **truth)
 
-    def solve(self, run: BatchRun) -> list[Tensor]:
+    def solve(self, run: BatchRun) -> list[Any]:
         """Return the loss of each instance and the solution."""
         truth, *given = truths(run)
         solutions = run.solve()
@@ -107,7 +107,7 @@ class RankingLoss(nn.Module):
         losses, gradients = weigh_pool(run, truth, getattr(self, f"_{self.kind}"))
         return save(run, losses, gradients, solutions)
 
-    def pull_back(self, run: BatchRun, gradients: list[Tensor]) -> list[Tensor]:
+    def pull_back(self, run: BatchRun, gradients: list[Any]) -> list[Any]:
         """Return the gradients that `solve` saved, scaled by the incoming ones."""
         return pull_back(run, gradients)
 

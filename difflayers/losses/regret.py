@@ -13,7 +13,7 @@ from difflayers.engine.checks import check_call
 from difflayers.engine.instances import only
 from difflayers.engine.options import SolveOptions
 from difflayers.engine.run import BatchRun
-from difflayers.losses.call import Tensors, inner, matched, several, truths
+from difflayers.losses.call import Tensors, inner, matched, mean_or_sum, several, truths
 from difflayers.solver import Solver
 
 
@@ -114,7 +114,7 @@ def regret(
     one_of("reduction", reduction, Reduction)
     solve = BatchSolver(solver, **options)
     regrets, _, solutions = _measure(solve, costs, true_costs, true_solutions, context)
-    reduced = {"none": regrets, "sum": regrets.nansum(), "mean": regrets.nanmean()}[reduction]
+    reduced = mean_or_sum(regrets, reduction)
     return (reduced, only(solutions)) if return_solution else reduced
 
 
@@ -157,7 +157,8 @@ def _measure(
         pairs = [torch.cat(pair) for pair in zip(predicted, truth, strict=True)]
         both = run.solve(pairs, note=["", "at the true costs"])
         solutions, best = [each[:batch] for each in both], [each[batch:] for each in both]
-    truth = [true.double() for true in truth]
+    # As they were given: predictions in float32 do not make the true costs less exact.
+    truth = [true.detach().to(y.device).double() for true, y in zip(targets, solutions, strict=False)]
     optima = inner(truth, best)
     regrets = inner(truth, solutions) - optima
     for each in (regrets, optima):

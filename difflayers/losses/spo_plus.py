@@ -6,7 +6,7 @@ Elmachtoub and Grigas, Smart "Predict, then Optimize", Management Science 68(1),
 from collections.abc import Sequence
 from typing import Any, Unpack
 
-from torch import Tensor, nn
+from torch import nn
 
 from difflayers.engine.arguments import one_of
 from difflayers.engine.autograd import Reduction
@@ -82,7 +82,7 @@ class SPOPlusLoss(nn.Module):
         gaps = [there - here for there, here in zip(best, solutions, strict=True)]
         return save(run, inner(reflected, gaps), [2 * gap for gap in gaps], solutions)
 
-    def pull_back(self, run: BatchRun, gradients: list[Tensor]) -> list[Any]:
+    def pull_back(self, run: BatchRun, gradients: list[Any]) -> list[Any]:
         """Return the gradients that `solve` saved, scaled by the incoming ones."""
         return pull_back(run, gradients)
 

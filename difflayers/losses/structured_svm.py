@@ -6,7 +6,7 @@ Tsochantaridis et al., Large Margin Methods for Structured and Interdependent Ou
 from collections.abc import Sequence
 from typing import Any, Unpack
 
-from torch import Tensor, nn
+from torch import nn
 
 from difflayers.engine.arguments import one_of, positive
 from difflayers.engine.autograd import Reduction
@@ -80,7 +80,7 @@ class StructuredSVMLoss(nn.Module):
         """
         return evaluate(self, costs, context, return_solution, self.reduction, true_solutions=true_solutions)
 
-    def solve(self, run: BatchRun) -> list[Tensor]:
+    def solve(self, run: BatchRun) -> list[Any]:
         """Return the loss of each instance and the loss-augmented solution."""
         (best,) = truths(run)
         for index, solution in enumerate(best):
@@ -94,7 +94,7 @@ class StructuredSVMLoss(nn.Module):
         # ⟨slope, y*⟩ is −α Σ y*, so that this is ⟨ĉ, y* − ỹ⟩ + α Δ(ỹ, y*).
         return save(run, inner(augmented, gaps), gaps, solutions)
 
-    def pull_back(self, run: BatchRun, gradients: list[Tensor]) -> list[Tensor]:
+    def pull_back(self, run: BatchRun, gradients: list[Any]) -> list[Any]:
         """Return the gradients that `solve` saved, scaled by the incoming ones."""
         return pull_back(run, gradients)
 

@@ -95,7 +95,8 @@ class Predictor:
         self.config = config
         self.device = next(network.parameters()).device
         self.timing = Timing()
-        difflayers.warmup(["amwc"], ["float32"])  # or the first image would take the time of compiling
+        if solver is None:
+            difflayers.warmup(["amwc"], ["float32"])  # or the first image would take the time of compiling
 
     def __call__(self, image: np.ndarray) -> PanopticLabels:
         """Label one image (H, W, 3) uint8 at its own resolution."""

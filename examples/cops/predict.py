@@ -130,6 +130,7 @@ def image_files(paths: Sequence[Path]) -> list[Path]:
             raise FileNotFoundError(f"{path}: holds no image ({', '.join(sorted(SUFFIXES))})")
         files += inside
     named: dict[str, Path] = {}
+    files = list({path.resolve(): path for path in files}.values())  # one may be named twice
     for path in files:
         if (other := named.setdefault(path.stem, path)) is not path:
             raise ValueError(f"{other} and {path} would both be written to {path.stem}.png; label them apart")

@@ -126,7 +126,7 @@ def train(
     if (state := checkpoint.load()) is not None:
         network.load_state_dict(state["network"])
         log, base = state["log"], state["base_rates"]
-        if len(log) < phase.iterations:
+        if len(log) < phase.iterations:  # what is finished loads whatever became of the parameter groups
             optimizer.load_state_dict(state["optimizer"])
         spent = state.get("seconds", 0.0)
     trained = [p for group in optimizer.param_groups for p in group["params"] if p.requires_grad]

@@ -19,7 +19,7 @@ from examples.cops.config import DRAWN
 from examples.cops.data import Category, DrawnScenes, Sample, open_dataset
 from examples.cops.evaluate import Evaluation, count_classes, evaluate, mean_iou
 from examples.cops.inference import Prediction, Predictor, mean_probabilities
-from examples.cops.predict import cut_maps, halfway, predict_files
+from examples.cops.predict import cut_maps, halfway, image_files, predict_files
 from examples.cops.submission import official_quality, write_instances
 from tests.examples.test_cops_processes import write_scenes
 
@@ -341,3 +341,5 @@ def test_images_whose_results_would_have_one_name_are_refused_before_any_is_writ
     ):
         predict_files(predictor, [tmp_path / "a", tmp_path / "b"], DrawnScenes.categories, tmp_path / "out")
     assert not (tmp_path / "out").exists()
+    named_twice = [tmp_path / "a/street.png", tmp_path / "a"]
+    assert image_files(named_twice) == [tmp_path / "a/street.png", tmp_path / "a/other.png"]

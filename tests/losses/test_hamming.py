@@ -21,6 +21,13 @@ def test_it_counts_where_solutions_differ():
     torch.testing.assert_close(losses["mean"], counted.mean())
 
 
+@pytest.mark.parametrize("dtype", [torch.int64, torch.bool, torch.bfloat16])
+def test_decisions_of_any_dtype_are_counted_exactly(dtype):
+    solutions, wanted = torch.ones(1, 1001, dtype=dtype), torch.zeros(1, 1001)
+    assert hamming_loss(solutions, wanted, reduction="none").tolist() == [1001]
+    assert hamming_loss(solutions, wanted).item() == 1001
+
+
 def test_between_0_and_1_it_is_the_expected_distance():
     share, wanted = torch.tensor([[0.25, 0.5]]), torch.tensor([[1, 0]])
     assert hamming_loss(share, wanted).item() == 0.75 * 0.5 * 1 + 0.75 * 0.5 * 2 + 0.25 * 0.5 * 1

@@ -83,6 +83,22 @@ def test_half_precision_costs_are_measured_in_double():
     assert regret(both, costs, true_costs=true).dtype == torch.float64
 
 
+def test_true_costs_keep_their_precision_whatever_that_of_the_predictions():
+    true = torch.tensor([[1e9, 1e9 + 1]], dtype=torch.float64)
+    assert regret(Enumeration(simplex(2)), torch.tensor([[2.0, 1.0]]), true_costs=true).item() == 1
+
+
+def test_unsigned_true_costs_of_a_solver_that_maximises_do_not_wrap():
+    true = torch.tensor([[5, 0, 1]], dtype=torch.uint8)
+    worst = torch.tensor([[1.0, 2.0, 3.0]])
+    dearest = Enumeration(simplex(3))
+
+    def maximizer(costs):
+        return dearest(-costs)
+
+    assert regret(maximizer, worst, true_costs=true, maximize=True).item() == 4
+
+
 @pytest.mark.parametrize("on_failure", ["skip", "zero_grad"])
 def test_failed_instances_are_counted_and_in_no_mean(on_failure):
     solver = Enumeration(simplex(3))
