@@ -130,8 +130,8 @@ def test_failures_and_times_are_reported():
     layer = difflayers.BlackboxLayer(solver, on_failure="zero_grad")
     found = difflayers.diagnose(layer, gaps(1, 2, 3, 9), gradient=push(4), scales=[1.0])
     assert len(found.seconds) == 4
-    # Once for itself, once for another; the solver was asked 4 + 3 + 3 times.
-    assert found.failures == pytest.approx(2 / 10)
+    # Once for itself, once for another; the solver was asked 4 + 3 + 3 times, and 3 for its own λ.
+    assert found.failures == pytest.approx(2 / 13)
     assert "20.0% of the problems had no solution" in str(found)
     with pytest.raises(difflayers.SolverError, match="instance 3: TimeoutError: too long"):
         difflayers.diagnose(difflayers.BlackboxLayer(solver), gaps(1, 2, 3, 9), gradient=push(4))
