@@ -16,11 +16,11 @@ from torch import Tensor, nn
 from difflayers.engine.autograd import differentiate
 from difflayers.engine.batch import BatchSolver
 from difflayers.engine.compiler import uncompiled
-from difflayers.engine.instances import joined, moving_rows, only
+from difflayers.engine.instances import joined, moving_rows
 from difflayers.engine.options import SolveOptions
 from difflayers.engine.run import BatchRun
 from difflayers.scales import Scales, as_scales
-from difflayers.solver import Array, Solver
+from difflayers.solver import Array, Solver, only
 
 
 class BlackboxLayer(nn.Module):

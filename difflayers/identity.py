@@ -13,10 +13,10 @@ from difflayers.engine.arguments import one_of
 from difflayers.engine.autograd import differentiate
 from difflayers.engine.batch import BatchSolver
 from difflayers.engine.checks import check_call
-from difflayers.engine.instances import flat, norms, only
+from difflayers.engine.instances import flat, norms
 from difflayers.engine.options import SolveOptions
 from difflayers.engine.run import BatchRun
-from difflayers.solver import Solver
+from difflayers.solver import Solver, only
 
 Projection = Literal["none", "mean", "norm", "std"]
 

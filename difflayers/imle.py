@@ -15,11 +15,11 @@ from torch import Tensor, nn
 from difflayers.engine.arguments import count, positive
 from difflayers.engine.autograd import differentiate
 from difflayers.engine.batch import BatchSolver
-from difflayers.engine.instances import each, moving_rows, norms, only
+from difflayers.engine.instances import each, moving_rows, norms
 from difflayers.engine.options import SolveOptions
 from difflayers.engine.run import BatchRun
 from difflayers.noise import Noise, gumbel_noise
-from difflayers.solver import Solver
+from difflayers.solver import Solver, only
 
 _ADAPTING = threading.Lock()
 

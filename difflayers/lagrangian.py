@@ -13,10 +13,10 @@ from torch import Tensor, nn
 from difflayers.engine.arguments import one_of, positive
 from difflayers.engine.autograd import differentiate
 from difflayers.engine.batch import BatchSolver
-from difflayers.engine.instances import moving_rows, only
+from difflayers.engine.instances import moving_rows
 from difflayers.engine.options import SolveOptions
 from difflayers.engine.run import BatchRun
-from difflayers.solver import Solver
+from difflayers.solver import Solver, only
 
 Envelope = Literal["lower", "upper", "average"]
 

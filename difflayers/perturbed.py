@@ -14,11 +14,10 @@ from torch import Tensor, nn
 from difflayers.engine.arguments import count, one_of, positive
 from difflayers.engine.autograd import differentiate
 from difflayers.engine.batch import BatchSolver
-from difflayers.engine.instances import only
 from difflayers.engine.options import SolveOptions
 from difflayers.engine.run import BatchRun
 from difflayers.noise import Noise, gaussian_noise
-from difflayers.solver import Solver
+from difflayers.solver import Solver, only
 
 Perturbation = Literal["additive", "multiplicative"]
 ControlVariate = Literal["none", "mean", "solution", "antithetic"]

@@ -16,10 +16,10 @@ from torch import Tensor, nn
 from difflayers.engine.arguments import count, positive
 from difflayers.engine.autograd import differentiate
 from difflayers.engine.batch import BatchSolver
-from difflayers.engine.instances import flat, moving_rows, only
+from difflayers.engine.instances import flat, moving_rows
 from difflayers.engine.options import SolveOptions
 from difflayers.engine.run import BatchRun
-from difflayers.solver import Array, Solver
+from difflayers.solver import Array, Solver, only
 
 _NO_WEIGHT = 1e-12
 

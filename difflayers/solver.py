@@ -134,7 +134,7 @@ def solve_each(solver: Solver, problems: Problems, any_shape: bool = False, stop
     for index, arguments in enumerate(zip(*columns, strict=True)):
         try:
             if warm:
-                answer = solver(*arguments, start=starts and _only([start[index] for start in starts]))
+                answer = solver(*arguments, start=starts and only([start[index] for start in starts]))
             else:
                 answer = solver(*arguments)
             if (
@@ -169,7 +169,7 @@ def solve_together(solver: Solver, problems: Problems, any_shape: bool = False) 
     try:
         arguments = costs if contexts is None else [*costs, contexts]
         try:
-            answer = solver(*arguments, start=starts and _only(starts)) if warm else solver(*arguments)
+            answer = solver(*arguments, start=starts and only(starts)) if warm else solver(*arguments)
         except InfeasibleError as error:
             answer = error.solutions
             failures = [Failure(problem, SolverError(error.reason)) for problem in error.instances]
@@ -187,7 +187,8 @@ def solve_together(solver: Solver, problems: Problems, any_shape: bool = False) 
     return Answers(outputs, failures + _not_finite(outputs, failures))
 
 
-def _only(parts: Sequence[Any]) -> Any:
+def only(parts: Sequence[Any]) -> Any:
+    """Return the single part itself, and several as a tuple."""
     return parts[0] if len(parts) == 1 else tuple(parts)
 
 

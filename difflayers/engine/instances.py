@@ -48,8 +48,3 @@ def joined(parts: list[Any]) -> Any:
 def as_like(array: Array, like: Any) -> Any:
     """Bring new random numbers to type, dtype and device of `like`."""
     return torch.from_numpy(array).to(like) if isinstance(like, Tensor) else array.astype(like.dtype)
-
-
-def only(outputs: Sequence[Any]) -> Any:
-    """Return the single output itself, and several as a tuple."""
-    return outputs[0] if len(outputs) == 1 else tuple(outputs)

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from difflayers.solver import Answers, Failure, MalformedSolutionError, Solver, SolverError
+from difflayers.solver import Answers, Failure, MalformedSolutionError, Solver, SolverError, only
 
 
 def solve_tensors(
@@ -23,10 +23,7 @@ def solve_tensors(
     """
     try:
         arguments = costs if contexts is None else [*costs, contexts]
-        if warm:
-            answer = solver(*arguments, start=starts and (starts[0] if len(starts) == 1 else tuple(starts)))
-        else:
-            answer = solver(*arguments)
+        answer = solver(*arguments, start=starts and only(starts)) if warm else solver(*arguments)
         solutions = _checked(answer, costs, any_shape)
     except Exception as error:
         return Answers([], [Failure(None, error)])

@@ -10,8 +10,9 @@ from torch import Tensor
 
 from difflayers.engine.autograd import Estimator, Reduction, differentiate, reduce_losses
 from difflayers.engine.batch import BatchSolver
-from difflayers.engine.instances import each, flat, only
+from difflayers.engine.instances import each, flat
 from difflayers.engine.run import BatchRun
+from difflayers.solver import only
 
 Tensors = Tensor | Sequence[Tensor]
 """One tensor (B, *shape), or one for each cost tensor of a solver that takes several."""

@@ -10,11 +10,10 @@ from difflayers.engine.arguments import one_of
 from difflayers.engine.autograd import Reduction
 from difflayers.engine.batch import BatchSolver
 from difflayers.engine.checks import check_call
-from difflayers.engine.instances import only
 from difflayers.engine.options import SolveOptions
 from difflayers.engine.run import BatchRun
 from difflayers.losses.call import Tensors, inner, matched, mean_or_sum, several, truths
-from difflayers.solver import Solver
+from difflayers.solver import Solver, only
 
 
 class RegretSummary(NamedTuple):

@@ -15,6 +15,7 @@ from typing import Any
 import torch
 
 from difflayers import amwc
+from difflayers.mutex import semantic_mutex_watershed
 from examples.cops import runs
 from examples.cops.calibrate import calibrate
 from examples.cops.checkpoint import Checkpoint
@@ -47,20 +48,11 @@ VOTING = "centre voting"
 VOTING_LONGER = "centre voting, trained as long as stage 1"
 
 
-def watershed(problem: amwc.AMWC) -> amwc.Solution:
-    """The semantic mutex watershed on the same costs."""
-    from difflayers.mutex import (  # type: ignore[import-not-found, unused-ignore]
-        semantic_mutex_watershed,
-    )
-
-    return semantic_mutex_watershed(problem)
-
-
 #: Rows that label the images with the network of stage 2 in another way.
 INFERRED: dict[str, AmwcSolver] = {
     "labelled with fast": partial(amwc.solve, method="fast"),
     "labelled with best": partial(amwc.solve, method="best"),
-    "mutex watershed": watershed,
+    "mutex watershed": semantic_mutex_watershed,
 }
 
 
