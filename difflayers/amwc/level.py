@@ -15,10 +15,8 @@ class Level(NamedTuple):
         indptr, neighbours, weights: the graph, see ``difflayers.graph.kernels``.
         node_costs: (n, K) float.
         partitionable: (K,) bool.
-        thing: (n,) int32, cheapest partitionable label of a node, -1 where there is none.
-        stuff: (n,) int32, cheapest other label, -1 where there is none.
-        cheapest: (n,) int32, the cheaper of the two.
-        least: (n,) float, cost of the cheapest label.
+        cheapest: (n,) int32, the cheapest label of a node.
+        least: (n,) float, what it costs.
         gap: (n,) float, how much more any other label costs at least, infinite where there is none.
     """
 
@@ -27,8 +25,6 @@ class Level(NamedTuple):
     weights: np.ndarray
     node_costs: np.ndarray
     partitionable: np.ndarray
-    thing: np.ndarray
-    stuff: np.ndarray
     cheapest: np.ndarray
     least: np.ndarray
     gap: np.ndarray
@@ -38,7 +34,7 @@ def make_level(
     graph: tuple[np.ndarray, np.ndarray, np.ndarray], node_costs: np.ndarray, partitionable: np.ndarray
 ) -> Level:
     """The level of a graph in compressed rows."""
-    return Level(*graph, node_costs, partitionable, *cheapest_labels(node_costs, partitionable))
+    return Level(*graph, node_costs, partitionable, *cheapest_labels(node_costs))
 
 
 def contracted(level: Level, component: np.ndarray, count: int) -> Level:
@@ -47,31 +43,29 @@ def contracted(level: Level, component: np.ndarray, count: int) -> Level:
     return make_level(graph, sum_rows(level.node_costs, component, count), level.partitionable)
 
 
-@njit(nogil=True, cache=True)
-def cheapest_labels(
-    node_costs: np.ndarray, partitionable: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """The last five fields of a :class:`Level`, O(n K)."""
+# No cost is NaN, and the sign of a zero means nothing: told so, the compiler takes several minima at once.
+MINIMA = {"nnan", "nsz"}
+
+
+@njit(nogil=True, cache=True, fastmath=MINIMA)
+def cheapest_labels(node_costs: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The last three fields of a :class:`Level`, O(n K), in loops without branches."""
     num_nodes, num_labels = node_costs.shape
-    thing = np.full(num_nodes, -1, np.int32)
-    stuff = np.full(num_nodes, -1, np.int32)
     cheapest = np.empty(num_nodes, np.int32)
     least = np.empty(num_nodes, node_costs.dtype)
     gap = np.empty(num_nodes, node_costs.dtype)
+    infinite = node_costs.dtype.type(np.inf)
     for v in range(num_nodes):
-        thing_cost = stuff_cost = other = np.inf
+        lowest = node_costs[v, 0]
+        for k in range(1, num_labels):
+            lowest = min(lowest, node_costs[v, k])
+        first, last = np.int32(num_labels), np.int32(0)
         for k in range(num_labels):
-            cost = node_costs[v, k]
-            if partitionable[k]:
-                if cost < thing_cost:
-                    cost, thing_cost = thing_cost, cost
-                    thing[v] = k
-            elif cost < stuff_cost:
-                cost, stuff_cost = stuff_cost, cost
-                stuff[v] = k
-            other = min(other, cost)
-        if stuff_cost <= thing_cost:
-            cheapest[v], least[v], gap[v] = stuff[v], stuff_cost, min(other, thing_cost) - stuff_cost
-        else:
-            cheapest[v], least[v], gap[v] = thing[v], thing_cost, min(other, stuff_cost) - thing_cost
-    return thing, stuff, cheapest, least, gap
+            is_lowest = node_costs[v, k] == lowest
+            first = min(first, np.int32(k if is_lowest else num_labels))
+            last = max(last, np.int32(k if is_lowest else 0))
+        next_lowest = lowest if first < last else infinite
+        for k in range(num_labels):
+            next_lowest = min(next_lowest, node_costs[v, k] if node_costs[v, k] > lowest else infinite)
+        cheapest[v], least[v], gap[v] = first, lowest, next_lowest - lowest
+    return cheapest, least, gap

@@ -7,7 +7,7 @@ are clusters of partitionable labels, and ``label[number]`` says of which.
 import numpy as np
 from numba import njit
 
-from difflayers.amwc.level import Level
+from difflayers.amwc.level import MINIMA, Level
 
 
 @njit(nogil=True, cache=True)
@@ -16,8 +16,9 @@ def own_clusters(level: Level, label: np.ndarray) -> np.ndarray:
     num_nodes, num_labels = level.node_costs.shape
     cluster = np.empty(num_nodes, np.int32)
     for v in range(num_nodes):
-        label[num_labels + v] = level.thing[v]
-        cluster[v] = level.stuff[v] if level.cheapest[v] == level.stuff[v] else num_labels + v
+        k = level.cheapest[v]
+        label[num_labels + v] = k
+        cluster[v] = num_labels + v if level.partitionable[k] else k
     return cluster
 
 
@@ -50,8 +51,8 @@ def move_nodes(level: Level, cluster: np.ndarray, label: np.ndarray, max_rounds:
     other clusters, so where these do not outweigh its edges inside its own cluster it stays.
     """
     indptr, neighbours, weights = level.indptr, level.neighbours, level.weights
-    node_costs, thing, stuff = level.node_costs, level.thing, level.stuff
-    cheapest, least, gap = level.cheapest, level.least, level.gap
+    node_costs, partitionable, cheapest = level.node_costs, level.partitionable, level.cheapest
+    least, gap = level.least, level.gap
     num_nodes, num_labels = node_costs.shape
     inside, outside = attractions(level, cluster)
     # What the label of a node costs more than its cheapest one.
@@ -110,19 +111,22 @@ def move_nodes(level: Level, cluster: np.ndarray, label: np.ndarray, max_rounds:
                 if value < best_value:
                     best_value = value
                     best = c
-        fresh = False
-        if stuff[v] >= 0 and affinity[stuff[v]] >= 0.0:
-            if node_costs[v, stuff[v]] < best_value:
-                best_value = node_costs[v, stuff[v]]
-                best = stuff[v]
-        elif stuff[v] >= 0:  # neighbours of the cheapest label push the node away, so another may be best
-            at_least = least[v] + gap[v] if stuff[v] == cheapest[v] else node_costs[v, stuff[v]]
-            for k in range(num_labels if at_least < best_value else 0):
-                if not level.partitionable[k] and node_costs[v, k] - affinity[k] < best_value:
-                    best_value = node_costs[v, k] - affinity[k]
-                    best = k
-        if thing[v] >= 0 and node_costs[v, thing[v]] < best_value:
-            fresh = True
+        new_label = -1
+        k = cheapest[v]
+        value = least[v] if partitionable[k] else least[v] - affinity[k]
+        if value < best_value:
+            best_value = value
+            new_label = k
+        if least[v] + gap[v] < best_value:  # neighbours of the cheapest label push the node away
+            value = least_attached(node_costs, affinity, v)
+            if value < best_value:
+                best_value = value
+                new_label = 0
+                while node_costs[v, new_label] - affinity[new_label] > value:
+                    new_label += 1
+        fresh = new_label >= 0 and partitionable[new_label]
+        if new_label >= 0 and not fresh:
+            best = new_label
         for i in range(num_touched):
             affinity[touched[i]] = 0.0
         if best == own and not fresh:
@@ -134,7 +138,7 @@ def move_nodes(level: Level, cluster: np.ndarray, label: np.ndarray, max_rounds:
             else:
                 num_free -= 1
                 best = free[num_free]
-            label[best] = thing[v]
+            label[best] = new_label
         excess[v] = node_costs[v, label[best]] - least[v]
         if best != own:
             size[best] += 1
@@ -165,6 +169,15 @@ def move_nodes(level: Level, cluster: np.ndarray, label: np.ndarray, max_rounds:
                 queue[tail] = u
                 waiting += 1
     return moves
+
+
+@njit(nogil=True, cache=True, fastmath=MINIMA)
+def least_attached(node_costs: np.ndarray, affinity: np.ndarray, v: int) -> float:
+    """Least cost of a label less the affinity to its cluster; those of partitionable labels have none."""
+    least = node_costs[v, 0] - affinity[0]
+    for k in range(1, node_costs.shape[1]):
+        least = min(least, node_costs[v, k] - affinity[k])
+    return least
 
 
 @njit(nogil=True, cache=True)
