@@ -26,8 +26,8 @@ def fuse(
 
     Neighbours that lie together in all of them stay together, unless the graph is small as it is. Every
     attempt merges under perturbed edge costs, improves the outcome under the true ones and keeps it if it is
-    the best so far. The perturbations are drawn from a fixed seed, so that the same problem always has the
-    same answer.
+    the best so far. The perturbations are drawn from a fixed seed and dealt out by the rank of an edge, so that
+    the same problem always has the same answer, however its nodes are numbered.
     """
     if len(finest.node_costs) <= _SMALL:
         agreed = np.arange(len(finest.node_costs), dtype=np.int32)
@@ -44,8 +44,9 @@ def fuse(
     improve(level, best, best_label)
     least = objective(level, best, best_label)
     rng = np.random.default_rng(0)
+    ranks = edge_ranks(level)
     for attempt in range(attempts):
-        factors = 1.0 + _PERTURBATION * rng.standard_normal(len(level.weights))
+        factors = 1.0 + _PERTURBATION * rng.standard_normal(len(ranks) // 2)[ranks]
         perturbed = level._replace(weights=(level.weights * factors).astype(level.weights.dtype))
         cluster, label = merge(perturbed, _PATIENCES[attempt % len(_PATIENCES)])
         for _ in range(_CYCLES):
@@ -58,3 +59,21 @@ def fuse(
     label[: len(best_label)] = best_label
     improve(finest, cluster, label)
     return cluster, label
+
+
+def edge_ranks(level: Level) -> np.ndarray:
+    """The rank (2m,) of every edge by its cost, the same in the rows of both ends.
+
+    Edges of equal cost are told apart by all edges at their two ends, and if these are alike by number.
+    """
+    tails = np.repeat(np.arange(len(level.indptr) - 1), np.diff(level.indptr))
+    heads, weights = level.neighbours, level.weights
+    strength = np.bincount(tails, weights**2, minlength=len(level.indptr) - 1)
+    # Contracted rows list every neighbour once, so the two entries of an edge become neighbours.
+    entries = np.lexsort((tails > heads, np.maximum(tails, heads), np.minimum(tails, heads)))
+    pairs = entries.reshape(-1, 2)
+    first = pairs[:, 0]
+    order = np.lexsort((strength[tails[first]] + strength[heads[first]], weights[first]))
+    ranks = np.empty(len(weights), np.int64)
+    ranks[pairs[order]] = np.arange(len(pairs))[:, None]
+    return ranks

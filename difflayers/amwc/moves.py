@@ -23,11 +23,14 @@ def own_clusters(level: Level, label: np.ndarray) -> np.ndarray:
 
 
 @njit(nogil=True, cache=True)
-def attractions(level: Level, cluster: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Sums of a node's edges in its own cluster and of its positive edges to others, (n,) each, O(m)."""
+def slacks(level: Level, cluster: np.ndarray, label: np.ndarray) -> np.ndarray:
+    """What any move of a node costs at least, (n,), from its edges and its label alone, O(m).
+
+    It loses its edges inside its own cluster, and gains at most its positive edges to others and what its
+    label costs more than its cheapest one.
+    """
     num_nodes = cluster.size
-    inside = np.empty(num_nodes, np.float64)
-    outside = np.empty(num_nodes, np.float64)
+    slack = np.empty(num_nodes, np.float64)
     for v in range(num_nodes):
         own = cluster[v]
         within = without = 0.0
@@ -36,40 +39,40 @@ def attractions(level: Level, cluster: np.ndarray) -> tuple[np.ndarray, np.ndarr
             inner = weight * (cluster[level.neighbours[i]] == own)
             within += inner
             without += max(weight - inner, 0.0)
-        inside[v], outside[v] = within, without
-    return inside, outside
+        slack[v] = within - without
+        # Most nodes have their cheapest label, whose cost is known without a look at the (n, K) costs.
+        if label[own] != level.cheapest[v]:
+            slack[v] -= level.node_costs[v, label[own]] - level.least[v]
+    return slack
 
 
 @njit(nogil=True, cache=True)
 def move_nodes(level: Level, cluster: np.ndarray, label: np.ndarray, max_rounds: int) -> int:
     """Move nodes while the objective falls, at most ``max_rounds`` visits a node on average.
 
-    Changes ``cluster`` (n,) and ``label`` (K + n,) in place and returns the number of moves. A visit costs
-    the degree of the node, whatever the number of labels: a label that no neighbour has is worth trying only
-    where it is the cheapest of its kind, or neighbours repel that one. Most nodes are never visited: one
-    saves at most what its label costs more than its cheapest one and gains at most its positive edges to
-    other clusters, so where these do not outweigh its edges inside its own cluster it stays.
+    Changes ``cluster`` (n,) and ``label`` (K + n,) in place and returns the number of moves. In every round
+    all nodes that wait look for their best move, and then move in the order of what they gain, so that the
+    outcome does not depend on how nodes are numbered; one whose neighbour has moved before it looks again in
+    the next round. A visit costs the degree of the node, whatever the number of labels: a label that no
+    neighbour has is worth trying only where it is the cheapest one, or neighbours repel that one. Most nodes
+    are never visited: their slack says that no move of them can pay.
     """
     indptr, neighbours, weights = level.indptr, level.neighbours, level.weights
     node_costs, partitionable, cheapest = level.node_costs, level.partitionable, level.cheapest
     least, gap = level.least, level.gap
     num_nodes, num_labels = node_costs.shape
-    inside, outside = attractions(level, cluster)
-    # What the label of a node costs more than its cheapest one.
-    excess = np.empty(num_nodes, np.float64)
+    slack = slacks(level, cluster, label)
     size = np.zeros(num_labels + num_nodes, np.int32)
-    queue = np.empty(num_nodes, np.int32)
-    queued = np.zeros(num_nodes, np.bool_)
-    head, waiting, moves = 0, 0, 0
+    waiting = np.empty(num_nodes, np.int32)
+    waits = np.zeros(num_nodes, np.bool_)
+    num_waiting = degree = 0
     for v in range(num_nodes):
         size[cluster[v]] += 1
-        # Most nodes have their cheapest label, whose cost is known without a look at the (n, K) costs.
-        own_label = label[cluster[v]]
-        excess[v] = 0.0 if own_label == cheapest[v] else node_costs[v, own_label] - least[v]
-        if excess[v] + outside[v] > inside[v]:
-            queued[v] = True
-            queue[waiting] = v
-            waiting += 1
+        degree = max(degree, indptr[v + 1] - indptr[v])
+        if slack[v] < 0.0:
+            waits[v] = True
+            waiting[num_waiting] = v
+            num_waiting += 1
     free = np.empty(num_nodes, np.int32)
     num_free = 0
     for c in range(num_labels + num_nodes - 1, num_labels - 1, -1):
@@ -77,97 +80,104 @@ def move_nodes(level: Level, cluster: np.ndarray, label: np.ndarray, max_rounds:
             free[num_free] = c
             num_free += 1
     affinity = np.zeros(num_labels + num_nodes, np.float64)
-    degree = 0
-    for v in range(num_nodes):
-        degree = max(degree, indptr[v + 1] - indptr[v])
     touched = np.empty(degree, np.int32)
-    budget = max_rounds * num_nodes
-    while waiting and budget:
-        budget -= 1
-        v = queue[head]
-        head = head + 1 if head + 1 < num_nodes else 0
-        waiting -= 1
-        queued[v] = False
-        begin, end = indptr[v], indptr[v + 1]
-        num_touched = 0
-        for i in range(begin, end):
-            c = cluster[neighbours[i]]
-            # A cluster may be listed twice where its affinity was zero in between; that does no harm.
-            if affinity[c] == 0.0:
-                touched[num_touched] = c
-                num_touched += 1
-            affinity[c] += weights[i]
-        own = cluster[v]
-        stay = node_costs[v, label[own]] - affinity[own]
-        # Rounding must not send a node back and forth.
-        best_value = stay - 1e-9 * (1.0 + abs(stay))
-        best = own
-        for i in range(num_touched):
-            c = touched[i]
-            # A thing cluster that does not attract the node loses to the fresh cluster below.
-            # Nor can a cluster win whose cheapest conceivable label would not.
-            if (affinity[c] > 0.0 or c < num_labels) and least[v] - affinity[c] < best_value:
-                value = node_costs[v, label[c]] - affinity[c]
+    movers = np.empty(num_nodes, np.int32)
+    gains = np.empty(num_nodes, np.float64)
+    # Where a mover goes: to a cluster, or to a fresh one of a label where that is -1.
+    target = np.empty(num_nodes, np.int32)
+    target_label = np.empty(num_nodes, np.int32)
+    # The round in which a neighbour of the node moved last.
+    disturbed = np.full(num_nodes, -1, np.int32)
+    moves, current, budget = 0, 0, max_rounds * num_nodes
+    while num_waiting and budget > 0:
+        budget -= num_waiting
+        num_movers = 0
+        for v in waiting[:num_waiting]:
+            waits[v] = False
+            num_touched = 0
+            for i in range(indptr[v], indptr[v + 1]):
+                c = cluster[neighbours[i]]
+                # A cluster may be listed twice where its affinity was zero in between; that does no harm.
+                if affinity[c] == 0.0:
+                    touched[num_touched] = c
+                    num_touched += 1
+                affinity[c] += weights[i]
+            own = cluster[v]
+            stay = node_costs[v, label[own]] - affinity[own]
+            # Rounding must not send a node back and forth.
+            enough = stay - 1e-9 * (1.0 + abs(stay))
+            best, best_value = own, enough
+            other = least[v] + gap[v]  # than this no other cluster costs less
+            for i in range(num_touched):
+                c = touched[i]
+                # A thing cluster that does not attract the node loses to the fresh cluster below.
+                if c != own and (affinity[c] > 0.0 or c < num_labels):
+                    value = least[v] - affinity[c]
+                    if value < best_value:  # else it cannot win even if its label is the cheapest
+                        value = node_costs[v, label[c]] - affinity[c]
+                    other = min(other, value)
+                    if value < best_value:
+                        best, best_value = c, value
+            k = cheapest[v]
+            if own != k:
+                value = least[v] if partitionable[k] else least[v] - affinity[k]
+                other = min(other, value)
                 if value < best_value:
-                    best_value = value
-                    best = c
-        new_label = -1
-        k = cheapest[v]
-        value = least[v] if partitionable[k] else least[v] - affinity[k]
-        if value < best_value:
-            best_value = value
-            new_label = k
-        if least[v] + gap[v] < best_value:  # neighbours of the cheapest label push the node away
-            value = least_attached(node_costs, affinity, v)
-            if value < best_value:
-                best_value = value
-                new_label = 0
-                while node_costs[v, new_label] - affinity[new_label] > value:
-                    new_label += 1
-        fresh = new_label >= 0 and partitionable[new_label]
-        if new_label >= 0 and not fresh:
-            best = new_label
-        for i in range(num_touched):
-            affinity[touched[i]] = 0.0
-        if best == own and not fresh:
-            continue
-        moves += 1
-        if fresh:
-            if own >= num_labels and size[own] == 1:
-                best = own
+                    best, best_value = -1 if partitionable[k] else k, value
+            if least[v] + gap[v] < best_value:  # neighbours of the cheapest label push the node away
+                value = least_attached(node_costs, affinity, v)
+                if value < best_value:
+                    k = 0
+                    while node_costs[v, k] - affinity[k] > value:
+                        k += 1
+                    best, best_value = -1 if partitionable[k] else k, value
+            for i in range(num_touched):
+                affinity[touched[i]] = 0.0
+            if best_value < enough:
+                movers[num_movers] = v
+                gains[num_movers] = best_value - stay
+                target[v], target_label[v] = best, k
+                num_movers += 1
             else:
-                num_free -= 1
-                best = free[num_free]
-            label[best] = new_label
-        excess[v] = node_costs[v, label[best]] - least[v]
-        if best != own:
-            size[best] += 1
-            size[own] -= 1
-            if size[own] == 0 and own >= num_labels:
-                free[num_free] = own
-                num_free += 1
-            cluster[v] = best
-        for i in range(begin, end):
-            u, weight = neighbours[i], weights[i]
-            positive = max(weight, 0.0)
-            # Where the cluster was only relabelled, no edge changes sides.
-            if cluster[u] == best and best != own:
-                inside[u] += weight
-                outside[u] -= positive
-                inside[v] += weight
-                outside[v] -= positive
-            elif cluster[u] == own and best != own:
-                inside[u] -= weight
-                outside[u] += positive
-                inside[v] -= weight
-                outside[v] += positive
-            if not queued[u] and excess[u] + outside[u] > inside[u]:
-                queued[u] = True
-                tail = head + waiting
-                if tail >= num_nodes:
-                    tail -= num_nodes
-                queue[tail] = u
-                waiting += 1
+                slack[v] = other - stay
+        num_waiting = 0
+        for mover in np.argsort(gains[:num_movers]):
+            v = movers[mover]
+            if disturbed[v] == current:
+                if not waits[v]:
+                    waits[v] = True
+                    waiting[num_waiting] = v
+                    num_waiting += 1
+                continue
+            moves += 1
+            slack[v] = 0.0
+            own, best = cluster[v], target[v]
+            if best < 0:
+                if own >= num_labels and size[own] == 1:
+                    best = own
+                else:
+                    num_free -= 1
+                    best = free[num_free]
+                label[best] = target_label[v]
+            if best != own:
+                size[best] += 1
+                size[own] -= 1
+                if size[own] == 0 and own >= num_labels:
+                    free[num_free] = own
+                    num_free += 1
+                cluster[v] = best
+            for i in range(indptr[v], indptr[v + 1]):
+                u, weight = neighbours[i], weights[i]
+                disturbed[u] = current
+                # Attracted neighbours are drawn from the old to the new cluster, others the other way.
+                left, joined = (own, best) if weight > 0.0 else (best, own)
+                if cluster[u] != joined or own == best:
+                    slack[u] -= abs(weight) * (2.0 if cluster[u] == left else 1.0)
+                    if slack[u] < 0.0 and not waits[u]:
+                        waits[u] = True
+                        waiting[num_waiting] = u
+                        num_waiting += 1
+        current += 1
     return moves
 
 
