@@ -26,8 +26,8 @@ def fuse(
 
     Neighbours that lie together in all of them stay together, unless the graph is small as it is. Every
     attempt merges under perturbed edge costs, improves the outcome under the true ones and keeps it if it is
-    the best so far. The perturbations are drawn from a fixed seed and dealt out by the rank of an edge, so that
-    the same problem always has the same answer, however its nodes are numbered.
+    the best so far. The perturbations are drawn from a fixed seed and dealt out by the rank of an edge, so
+    that the same problem always has the same answer, however its nodes are numbered.
     """
     if len(finest.node_costs) <= _SMALL:
         agreed = np.arange(len(finest.node_costs), dtype=np.int32)
