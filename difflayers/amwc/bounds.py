@@ -1,14 +1,14 @@
-"""A lower bound of asymmetric multiway cut by packing conflicts.
+"""A lower bound of asymmetric multiway cut by moving costs to where they cannot be avoided.
 
 All node costs at their cheapest and all repulsive edges cut is a bound that ignores every constraint of
-Eq. 2. A conflict is a small set of such choices that cannot all hold at once. Paying for it once, at an
-amount that every member of the set can afford, raises the bound by the amount and lowers what the members
-cost from then on by as much; as long as no remaining cost changes its sign the sum stays a bound. Three kinds
-are packed:
+Eq. 2. Three steps raise it. None changes what any solution costs by more than it adds to the bound.
 
-- an attractive edge whose one end has its cheapest label where the other end does not want that label;
-- a repulsive edge whose ends both have the same cheapest label, and that label may not be split;
-- a repulsive edge round which a path of attractive edges leads (no cycle has exactly one cut edge).
+- Cycles: no cycle has exactly one cut edge, so where a path of attractive edges leads round a repulsive one,
+  one of them has to give in, and the least of their costs is paid.
+- Labels: an attractive edge of cost w is cut where its ends have different labels. So one end may pay up to w
+  for any label less, and the other as much for it more, as in a forward pass of min-sum message passing.
+- Repulsion: where both ends of a repulsive edge want the same label, and it may not be split, either the edge
+  is not cut or one of them gives in.
 """
 
 from dataclasses import replace
@@ -17,6 +17,7 @@ import numpy as np
 from numba import njit
 
 from difflayers.amwc.constraints import Reduction
+from difflayers.amwc.level import MINIMA, cheapest_labels
 from difflayers.amwc.problem import AMWC
 from difflayers.amwc.solution import Solution
 from difflayers.graph.kernels import compressed_rows
@@ -28,7 +29,7 @@ _EDGES_PER_PATH = 4000
 
 
 def lower_bound(problem: AMWC) -> float:
-    """A number that no solution of the problem costs less than, in O(n K + m) time."""
+    """A number that no solution of the problem costs less than, in O((n + m) K) time."""
     if problem.constrained:
         reduction = Reduction(problem)
         return lower_bound(reduction.plain) + reduction.offset
@@ -36,15 +37,16 @@ def lower_bound(problem: AMWC) -> float:
         problem.num_nodes, problem.edges, np.arange(len(problem.edges)).astype(np.int32)
     )
     remaining = problem.edge_costs.astype(np.float64)
-    regrets = problem.node_costs.astype(np.float64)
-    least = regrets.min(axis=1)
-    regrets -= least[:, None]
-    bound = float(np.minimum(remaining, 0.0).sum() + least.sum())
+    costs = problem.node_costs.astype(np.float64)
+    bound = float(np.minimum(remaining, 0.0).sum())
     # Cycles and labels compete for the same attractive edges; cycles make more of them.
     bound += pack_cycles(*by_edge, problem.edges, remaining, _PATHS_PER_EDGE, _EDGES_PER_PATH)
-    bound += pack_labels(problem.edges, remaining, regrets, problem.partitionable)
+    pass_on_labels(*by_edge, remaining, costs)
+    least = costs.min(axis=1)
+    bound += least.sum() + pack_repulsion(problem.edges, remaining, costs, problem.partitionable)
     # Room for the rounding of some million additions, so that the bound holds in floating point too.
-    return bound - 1e-12 * float(np.abs(problem.edge_costs).sum(dtype=np.float64) + abs(bound))
+    magnitude = np.abs(problem.edge_costs).sum(dtype=np.float64) + np.abs(least).sum() + abs(bound)
+    return bound - 1e-12 * float(magnitude)
 
 
 def certify(problem: AMWC, solution: Solution) -> Solution:
@@ -54,47 +56,55 @@ def certify(problem: AMWC, solution: Solution) -> Solution:
     return replace(solution, lower_bound=bound, proven_optimal=proven)
 
 
-@njit(nogil=True, cache=True)
-def pack_labels(
-    edges: np.ndarray, remaining: np.ndarray, regrets: np.ndarray, partitionable: np.ndarray
-) -> float:
-    """Amount packed in conflicts of edges with labels; lowers ``remaining`` and ``regrets``, O(n K + m)."""
-    num_nodes, num_labels = regrets.shape
-    favourite = np.zeros(num_nodes, np.int32)
-    gap = np.full(num_nodes, np.inf)
-    # What every label but the favourite has paid already; one number instead of K.
-    paid = np.zeros(num_nodes, np.float64)
+@njit(nogil=True, cache=True, fastmath=MINIMA)
+def pass_on_labels(
+    indptr: np.ndarray, neighbours: np.ndarray, edge_of: np.ndarray, remaining: np.ndarray, costs: np.ndarray
+) -> None:
+    """Let every node pass on to later neighbours what its labels cost more than its cheapest, O(n + m K).
+
+    Each attractive edge takes a share as large as its part in the attraction by later neighbours, but for no
+    label more than its own cost. Changes ``costs`` (n, K), and lowers ``remaining`` by the most that an edge
+    took for a label.
+    """
+    num_nodes, num_labels = costs.shape
+    excess = np.empty(num_labels, np.float64)
     for v in range(num_nodes):
+        attraction = 0.0
+        for i in range(indptr[v], indptr[v + 1]):
+            if neighbours[i] > v:
+                attraction += max(remaining[edge_of[i]], 0.0)
+        lowest = costs[v, 0]
         for k in range(1, num_labels):
-            if regrets[v, k] < regrets[v, favourite[v]]:
-                favourite[v] = k
+            lowest = min(lowest, costs[v, k])
         for k in range(num_labels):
-            if k != favourite[v]:
-                gap[v] = min(gap[v], regrets[v, k])
+            excess[k] = costs[v, k] - lowest
+        for i in range(indptr[v], indptr[v + 1]):
+            u, weight = neighbours[i], remaining[edge_of[i]]
+            if u < v or weight <= 0.0:
+                continue
+            share, most = weight / attraction, 0.0
+            for k in range(num_labels):
+                passed = min(share * excess[k], weight)
+                costs[u, k] += passed
+                costs[v, k] -= passed
+                most = max(most, passed)
+            remaining[edge_of[i]] -= most
+
+
+@njit(nogil=True, cache=True)
+def pack_repulsion(
+    edges: np.ndarray, remaining: np.ndarray, costs: np.ndarray, partitionable: np.ndarray
+) -> float:
+    """Amount packed in repulsive edges inside a label that may not be split, O(n K + m)."""
+    favourite, _, gap = cheapest_labels(costs)
     total = 0.0
     for e in range(edges.shape[0]):
-        for side in range(2):
-            v, u = edges[e, side], edges[e, 1 - side]
-            label = favourite[v]
-            if remaining[e] > 0.0 and favourite[u] != label:
-                amount = min(remaining[e], gap[v], regrets[u, label] - paid[u])
-                if amount > 0.0:
-                    paid[v] += amount
-                    gap[v] -= amount
-                    regrets[u, label] -= amount
-                    gap[u] = min(gap[u], regrets[u, label] - paid[u])
-                    remaining[e] -= amount
-                    total += amount
         u, v = edges[e, 0], edges[e, 1]
         if remaining[e] < 0.0 and favourite[u] == favourite[v] and not partitionable[favourite[u]]:
             amount = min(-remaining[e], gap[u], gap[v])
-            if amount > 0.0:
-                paid[u] += amount
-                gap[u] -= amount
-                paid[v] += amount
-                gap[v] -= amount
-                remaining[e] += amount
-                total += amount
+            gap[u] -= amount
+            gap[v] -= amount
+            total += amount
     return total
 
 

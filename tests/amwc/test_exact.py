@@ -78,6 +78,18 @@ def test_bound_of_a_repulsive_pair_in_one_stuff_label_counts_the_cheaper_way_out
     assert solve_exact(problem).cost == -2.0
 
 
+def test_bound_of_a_chain_is_its_optimum():
+    rng = np.random.default_rng(0)
+    node_costs, weights = rng.normal(size=(50, 5)), rng.uniform(0.0, 2.0, 49)
+    edges = np.stack([np.arange(49), np.arange(1, 50)], axis=1)
+    least = node_costs[0]
+    for costs, weight in zip(node_costs[1:], weights, strict=True):
+        least = costs + np.minimum(least, least.min() + weight)  # dynamic programming
+    for partitionable in (np.zeros(5, bool), np.arange(5) < 2):
+        problem = AMWC(node_costs, edges, weights, partitionable)
+        assert lower_bound(problem) == pytest.approx(least.min())
+
+
 def test_bound_of_a_cycle_with_one_repulsive_edge_pays_its_weakest_edge():
     cycle = multicut.Multicut(4, np.array([[0, 1], [1, 2], [2, 3], [0, 3]]), np.array([5.0, 2, 4, -3]))
     assert multicut.lower_bound(cycle) == pytest.approx(-1.0)
