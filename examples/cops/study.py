@@ -25,6 +25,7 @@ from examples.cops.direct import DirectStep
 from examples.cops.evaluate import evaluate
 from examples.cops.inference import AmwcSolver, Predictor
 from examples.cops.reproduce import table
+from examples.cops.single import single_stage
 from examples.cops.train import train_stage_one, train_stage_two
 from examples.cops.voting import CentreVoting, VotingPredictor, train_voting
 
@@ -46,7 +47,7 @@ CALIBRATED = "stage 1, calibrated"
 AFTER_CALIBRATION = "stage 2 after calibration"
 VOTING = "centre voting"
 VOTING_LONGER = "centre voting, trained as long as stage 1"
-
+SINGLE = "single stage, as long as both stages"
 
 #: Rows that label the images with the network of stage 2 in another way.
 INFERRED: dict[str, AmwcSolver] = {
@@ -143,6 +144,8 @@ def study(data: Path | None, out: Path, config: Config, rows: list[str]) -> dict
             once(name, partial(calibrated_row, data, out, config))
         elif name in (VOTING, VOTING_LONGER):
             once(name, partial(voting_row, name, data, out, config))
+        elif name == SINGLE:
+            once(name, partial(single_stage, data, out, config))
         else:
             if name == AFTER_CALIBRATION:
                 once(CALIBRATED, partial(calibrated_row, data, out, config))
@@ -151,7 +154,16 @@ def study(data: Path | None, out: Path, config: Config, rows: list[str]) -> dict
 
 
 def main() -> None:
-    rows = [*list(TRAINED)[1:], DIRECT, *INFERRED, CALIBRATED, AFTER_CALIBRATION, VOTING, VOTING_LONGER]
+    rows = [
+        *list(TRAINED)[1:],
+        DIRECT,
+        *INFERRED,
+        CALIBRATED,
+        AFTER_CALIBRATION,
+        VOTING,
+        VOTING_LONGER,
+        SINGLE,
+    ]
     parser = argparse.ArgumentParser(
         prog="python -m examples.cops.study",
         description=__doc__,
