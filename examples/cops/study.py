@@ -181,7 +181,7 @@ def main() -> None:
         help='in quotation marks: "' + '", "'.join(rows) + '"',
     )
     runs.add_config(parser)
-    runs.add_iterations(parser, "one", "two")
+    runs.add_iterations(parser, "one", "two", "warm")
     options = parser.parse_args()
     given = runs.given_iterations(options)
     results = []
