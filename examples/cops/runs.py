@@ -88,10 +88,15 @@ def build_network(config: Config, num_classes: int, imagenet: Path | None = None
         config: chooses backbone and heads.
         num_classes: K.
         imagenet: ImageNet weights of a ResNet-50; the small backbone brings its own.
+
+    Raises:
+        ValueError: where there are weights, but the backbone is another; and as `ResNet50.load_imagenet`.
     """
     torch.manual_seed(config.seed)
     backbone = BACKBONES[config.backbone]()
-    if isinstance(backbone, ResNet50) and imagenet is not None:
+    if imagenet is not None:
+        if not isinstance(backbone, ResNet50):
+            raise ValueError(f"{imagenet}: weights of a ResNet-50, but the backbone is {config.backbone}")
         print(f"{imagenet}: {backbone.load_imagenet(imagenet)}")
     return _with_heads(backbone, config, num_classes)
 
