@@ -123,7 +123,7 @@ def test_run_writes_checkpoints_pictures_and_figures_and_reloads(tmp_path: Path,
 
 
 def test_imagenet_weights_for_another_backbone_are_refused() -> None:
-    with pytest.raises(ValueError, match="R-52.pkl: weights of a ResNet-50, but the backbone is lite0"):
+    with pytest.raises(ValueError, match=r"R-52\.pkl: weights of a ResNet-50, but the backbone is lite0"):
         runs.build_network(TINY, 8, imagenet=Path("R-52.pkl"))
 
 
