@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,9 @@ import torch
 from PIL import Image
 
 from difflayers.panoptic.labels import VOID, PanopticLabels, compact, encode_ids, resize
+from examples.cops.config import DRAWN
 from examples.cops.data import CocoPanoptic, open_dataset
+from examples.cops.data.batches import Crops, load_batches
 from examples.cops.data.samples import Sample, augment, shrink, shrink_image, to_tensor
 from examples.cops.data.scenes import DrawnScenes
 
@@ -94,6 +97,13 @@ def test_a_corrupt_image_is_named(folder: Path, damage: str) -> None:
     path.write_bytes(path.read_bytes()[:45] if damage == "cut short" else b"hello")
     with pytest.raises(ValueError, match=r"train/a\.png: cannot be read as an image"):
         CocoPanoptic(folder, "train")[0]
+
+
+def test_a_corrupt_image_is_named_by_another_process_that_reads_it(folder: Path) -> None:
+    (folder / "train" / "a.png").write_bytes(b"hello")
+    crops = Crops(CocoPanoptic(folder, "train"), replace(DRAWN, workers=1), stage=2, size=1)
+    with pytest.raises(ValueError, match=r"train/a\.png: cannot be read as an image"):
+        list(load_batches(crops, [(0, 0)], torch.device("cpu")))
 
 
 def test_a_png_of_another_size_than_its_image_is_named(folder: Path) -> None:
