@@ -1,7 +1,8 @@
 """The single stage, trained for as long as stage 1 and stage 2 together.
 
 The time is the CPU time of this process, which other work on the machine changes little; all phases use the
-same cores. It is measured anew, on the network of stage 1, so that stages of an earlier run can be compared.
+same cores. (OMP_NUM_THREADS=1 keeps torch's threads from waiting for each other, which would count.) It is
+measured anew, on the network of stage 1, so that stages of an earlier run can be compared.
 """
 
 import json
