@@ -1,17 +1,15 @@
 """``python -m examples.cops.reproduce``: Table 1's comparison over several seeds, with its spread.
 
 For each seed: both stages, and a control that spends the iterations of stage 2 on more of stage 1, from the
-same network and at the same learning rate. With --schedule single also the single stage, for as many seconds
-as the two stages trained. A run that is repeated takes up what it finds in --out.
+same network and at the same learning rate. With --schedule single also the single stage, for as long as the
+two stages. A run that is repeated takes up what it finds in --out.
 """
 
 import argparse
-import json
 import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -21,10 +19,10 @@ from examples.cops.config import Config
 from examples.cops.data import open_dataset
 from examples.cops.evaluate import evaluate
 from examples.cops.inference import Predictor
-from examples.cops.train import train_stage_one, train_through_solver
+from examples.cops.single import single_stage
+from examples.cops.train import train_stage_one
 
 CONTROL = "stage 1, continued"
-TIMED = 4  # iterations that the speed of the single stage is measured on, after one that is not counted
 
 
 def control(data: Path | None, out: Path, config: Config) -> dict[str, float]:
@@ -43,42 +41,6 @@ def control(data: Path | None, out: Path, config: Config) -> dict[str, float]:
     quality = evaluate(Predictor(network, held_out.is_thing, config), held_out).quality
     print(f"{CONTROL}: {runs.table_row(quality)}", flush=True)
     return runs.summary(quality)
-
-
-def single_stage(data: Path | None, out: Path, config: Config, seconds: float) -> dict[str, float]:
-    """Train the single stage with as many iterations as fit into some seconds, its warm-up included."""
-    train = open_dataset(data, "train", config.seed)
-    warm, solver = (seconds_per_iteration(train, config, out / "speed", kind) for kind in ("warm", "single"))
-    left = seconds - warm * config.iterations_warm
-    iterations = int(left / solver)
-    if iterations < 1:
-        raise SystemExit(f"the warm-up alone takes {warm * config.iterations_warm:.0f} of {seconds:.0f} s")
-    config = replace(config, iterations_single=iterations, warm_up=min(config.warm_up, iterations))
-    figures = runs.run(data, out, config, progress=False, schedule="single")
-    taken = sum(json.loads((out / "figures.json").read_text())["seconds"].values())
-    print(
-        f"single stage: {config.iterations_warm} + {iterations} iterations in {taken:.0f} s, "
-        f"the two stages took {seconds:.0f} s",
-        flush=True,
-    )
-    return figures["single stage"]
-
-
-def seconds_per_iteration(train: Any, config: Config, scratch: Path, kind: str) -> float:
-    """Measure the speed of a phase on a network that is thrown away."""
-    short = replace(config, iterations_one=1 + TIMED, iterations_single=1 + TIMED)
-    network = runs.build_network(short, len(train.categories))
-    phase = train_stage_one if kind == "warm" else train_through_solver
-    stamps: list[float] = []
-
-    class Clock(Checkpoint):
-        """Notes the time after every iteration, and keeps nothing."""
-
-        def save(self, **state: Any) -> None:
-            stamps.append(time.perf_counter())
-
-    phase(network, train, short, Clock(scratch, every=1), progress=False)
-    return float(np.median(np.diff(stamps)))
 
 
 def table(rows: Sequence[dict[str, dict[str, float]]]) -> str:
@@ -114,8 +76,7 @@ def main() -> None:
         figures = runs.run(options.data, out, config, progress=False)
         figures[CONTROL] = control(options.data, out, config)
         if options.schedule == "single":
-            seconds = sum(json.loads((out / "figures.json").read_text())["seconds"].values())
-            figures["single stage"] = single_stage(options.data, out / "single", config, seconds)
+            figures["single stage"] = single_stage(options.data, out, config)
         rows.append(figures)
         print(f"seed {seed}: {time.perf_counter() - started:.0f} s", flush=True)
     print(f"\n{table(rows)}")

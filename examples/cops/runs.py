@@ -88,10 +88,15 @@ def build_network(config: Config, num_classes: int, imagenet: Path | None = None
         config: chooses backbone and heads.
         num_classes: K.
         imagenet: ImageNet weights of a ResNet-50; the small backbone brings its own.
+
+    Raises:
+        ValueError: where there are weights, but the backbone is another; and as `ResNet50.load_imagenet`.
     """
     torch.manual_seed(config.seed)
     backbone = BACKBONES[config.backbone]()
-    if isinstance(backbone, ResNet50) and imagenet is not None:
+    if imagenet is not None:
+        if not isinstance(backbone, ResNet50):
+            raise ValueError(f"{imagenet}: weights of a ResNet-50, but the backbone is {config.backbone}")
         print(f"{imagenet}: {backbone.load_imagenet(imagenet)}")
     return _with_heads(backbone, config, num_classes)
 
@@ -154,14 +159,15 @@ def run(
     }[schedule]
     log: Log = []
     figures: dict[str, dict[str, float]] = {}
-    seconds: dict[str, float] = {}
+    clocks: dict[str, dict[str, float]] = {"seconds": {}, "cpu_seconds": {}}
     shown: dict[str, list[PanopticLabels]] = {}
     busiest = busiest_images(held_out)
     for name, (train_stage, settings) in stages.items():
         file = name.replace(" ", "")
         checkpoint = Checkpoint(out / f"{file}.pt", about=about, events=out / "events" / file)
         log += train_stage(network, train, settings, checkpoint, progress and rank() == 0)
-        seconds[name] = (checkpoint.load() or {}).get("seconds", 0.0)  # killed runs included
+        for clock, taken in clocks.items():
+            taken[name] = (checkpoint.load() or {}).get(clock, 0.0)  # killed runs included
         predictor = Predictor(network, held_out.is_thing, config)
         quality = evaluate(predictor, held_out, out=out / "predictions" / file).quality
         figures[name] = summary(quality)
@@ -171,7 +177,7 @@ def run(
     if rank() == 0:
         draw(held_out, busiest, shown, out / "predictions.png")
         training_curve(log, out / "training.png")
-        content = {"config": asdict(config), "results": figures, "seconds": seconds, "log": log}
+        content = {"config": asdict(config), "results": figures, **clocks, "log": log}
         (out / "figures.json").write_text(json.dumps(content))
     return figures
 

@@ -25,6 +25,7 @@ from examples.cops.direct import DirectStep
 from examples.cops.evaluate import evaluate
 from examples.cops.inference import AmwcSolver, Predictor
 from examples.cops.reproduce import table
+from examples.cops.single import single_stage
 from examples.cops.train import train_stage_one, train_stage_two
 from examples.cops.voting import CentreVoting, VotingPredictor, train_voting
 
@@ -41,23 +42,31 @@ TRAINED: dict[str, dict[str, Any]] = {
     "learning rate 5e-5": {"learning_rate_two": 5e-5},
     "learning rates of the authors": {"learning_rate_two": 1e-3, "rate_reduction": 20.0},
 }
-DIRECT = "losses on class and edge labels"
-CALIBRATED = "stage 1, calibrated"
-AFTER_CALIBRATION = "stage 2 after calibration"
-VOTING = "centre voting"
-VOTING_LONGER = "centre voting, trained as long as stage 1"
-
-
 #: Rows that label the images with the network of stage 2 in another way.
 INFERRED: dict[str, AmwcSolver] = {
     "labelled with fast": partial(amwc.solve, method="fast"),
     "labelled with best": partial(amwc.solve, method="best"),
     "mutex watershed": semantic_mutex_watershed,
 }
+DIRECT = "losses on class and edge labels"
+CALIBRATED = "stage 1, calibrated"
+AFTER_CALIBRATION = "stage 2 after calibration"
+VOTING = "centre voting"
+VOTING_LONGER = "centre voting, trained as long as stage 1"
+SINGLE = "single stage, as long as both stages"
 
 
-def train_row(name: str, data: Path | None, out: Path, config: Config) -> None:
-    """Train stage 2 from the stage 1 in `out`, changed as the row says, unless it has been."""
+def stage_one_row(data: Path | None, out: Path, config: Config) -> dict[str, float]:
+    """Train and measure stage 1."""
+    train = open_dataset(data, "train", config.seed)
+    about = {"config": asdict(config), "categories": [list(category) for category in train.categories]}
+    network = runs.build_network(config, len(train.categories))
+    train_stage_one(network, train, config, Checkpoint(out / "stage1.pt", about=about), progress=False)
+    return measure(out / "stage1.pt", data)
+
+
+def trained_row(name: str, data: Path | None, out: Path, config: Config) -> dict[str, float]:
+    """Train and measure stage 2 from the stage 1 in `out`, with what the row changes."""
     start = file_name(CALIBRATED) if name == AFTER_CALIBRATION else "stage1"
     network, _, _ = runs.load_network(out / f"{start}.pt")
     train = open_dataset(data, "train", config.seed)
@@ -65,6 +74,12 @@ def train_row(name: str, data: Path | None, out: Path, config: Config) -> None:
     checkpoint = Checkpoint(out / f"{file_name(name)}.pt", about=about)
     step = DirectStep(network, train.is_thing, config) if name == DIRECT else None
     train_stage_two(network, train, config, checkpoint, progress=False, step=step)
+    return measure(checkpoint.path, data)
+
+
+def inferred_row(name: str, data: Path | None, out: Path, config: Config) -> dict[str, float]:
+    """Measure the network of stage 2 with another solver."""
+    return measure(out / f"{file_name('stage 2')}.pt", data, INFERRED[name])
 
 
 def measure(checkpoint: Path, data: Path | None, solver: AmwcSolver | None = None) -> dict[str, float]:
@@ -106,52 +121,42 @@ def file_name(row: str) -> str:
     return "".join(letter if letter.isalnum() else "-" for letter in row)
 
 
+Row = Callable[[Path | None, Path, Config], dict[str, float]]
+ROWS: dict[str, Row] = {
+    "stage 1": stage_one_row,
+    **{name: partial(trained_row, name) for name in (*TRAINED, DIRECT)},
+    **{name: partial(inferred_row, name) for name in INFERRED},
+    CALIBRATED: calibrated_row,
+    AFTER_CALIBRATION: partial(trained_row, AFTER_CALIBRATION),
+    **{name: partial(voting_row, name) for name in (VOTING, VOTING_LONGER)},
+    SINGLE: single_stage,
+}
+START = ("stage 1", "stage 2")  # what the other rows begin with
+
+
 def study(data: Path | None, out: Path, config: Config, rows: list[str]) -> dict[str, dict[str, float]]:
-    """All rows of one seed; each result is kept as soon as it is known."""
+    """The rows of one seed, and those that they begin with; each result is kept as soon as it is known."""
     results_path = out / "study.json"
     results: dict[str, dict[str, float]] = (
         json.loads(results_path.read_text()) if results_path.exists() else {}
     )
     out.mkdir(parents=True, exist_ok=True)
-
-    def once(name: str, work: Callable[[], dict[str, float]]) -> None:
-        if name not in results:
-            results[name] = work()
-            results_path.write_text(json.dumps(results))
-            print(f"{name}: " + "  ".join(f"{k} {100 * v:.1f}" for k, v in results[name].items()), flush=True)
-
-    def stage_one() -> dict[str, float]:
-        train = open_dataset(data, "train", config.seed)
-        about = {"config": asdict(config), "categories": [list(category) for category in train.categories]}
-        network = runs.build_network(config, len(train.categories))
-        train_stage_one(network, train, config, Checkpoint(out / "stage1.pt", about=about), progress=False)
-        return measure(out / "stage1.pt", data)
-
-    def stage_two(name: str) -> dict[str, float]:
+    needed = [*START, CALIBRATED] if AFTER_CALIBRATION in rows else START
+    for name in dict.fromkeys((*needed, *rows)):
+        if name in results:
+            continue
         changed = replace(config, **TRAINED.get(name, {}))
-        if changed == config and name in TRAINED and "stage 2" in results:
-            return results["stage 2"]  # what the row says is a setting of the data set already
-        train_row(name, data, out, changed)
-        return measure(out / f"{file_name(name)}.pt", data)
-
-    once("stage 1", stage_one)
-    once("stage 2", partial(stage_two, "stage 2"))
-    for name in rows:
-        if name in INFERRED:
-            once(name, partial(measure, out / f"{file_name('stage 2')}.pt", data, INFERRED[name]))
-        elif name == CALIBRATED:
-            once(name, partial(calibrated_row, data, out, config))
-        elif name in (VOTING, VOTING_LONGER):
-            once(name, partial(voting_row, name, data, out, config))
+        if name in TRAINED and name not in START and changed == config:
+            results[name] = results["stage 2"]  # what the row says is a setting of the data set already
         else:
-            if name == AFTER_CALIBRATION:
-                once(CALIBRATED, partial(calibrated_row, data, out, config))
-            once(name, partial(stage_two, name))
-    return {name: results[name] for name in ("stage 1", "stage 2", *rows)}
+            results[name] = ROWS[name](data, out, changed)
+        results_path.write_text(json.dumps(results))
+        print(f"{name}: " + "  ".join(f"{k} {100 * v:.1f}" for k, v in results[name].items()), flush=True)
+    return {name: results[name] for name in (*START, *rows)}
 
 
 def main() -> None:
-    rows = [*list(TRAINED)[1:], DIRECT, *INFERRED, CALIBRATED, AFTER_CALIBRATION, VOTING, VOTING_LONGER]
+    rows = [name for name in ROWS if name not in START]
     parser = argparse.ArgumentParser(
         prog="python -m examples.cops.study",
         description=__doc__,
@@ -169,7 +174,7 @@ def main() -> None:
         help='in quotation marks: "' + '", "'.join(rows) + '"',
     )
     runs.add_config(parser)
-    runs.add_iterations(parser, "one", "two")
+    runs.add_iterations(parser, "one", "two", "warm")
     options = parser.parse_args()
     given = runs.given_iterations(options)
     results = []

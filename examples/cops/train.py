@@ -122,13 +122,14 @@ def train(
     optimizer = torch.optim.Adam(phase.groups)
     base = [group["lr"] for group in optimizer.param_groups]
     log: Log = []
-    spent, started = 0.0, time.perf_counter()
+    clocks = {"seconds": time.perf_counter, "cpu_seconds": time.process_time}
+    started = {name: clock() for name, clock in clocks.items()}
     if (state := checkpoint.load()) is not None:
         network.load_state_dict(state["network"])
         log, base = state["log"], state["base_rates"]
         if len(log) < phase.iterations:  # what is finished loads whatever became of the parameter groups
             optimizer.load_state_dict(state["optimizer"])
-        spent = state.get("seconds", 0.0)
+        started = {name: begun - state.get(name, 0.0) for name, begun in started.items()}
     trained = [p for group in optimizer.param_groups for p in group["params"] if p.requires_grad]
 
     # The batch is split into parts, over the processes and, within each, over its backward passes.
@@ -174,7 +175,7 @@ def train(
                 optimizer=optimizer.state_dict(),
                 log=log,
                 base_rates=base,
-                seconds=spent + time.perf_counter() - started,
+                **{name: clock() - started[name] for name, clock in clocks.items()},
             )
     if writer is not None:
         writer.close()

@@ -20,7 +20,7 @@ from examples.cops.checkpoint import Checkpoint
 from examples.cops.config import Config
 from examples.cops.data.batches import STRIDE, Batch
 from examples.cops.inference import Prediction, Solved, at_full_resolution, network_input
-from examples.cops.network import CopsNetwork, SmallCops
+from examples.cops.network import CopsNetwork
 from examples.cops.network.small import separable
 from examples.cops.steps import autocast
 from examples.cops.train import STAGE_TWO, Log, Phase, train
@@ -41,11 +41,7 @@ class CentreVoting(nn.Module):
         super().__init__()
         self.network = network.requires_grad_(False)
         self.config = config
-        if isinstance(network, SmallCops):
-            last = network.affinity_decoder.fuse_res2
-        else:
-            last = network.affinity.affinity_head
-        self.head = nn.ModuleDict({"last": copy.deepcopy(last).requires_grad_(True)})
+        self.head = nn.ModuleDict({"last": copy.deepcopy(network.affinity_layer).requires_grad_(True)})
         for name, channels in (("heatmap", 1), ("offsets", 2)):
             predict = nn.Conv2d(config.widths.decoder, channels, 1)
             nn.init.normal_(predict.weight, 0, 0.001)
@@ -59,8 +55,7 @@ class CentreVoting(nn.Module):
         """Semantic logits (B, K, h, w) and votes, of what the trunk made of the images."""
         with autocast(self.config, next(self.parameters()).device):
             semantic = self.network.semantic_logits(trunk).detach()
-            decoded = trunk[1] if isinstance(trunk[1], tuple) else trunk[1:]
-            features = self.head["last"](torch.cat([*decoded, semantic], 1))
+            features = self.head["last"](self.network.affinity_input(trunk, semantic))
             heatmap, offsets = (self.head[name](features).float() for name in ("heatmap", "offsets"))
         # In units of the longest distance of the affinities, so that few steps of the optimiser reach as far.
         return semantic.float(), Votes(heatmap[:, 0], max(self.config.distances) * offsets)

@@ -2,10 +2,11 @@
 
     python -m tests.benchmarks.cops [--checkpoint runs/demo/stage2.pt] [--paper] [--estimate]
 
-Prints medians. Without a GPU the small network runs on all cores, and the paper's with `--paper`; on a GPU
-the paper's network runs in bfloat16. Solver times at the paper's sizes are those of instances drawn by
-scene.py, since an untrained network gives costs that no trained one gives; with --checkpoint also those of
-real costs. `--estimate` counts the operations and the activations of training, without running it.
+Prints medians; the images of a batch are solved at once, one a core. Without a GPU the small network runs on
+all cores, and the paper's with `--paper`; on a GPU the paper's network runs in bfloat16. Solver times at the
+paper's sizes are those of instances drawn by scene.py, since an untrained network gives costs that no trained
+one gives; with --checkpoint also those of real costs. `--estimate` counts the operations and the activations
+of training, without running it.
 """
 
 import argparse
@@ -31,8 +32,8 @@ from examples.cops.checkpoint import Checkpoint
 from examples.cops.config import DRAWN, SETTINGS, Config, load
 from examples.cops.data import DrawnScenes, open_dataset
 from examples.cops.data.batches import Batch
-from examples.cops.inference import Predictor
-from examples.cops.steps import logits_of
+from examples.cops.inference import Predictor, Timing
+from examples.cops.steps import drop_costs, logits_of
 from tests.benchmarks.amwc import scene_module, timed
 
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -78,16 +79,25 @@ def trained_inference(checkpoint: Path, data: Path | None) -> None:
     network, config, _ = runs.load_network(checkpoint)
     held_out = open_dataset(data, "val", config.seed)
     images = [held_out[index].image for index in range(min(40, len(held_out)))]
-    for method in ("fast", "default", "best"):
-        predictor = Predictor(
-            network.to(DEVICE),
-            held_out.is_thing,
-            replace(config, inference_method=method),  # type: ignore[arg-type]
-        )
-        for image in images:
-            predictor(image)
-        ratio = predictor.timing.solver / predictor.timing.network
-        print(f"{checkpoint}, {method}: {predictor.timing}; solver / network {ratio:.2f}")
+    cores = os.cpu_count() or 1
+    for batch in (1, cores):
+        for method in ("fast", "default", "best"):
+            predictor = Predictor(
+                network.to(DEVICE),
+                held_out.is_thing,
+                replace(config, inference_method=method),  # type: ignore[arg-type]
+            )
+            timings = []
+            for start in range(0, len(images) - batch + 1, batch):
+                predictor.timing = Timing()
+                predictor.predict(images[start : start + batch])
+                timings.append(predictor.timing)
+            parts = ("network", "solver", "rest")
+            median = Timing(
+                *(statistics.median(getattr(one, part) for one in timings) for part in parts), batch
+            )
+            print(f"{checkpoint}, batch {batch}, {method}: {median}; ", end="")
+            print(f"solver / network {median.solver / median.network:.2f}")
 
 
 def paper_inference(instances: Path, repeats: int) -> None:
@@ -129,18 +139,18 @@ def paper_inference(instances: Path, repeats: int) -> None:
 
 
 def training(name: str, config: Config, batch: int, iterations: int = 9) -> None:
-    """Images a second of stage 2: with the solver, overlapped or not, and with a mean of costs instead."""
+    """Images a second of stage 2, with the solver and with a mean of costs in its place.
+
+    Each with the frozen trunk overlapped and in turn, which without a solver is a gain too.
+    """
     scenes = DrawnScenes("train", 0, 64, size=config.size)
-    for what, settings, step in (
-        ("solver overlapped", replace(config, overlap=True), None),
-        ("solver in turn", replace(config, overlap=False), None),
-        ("without the solver", replace(config, overlap=False), MeanCosts),
-    ):
-        settings = replace(settings, batch_two=batch, iterations_two=iterations, warm_up=1)
-        network = runs.build_network(settings, len(scenes.categories)).to(DEVICE)
-        seconds = iteration_seconds(network, scenes, settings, step)
-        print(f"stage 2, {name} {config.size}, batch {batch}, {what}: {batch / seconds:.1f} images/s", end="")
-        print(peak_memory())
+    for overlap in (True, False):
+        settings = replace(config, overlap=overlap, batch_two=batch, iterations_two=iterations, warm_up=1)
+        print(f"stage 2, {name} {config.size}, batch {batch}, {'overlapped' if overlap else 'in turn'}:")
+        for what, step in (("with the solver", None), ("without", MeanCosts)):
+            network = runs.build_network(settings, len(scenes.categories)).to(DEVICE)
+            seconds = iteration_seconds(network, scenes, settings, step)
+            print(f"    {what}: {batch / seconds:.1f} images/s{peak_memory()}")
 
 
 def estimate(name: str) -> None:
@@ -188,7 +198,7 @@ def activations(network: Any, images: torch.Tensor) -> float:
 
 
 class MeanCosts(torch.nn.Module):
-    """A step that does all of stage 2 but the solving."""
+    """A step that does all of stage 2 but the solving and the panoptic quality."""
 
     def __init__(self, network: Any, config: Config) -> None:
         super().__init__()
@@ -196,6 +206,7 @@ class MeanCosts(torch.nn.Module):
 
     def forward(self, batch: Batch, trunk: Any = None) -> tuple[torch.Tensor, dict[str, float]]:
         costs = self.network.costs(logits_of(self.network, batch.images, self.config, trunk))
+        costs = drop_costs(costs, self.config.cost_dropout)
         return costs.node.mean() + sum(side.mean() for pair in costs.edge for side in pair), {}
 
 

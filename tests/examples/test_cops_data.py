@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,8 +10,10 @@ import pytest
 import torch
 from PIL import Image
 
-from difflayers.panoptic.labels import VOID, PanopticLabels, encode_ids
+from difflayers.panoptic.labels import VOID, PanopticLabels, compact, encode_ids, resize
+from examples.cops.config import DRAWN
 from examples.cops.data import CocoPanoptic, open_dataset
+from examples.cops.data.batches import Crops, load_batches
 from examples.cops.data.samples import Sample, augment, shrink, shrink_image, to_tensor
 from examples.cops.data.scenes import DrawnScenes
 
@@ -94,6 +97,13 @@ def test_a_corrupt_image_is_named(folder: Path, damage: str) -> None:
     path.write_bytes(path.read_bytes()[:45] if damage == "cut short" else b"hello")
     with pytest.raises(ValueError, match=r"train/a\.png: cannot be read as an image"):
         CocoPanoptic(folder, "train")[0]
+
+
+def test_a_corrupt_image_is_named_by_another_process_that_reads_it(folder: Path) -> None:
+    (folder / "train" / "a.png").write_bytes(b"hello")
+    crops = Crops(CocoPanoptic(folder, "train"), replace(DRAWN, workers=1), stage=2, size=1)
+    with pytest.raises(ValueError, match=r"train/a\.png: cannot be read as an image"):
+        list(load_batches(crops, [(0, 0)], torch.device("cpu")))
 
 
 def test_a_png_of_another_size_than_its_image_is_named(folder: Path) -> None:
@@ -221,6 +231,32 @@ def test_augment_keeps_image_and_labels_aligned(size: tuple[int, int]) -> None:
         assert agrees.mean() > 0.93
         inner = known & ~near_boundary(sample.labels.segments)
         assert (shown[inner] == sample.labels.semantic()[inner]).all()
+
+
+@pytest.mark.parametrize("size", [(32, 48), (60, 90), (96, 128), (30, 200)])
+def test_augment_is_scaling_all_then_cutting_out_then_mirroring(size: tuple[int, int]) -> None:
+    original = striped()
+    for seed in range(20):
+        generator = np.random.default_rng(seed)
+        factor = generator.uniform(0.5, 2.0)
+        height, width = round(factor * 60), round(factor * 90)
+        image = np.asarray(Image.fromarray(original.image).resize((width, height), Image.Resampling.BILINEAR))
+        segments = resize(original.labels, (height, width)).segments
+        corner = [
+            int(generator.integers(min(0, have - want), max(0, have - want) + 1))
+            for have, want in zip((height, width), size, strict=True)
+        ]
+        rows, columns = (first + np.arange(side) for first, side in zip(corner, size, strict=True))
+        outside = ((rows < 0) | (rows >= height))[:, None] | (columns < 0) | (columns >= width)
+        where = np.clip(rows, 0, height - 1)[:, None], np.clip(columns, 0, width - 1)
+        mean = image.mean(axis=(0, 1)).round().astype(np.uint8)
+        expected = np.where(outside[..., None], mean, image[where])
+        truth = compact(np.where(outside, VOID, segments[where]), original.labels.classes)
+        flip = slice(None, None, -1 if generator.random() < 0.5 else 1)
+        found = augment(original, size, np.random.default_rng(seed), (0.5, 2.0))
+        assert (found.image == expected[:, flip]).all()
+        assert (found.labels.segments == truth.segments[:, flip]).all()
+        assert (found.labels.classes == truth.classes).all()
 
 
 def near_boundary(segments: np.ndarray) -> np.ndarray:

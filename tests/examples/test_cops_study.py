@@ -1,4 +1,4 @@
-"""Comparisons: direct losses, rows that change one thing, and equal wall time for the single stage."""
+"""Comparisons: direct losses, rows that change one thing, and equal time for the single stage."""
 
 import json
 from dataclasses import replace
@@ -9,12 +9,14 @@ import pytest
 import torch
 
 from difflayers.panoptic import PanopticLabels
-from examples.cops import reproduce, runs, study
+from examples.cops import runs, single, study
+from examples.cops.checkpoint import Checkpoint
 from examples.cops.config import DRAWN
 from examples.cops.data import DrawnScenes, folders
 from examples.cops.data.batches import Batch, Crops
 from examples.cops.direct import DirectStep
 from examples.cops.targets import stage_one_targets
+from examples.cops.train import train_stage_one
 
 TINY = replace(
     DRAWN, size=(32, 48), distances=(1, 4), iterations_one=2, iterations_two=2, iterations_warm=1,
@@ -78,13 +80,57 @@ def test_a_study_measures_each_row_once(tmp_path: Path, monkeypatch: pytest.Monk
     assert study.study(None, tmp_path, TINY, rows) == results
 
 
-@pytest.mark.slow
-def test_the_single_stage_takes_about_the_seconds_it_is_given(tmp_path: Path) -> None:
-    reproduce.single_stage(None, tmp_path, TINY, seconds=15.0)
-    figures = json.loads((tmp_path / "figures.json").read_text())
-    assert set(figures["results"]) == {"warm-up", "single stage"}
-    iterations = sum(entry["stage"] == 3 for entry in figures["log"])
-    assert iterations == figures["config"]["iterations_single"]
-    assert sum(figures["seconds"].values()) > 0
-    with pytest.raises(SystemExit, match="the warm-up alone takes"):
-        reproduce.single_stage(None, tmp_path / "short", replace(TINY, iterations_warm=10**6), seconds=1.0)
+def test_the_single_stage_gets_the_iterations_that_fill_the_time_of_both_stages() -> None:
+    config = replace(TINY, iterations_one=600, iterations_two=120, iterations_warm=200)
+    seconds = {"stage 1": 2.0, "stage 2": 1.0, "single stage": 4.0}
+    assert single.iterations_as_long(config, seconds) == (600 * 2 + 120 * 1 - 200 * 2) / 4
+    with pytest.raises(SystemExit, match="the warm-up alone takes 1400 of 1320 s"):
+        single.iterations_as_long(replace(config, iterations_warm=700), seconds)
+
+
+def test_timing_the_phases_leaves_the_weights_as_they_are() -> None:
+    scenes = DrawnScenes("train", 0, 4)
+    network = runs.build_network(TINY, len(scenes.categories))
+    before = {name: parameter.detach().clone() for name, parameter in network.named_parameters()}
+    seconds = single.seconds_an_iteration(network, scenes, TINY)
+    assert list(seconds) == ["stage 1", "stage 2", "single stage"]
+    assert min(seconds.values()) > 0
+    for name, parameter in network.named_parameters():
+        torch.testing.assert_close(parameter, before[name], rtol=0, atol=0, msg=name)
+
+
+def test_a_repeated_single_stage_keeps_its_schedule(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        single, "seconds_an_iteration", lambda *_: dict.fromkeys(("stage 1", "stage 2", "single stage"), 1.0)
+    )
+    results = study.study(None, tmp_path, TINY, [study.SINGLE])
+    assert list(results) == ["stage 1", "stage 2", study.SINGLE]
+    figures = json.loads((tmp_path / "single" / "figures.json").read_text())
+    assert figures["results"]["single stage"] == results[study.SINGLE]
+    assert [entry["stage"] for entry in figures["log"]] == [
+        1,
+        3,
+        3,
+        3,
+    ]  # 2 + 2 iterations, 1 of them to warm up
+    monkeypatch.setattr(single, "seconds_an_iteration", None)  # measured once
+    assert single.single_stage(None, tmp_path, TINY) == results[study.SINGLE]
+
+
+def test_cpu_time_counts_what_killed_runs_spent(tmp_path: Path) -> None:
+    scenes = DrawnScenes("train", 0, 4)
+    path = tmp_path / "stage1.pt"
+
+    def spent(iterations: int) -> float:
+        network = runs.build_network(TINY, len(scenes.categories))
+        checkpoint = Checkpoint(path)
+        train_stage_one(network, scenes, replace(TINY, iterations_one=iterations), checkpoint, progress=False)
+        state = checkpoint.load()
+        assert state is not None
+        return float(state["cpu_seconds"])
+
+    first = spent(1)
+    state = Checkpoint(path).load()
+    assert state is not None
+    Checkpoint(path).save(**{**state, "cpu_seconds": 1000.0})
+    assert 0 < first < 1000 < spent(2)

@@ -122,6 +122,11 @@ def test_run_writes_checkpoints_pictures_and_figures_and_reloads(tmp_path: Path,
     assert again[0].segments.shape == scene.labels.segments.shape
 
 
+def test_imagenet_weights_for_another_backbone_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"R-52\.pkl: weights of a ResNet-50, but the backbone is lite0"):
+        runs.build_network(TINY, 8, imagenet=Path("R-52.pkl"))
+
+
 def test_prediction_covers_images_of_any_size() -> None:
     is_thing = tiny_scenes().is_thing
     network = runs.build_network(TINY, len(is_thing))

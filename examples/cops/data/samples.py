@@ -1,5 +1,6 @@
 """One labelled image, and how it is made ready for the network: shrunk, augmented, normalised."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -49,18 +50,18 @@ def augment(
     """
     factor = generator.uniform(*scale)
     height, width = (max(1, round(factor * side)) for side in sample.image.shape[:2])
-    scaled = _resized(sample, (height, width))
+    shape = height, width
     # The same draw serves both cases: where to cut out of a large image, where to put a small one.
     top, left = (
         int(generator.integers(min(0, have - want), max(0, have - want) + 1))
         for have, want in zip((height, width), size, strict=True)
     )
-    result = _window(scaled, top, left, size)
+    image = _window(_resized(sample.image, shape), top, left, size)
+    labels = _label_window(sample.labels, shape, top, left, size)
     if generator.random() < 0.5:
-        labels = result.labels
-        mirrored = PanopticLabels(labels.segments[:, ::-1], labels.classes, labels.is_crowd)
-        return Sample(result.image[:, ::-1], mirrored, sample.name)
-    return result
+        image = image[:, ::-1]
+        labels = PanopticLabels(labels.segments[:, ::-1], labels.classes, labels.is_crowd)
+    return Sample(image, labels, sample.name)
 
 
 def shrink(sample: Sample, max_side: int | None) -> Sample:
@@ -86,24 +87,45 @@ def to_tensor(image: np.ndarray) -> torch.Tensor:
     return ((values - mean) / std).contiguous()
 
 
-def _resized(sample: Sample, shape: tuple[int, int]) -> Sample:
-    if shape == sample.image.shape[:2]:
-        return sample
-    image = Image.fromarray(sample.image).resize(shape[::-1], Image.Resampling.BILINEAR)
-    return Sample(np.asarray(image), resize(sample.labels, shape), sample.name)
+def _resized(image: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+    if shape == image.shape[:2]:
+        return image
+    return np.asarray(Image.fromarray(image).resize(shape[::-1], Image.Resampling.BILINEAR))
 
 
-def _window(sample: Sample, top: int, left: int, size: tuple[int, int]) -> Sample:
-    """Cut out the window whose corner is (top, left), which may lie outside: there is padding."""
-    height, width = sample.image.shape[:2]
-    if (top, left, *size) == (0, 0, height, width):
-        return sample
-    image = np.empty((*size, 3), dtype=np.uint8)
-    image[:] = sample.image.mean(axis=(0, 1)).round().astype(np.uint8)
+def _window(image: np.ndarray, top: int, left: int, size: tuple[int, int]) -> np.ndarray:
+    """Cut out the window whose corner is (top, left), which may lie outside: there is the mean colour."""
+    rows, columns, inside = _overlap(image.shape[:2], top, left, size)
+    if inside == (slice(0, size[0]), slice(0, size[1])):
+        return image[rows, columns]
+    padded = np.empty((*size, 3), dtype=np.uint8)
+    padded[:] = image.mean(axis=(0, 1)).round().astype(np.uint8)
+    padded[inside] = image[rows, columns]
+    return padded
+
+
+def _label_window(
+    labels: PanopticLabels, shape: tuple[int, int], top: int, left: int, size: tuple[int, int]
+) -> PanopticLabels:
+    """The same window of the labels as `resize` would scale them to a shape; outside is void.
+
+    What is cut away is not scaled first: of a Cityscapes image that is most of it.
+    """
+    rows, columns, inside = _overlap(shape, top, left, size)
+    read = [
+        (2 * np.arange(to)[part] + 1) * side // (2 * to)
+        for to, side, part in zip(shape, labels.shape, (rows, columns), strict=True)
+    ]
     segments = np.full(size, VOID, dtype=np.int32)
-    rows = slice(max(0, top), min(height, top + size[0]))
-    columns = slice(max(0, left), min(width, left + size[1]))
+    segments[inside] = labels.segments[read[0][:, None], read[1]]
+    return compact(segments, labels.classes, labels.is_crowd)
+
+
+def _overlap(
+    shape: Sequence[int], top: int, left: int, size: tuple[int, int]
+) -> tuple[slice, slice, tuple[slice, slice]]:
+    """Rows and columns of an image that a window shows, and where in the window they lie."""
+    rows = slice(max(0, top), min(shape[0], top + size[0]))
+    columns = slice(max(0, left), min(shape[1], left + size[1]))
     inside = slice(rows.start - top, rows.stop - top), slice(columns.start - left, columns.stop - left)
-    image[inside] = sample.image[rows, columns]
-    segments[inside] = sample.labels.segments[rows, columns]
-    return Sample(image, compact(segments, sample.labels.classes, sample.labels.is_crowd), sample.name)
+    return rows, columns, inside

@@ -1,8 +1,12 @@
 """The networks: a small one for CPUs and the authors', which share one interface, and weights for them.
 
-A network has `trunk(images)`, which stage 2 leaves as it is, `heads(of what trunk gave)`, which puts out
-`Logits`, `semantic_logits(of the same)`, `forward` for both in a row, `costs` that makes costs of the logits,
-and `full_training_groups()`.
+A network has
+- `trunk(images)`: what stage 2 leaves as it is, given to `heads` and to the two below;
+- `heads(…)`: what stage 2 trains, puts out `Logits`; `costs(logits)` makes `Costs` of them;
+- `semantic_logits(…)`, and `affinity_input(…, semantic logits)`: what `affinity_layer`, before the affinity
+  predictors, reads;
+- `forward(images)`: trunk and heads in a row;
+- `full_training_groups()`: the parameters of stage 2.
 """
 
 from collections.abc import Sequence

@@ -121,12 +121,10 @@ class AffinityHead(nn.Module):
         )
         self.classifiers = nn.ModuleList(_classifier(width, groups=1 if d == 1 else 2) for d in distances)
 
-    def logits(self, decoded: Tensor, semantic: Tensor) -> list[tuple[Tensor, Tensor]]:
-        """Boundary logits for each distance, shaped as `Costs.edge`."""
-        x = self.affinity_head(torch.cat([decoded, semantic], 1))
-        return [
-            boundary(x, classify, d) for classify, d in zip(self.classifiers, self.distances, strict=True)
-        ]
+    def logits(self, features: Tensor) -> list[tuple[Tensor, Tensor]]:
+        """Boundary logits for each distance, shaped as `Costs.edge`, of what `affinity_head` puts out."""
+        pairs = zip(self.classifiers, self.distances, strict=True)
+        return [boundary(features, classify, distance) for classify, distance in pairs]
 
 
 def boundary(x: Tensor, classify: nn.Module, distance: int) -> tuple[Tensor, Tensor]:
@@ -186,11 +184,21 @@ class DeepLabCops(nn.Module):
         """(B, K, h, w)."""
         return self.semantic.logits(decoded[0])
 
+    @property
+    def affinity_layer(self) -> nn.Module:
+        """The layer before the affinity predictors."""
+        return self.affinity.affinity_head
+
+    def affinity_input(self, decoded: tuple[Tensor, Tensor], semantic: Tensor) -> Tensor:
+        """What `affinity_layer` reads."""
+        return torch.cat([decoded[1], semantic], 1)
+
     def heads(self, decoded: tuple[Tensor, Tensor]) -> Logits:
         """What stage 2 trains."""
         semantic = self.semantic_logits(decoded)
         # Detached: the affinity branch may read the classes but not change them (Section 3.1).
-        return Logits(semantic, self.affinity.logits(decoded[1], semantic.detach()))
+        features = self.affinity_layer(self.affinity_input(decoded, semantic.detach()))
+        return Logits(semantic, self.affinity.logits(features))
 
     def forward(self, images: Tensor) -> Logits:
         """(B, 3, H, W) normalised images, H and W multiples of 4 → logits at (H / 4, W / 4)."""
@@ -206,7 +214,7 @@ class DeepLabCops(nn.Module):
             [self.costs],
             [self.semantic.predictor, *(classifier[-1] for classifier in classifiers)],
             [self.semantic.head, *(classifier[:-1] for classifier in classifiers)],
-            [self.affinity.affinity_head],
+            [self.affinity_layer],
         ]
         return [without_batch_norm(group) for group in groups]
 

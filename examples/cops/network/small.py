@@ -86,14 +86,10 @@ class Decoder(nn.Module):
         self.fuse_res2 = separable(widths.decoder + widths.project_res2 + extra, widths.decoder)
 
     def parts(self, features: Features) -> DecoderParts:
-        """Everything but the last fusion."""
+        """Everything but the last fusion, which stage 2 trains."""
         x = _upsample(self.aspp(features.res5), features.res3)
         x = self.fuse_res3(torch.cat([x, self.project_res3(features.res3)], 1))
         return DecoderParts(_upsample(x, features.res2), self.project_res2(features.res2))
-
-    def last(self, parts: DecoderParts, extra: Tensor | None = None) -> Tensor:
-        """The last fusion, which stage 2 trains."""
-        return self.fuse_res2(torch.cat([*parts] if extra is None else [*parts, extra], 1))
 
 
 class AffinityPredictor(nn.Module):
@@ -163,13 +159,22 @@ class SmallCops(nn.Module):
 
     def semantic_logits(self, parts: tuple[DecoderParts, DecoderParts]) -> Tensor:
         """(B, K, h, w)."""
-        return self.semantic_predictor(self.semantic_decoder.last(parts[0]))
+        return self.semantic_predictor(self.semantic_decoder.fuse_res2(torch.cat(parts[0], 1)))
+
+    @property
+    def affinity_layer(self) -> nn.Module:
+        """The layer before the affinity predictors."""
+        return self.affinity_decoder.fuse_res2
+
+    def affinity_input(self, parts: tuple[DecoderParts, DecoderParts], semantic: Tensor) -> Tensor:
+        """What `affinity_layer` reads."""
+        return torch.cat([*parts[1], semantic], 1)
 
     def heads(self, parts: tuple[DecoderParts, DecoderParts]) -> Logits:
         """What stage 2 trains."""
         semantic = self.semantic_logits(parts)
         # Detached: the affinity branch may read the classes but not change them (Section 3.1).
-        affinity = self.affinity_decoder.last(parts[1], semantic.detach())
+        affinity = self.affinity_layer(self.affinity_input(parts, semantic.detach()))
         return Logits(semantic, [predict(affinity) for predict in self.affinity_predictors])
 
     def forward(self, images: Tensor) -> Logits:
@@ -186,7 +191,7 @@ class SmallCops(nn.Module):
             [self.costs],
             [self.semantic_predictor, *(predict[-1] for predict in predictors)],
             [self.semantic_decoder.fuse_res2, *(predict[:-1] for predict in predictors)],
-            [self.affinity_decoder.fuse_res2],
+            [self.affinity_layer],
         ]
         return [without_batch_norm(group) for group in groups]
 

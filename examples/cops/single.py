@@ -1,0 +1,109 @@
+"""The single stage, trained for as long as stage 1 and stage 2 together.
+
+The time is the CPU time of this process, which other work on the machine changes little; all phases use the
+same cores. (OMP_NUM_THREADS=1 keeps torch's threads from waiting for each other, which would count.) It is
+measured anew, on the network of stage 1, so that stages of an earlier run can be compared.
+"""
+
+import json
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from examples.cops import runs
+from examples.cops.checkpoint import Checkpoint
+from examples.cops.config import Config
+from examples.cops.data import open_dataset
+from examples.cops.network import CopsNetwork
+from examples.cops.train import train_stage_one, train_stage_two, train_through_solver
+
+PHASES = {"stage 1": train_stage_one, "stage 2": train_stage_two, "single stage": train_through_solver}
+ROUNDS, TIMED = 3, 2  # rounds through the phases after one that compiles, and iterations of each
+
+
+def single_stage(data: Path | None, out: Path, config: Config) -> dict[str, float]:
+    """Train and measure the single stage for as long as both stages of the run in `out`.
+
+    What was measured and decided is kept in `single/time.json`, so that a repeated run goes on as it began.
+
+    Returns:
+        PQ, PQ_th and PQ_st on the held-out images.
+    """
+    folder = out / "single"
+    plan = folder / "time.json"
+    if not plan.exists():
+        network, _, _ = runs.load_network(out / "stage1.pt")
+        seconds = seconds_an_iteration(network, open_dataset(data, "train", config.seed), config)
+        content = {"seconds": seconds, "iterations": iterations_as_long(config, seconds)}
+        folder.mkdir(exist_ok=True)
+        plan.write_text(json.dumps(content))
+    measured = json.loads(plan.read_text())
+    iterations: int = measured["iterations"]
+    print(
+        "CPU seconds an iteration: "
+        + ", ".join(f"{name} {seconds:.2f}" for name, seconds in measured["seconds"].items())
+        + f"; the single stage gets {config.iterations_warm} + {iterations} iterations",
+        flush=True,
+    )
+    settings = replace(config, iterations_single=iterations, warm_up=min(config.warm_up, iterations))
+    figures = runs.run(data, folder, settings, progress=False, schedule="single")
+    taken = sum(json.loads((folder / "figures.json").read_text())["cpu_seconds"].values())
+    print(f"single stage: {taken:.0f} CPU seconds of {budget(config, measured['seconds']):.0f}", flush=True)
+    return figures["single stage"]
+
+
+def seconds_an_iteration(network: CopsNetwork, data: Any, config: Config) -> dict[str, float]:
+    """Median CPU seconds of an iteration of each phase, in turns.
+
+    Args:
+        network: of stage 1, for costs as a solver meets them; only its batch norms' statistics change.
+        data: the training images.
+        config: of the run.
+    """
+    still = replace(
+        config,
+        iterations_one=TIMED,
+        iterations_two=TIMED,
+        iterations_single=TIMED,
+        learning_rate_one=0.0,
+        learning_rate_two=0.0,
+        learning_rate_single=0.0,
+        workers=0,  # what reads and augments is counted, too
+    )
+    taken: dict[str, list[float]] = {name: [] for name in PHASES}
+    for turn in range(1 + ROUNDS):
+        for name, train in PHASES.items():
+            started = time.process_time()
+            train(network, data, replace(still, seed=config.seed + turn), Unkept(), progress=False)
+            taken[name].append((time.process_time() - started) / TIMED)
+    return {name: float(np.median(seconds[1:])) for name, seconds in taken.items()}
+
+
+def budget(config: Config, seconds: dict[str, float]) -> float:
+    """CPU seconds of stage 1 and stage 2."""
+    return config.iterations_one * seconds["stage 1"] + config.iterations_two * seconds["stage 2"]
+
+
+def iterations_as_long(config: Config, seconds: dict[str, float]) -> int:
+    """Iterations through the solver that, after the warm-up, fit into the time of both stages."""
+    total, warm = budget(config, seconds), config.iterations_warm * seconds["stage 1"]
+    iterations = int((total - warm) / seconds["single stage"])
+    if iterations < 1:
+        raise SystemExit(f"the warm-up alone takes {warm:.0f} of {total:.0f} s")
+    return iterations
+
+
+class Unkept(Checkpoint):
+    """A checkpoint of a run that is thrown away."""
+
+    def __init__(self) -> None:
+        super().__init__(Path("unkept"))
+
+    def load(self) -> None:
+        return None
+
+    def save(self, **state: Any) -> None:
+        pass
