@@ -18,12 +18,12 @@ from examples.cops.inference import Predictor
 from examples.cops.network import BACKBONES, CopsNetwork, ResNet50, make_network
 from examples.cops.pictures import overlay, panel, training_curve
 from examples.cops.processes import rank
-from examples.cops.train import Log, train_stage_one, train_stage_two, train_through_solver
+from examples.cops.train import CLOCKS, Log, train_stage_one, train_stage_two, train_through_solver
 
 SHOWN = 4  # held-out images in the picture
 LOOKED_AT = 100  # held-out images that these are chosen from
 Schedule = Literal["two", "single"]
-CPU = torch.device("cpu")
+DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def choose_config(data: Path | None, seed: int) -> Config:
@@ -102,7 +102,7 @@ def build_network(config: Config, num_classes: int, imagenet: Path | None = None
 
 
 def load_network(path: Path) -> tuple[CopsNetwork, Config, list[Category]]:
-    """Rebuild a network from a checkpoint of :func:`run`.
+    """Rebuild a network from a checkpoint of :func:`run`, on a GPU where there is one.
 
     Raises:
         FileNotFoundError: where there is no checkpoint.
@@ -119,7 +119,7 @@ def load_network(path: Path) -> tuple[CopsNetwork, Config, list[Category]]:
     backbone = kind() if kind is ResNet50 else kind(pretrained=False)
     network = _with_heads(backbone, config, len(categories))
     network.load_state_dict(state["network"])
-    return network, config, categories
+    return network.to(DEVICE), config, categories
 
 
 def run(
@@ -128,7 +128,7 @@ def run(
     config: Config,
     progress: bool = True,
     schedule: Schedule = "two",
-    device: torch.device = CPU,
+    device: torch.device = DEVICE,
     imagenet: Path | None = None,
 ) -> dict[str, dict[str, float]]:
     """Train, evaluate after each stage on the held-out split, write pictures and figures to `out`.
@@ -142,7 +142,7 @@ def run(
         progress: whether to show bars.
         schedule: "two": stage 1, then stage 2. "single": stage 1 as a short warm-up, then all layers through
             the solver.
-        device: where the network is.
+        device: where the network is; a GPU where there is one.
         imagenet: as for `build_network`.
 
     Returns:
@@ -159,7 +159,7 @@ def run(
     }[schedule]
     log: Log = []
     figures: dict[str, dict[str, float]] = {}
-    clocks: dict[str, dict[str, float]] = {"seconds": {}, "cpu_seconds": {}}
+    clocks: dict[str, dict[str, float]] = {name: {} for name in CLOCKS}
     shown: dict[str, list[PanopticLabels]] = {}
     busiest = busiest_images(held_out)
     for name, (train_stage, settings) in stages.items():

@@ -1,12 +1,12 @@
 """The single stage, trained for as long as stage 1 and stage 2 together.
 
-The time is the CPU time of this process, which other work on the machine changes little; all phases use the
-same cores. (OMP_NUM_THREADS=1 keeps torch's threads from waiting for each other, which would count.) It is
-measured anew, on the network of stage 1, so that stages of an earlier run can be compared.
+Without a GPU the time is the CPU time of this process, which other work on the machine changes little; all
+phases use the same cores. (OMP_NUM_THREADS=1 keeps torch's threads from waiting for each other, which would
+count.) With one it is the time that passes. It is measured anew, on the network of stage 1, so that stages of
+an earlier run can be compared.
 """
 
 import json
-import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,8 +18,9 @@ from examples.cops.checkpoint import Checkpoint
 from examples.cops.config import Config
 from examples.cops.data import open_dataset
 from examples.cops.network import CopsNetwork
-from examples.cops.train import train_stage_one, train_stage_two, train_through_solver
+from examples.cops.train import CLOCKS, train_stage_one, train_stage_two, train_through_solver
 
+CLOCK = "seconds" if runs.DEVICE.type == "cuda" else "cpu_seconds"  # of `train`'s
 PHASES = {"stage 1": train_stage_one, "stage 2": train_stage_two, "single stage": train_through_solver}
 ROUNDS, TIMED = 3, 2  # rounds through the phases after one that compiles, and iterations of each
 
@@ -43,20 +44,20 @@ def single_stage(data: Path | None, out: Path, config: Config) -> dict[str, floa
     measured = json.loads(plan.read_text())
     iterations: int = measured["iterations"]
     print(
-        "CPU seconds an iteration: "
+        f"{CLOCK} an iteration: "
         + ", ".join(f"{name} {seconds:.2f}" for name, seconds in measured["seconds"].items())
         + f"; the single stage gets {config.iterations_warm} + {iterations} iterations",
         flush=True,
     )
     settings = replace(config, iterations_single=iterations, warm_up=min(config.warm_up, iterations))
     figures = runs.run(data, folder, settings, progress=False, schedule="single")
-    taken = sum(json.loads((folder / "figures.json").read_text())["cpu_seconds"].values())
-    print(f"single stage: {taken:.0f} CPU seconds of {budget(config, measured['seconds']):.0f}", flush=True)
+    taken = sum(json.loads((folder / "figures.json").read_text())[CLOCK].values())
+    print(f"single stage: {taken:.0f} {CLOCK} of {budget(config, measured['seconds']):.0f}", flush=True)
     return figures["single stage"]
 
 
 def seconds_an_iteration(network: CopsNetwork, data: Any, config: Config) -> dict[str, float]:
-    """Median CPU seconds of an iteration of each phase, in turns.
+    """Median seconds of an iteration of each phase, in turns.
 
     Args:
         network: of stage 1, for costs as a solver meets them; only its batch norms' statistics change.
@@ -76,14 +77,14 @@ def seconds_an_iteration(network: CopsNetwork, data: Any, config: Config) -> dic
     taken: dict[str, list[float]] = {name: [] for name in PHASES}
     for turn in range(1 + ROUNDS):
         for name, train in PHASES.items():
-            started = time.process_time()
+            started = CLOCKS[CLOCK]()
             train(network, data, replace(still, seed=config.seed + turn), Unkept(), progress=False)
-            taken[name].append((time.process_time() - started) / TIMED)
+            taken[name].append((CLOCKS[CLOCK]() - started) / TIMED)
     return {name: float(np.median(seconds[1:])) for name, seconds in taken.items()}
 
 
 def budget(config: Config, seconds: dict[str, float]) -> float:
-    """CPU seconds of stage 1 and stage 2."""
+    """Seconds of stage 1 and stage 2."""
     return config.iterations_one * seconds["stage 1"] + config.iterations_two * seconds["stage 2"]
 
 

@@ -60,7 +60,7 @@ def stage_one_row(data: Path | None, out: Path, config: Config) -> dict[str, flo
     """Train and measure stage 1."""
     train = open_dataset(data, "train", config.seed)
     about = {"config": asdict(config), "categories": [list(category) for category in train.categories]}
-    network = runs.build_network(config, len(train.categories))
+    network = runs.build_network(config, len(train.categories)).to(runs.DEVICE)
     train_stage_one(network, train, config, Checkpoint(out / "stage1.pt", about=about), progress=False)
     return measure(out / "stage1.pt", data)
 
@@ -110,7 +110,7 @@ def voting_row(name: str, data: Path | None, out: Path, config: Config) -> dict[
         config = replace(config, iterations_two=config.iterations_one, batch_two=config.batch_one)
     train, held_out = (open_dataset(data, split, config.seed) for split in ("train", "val"))
     torch.manual_seed(config.seed)
-    voting = CentreVoting(network, config)
+    voting = CentreVoting(network, config).to(runs.DEVICE)
     checkpoint = Checkpoint(out / f"{file_name(name)}.pt", about={"config": asdict(config)})
     train_voting(voting, train, config, checkpoint, progress=False)
     predictor = VotingPredictor(voting, held_out.is_thing, config)

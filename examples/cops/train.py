@@ -25,6 +25,8 @@ from examples.cops.steps import CrossEntropyStep, SolverStep, autocast
 
 STAGE_ONE, STAGE_TWO, SINGLE_STAGE = 1, 2, 3
 POWER = 0.9  # of the polynomial decay (Panoptic-DeepLab)
+#: What a checkpoint knows of how long training took.
+CLOCKS = {"seconds": time.perf_counter, "cpu_seconds": time.process_time}
 Log = list[dict[str, float]]
 
 
@@ -122,8 +124,7 @@ def train(
     optimizer = torch.optim.Adam(phase.groups)
     base = [group["lr"] for group in optimizer.param_groups]
     log: Log = []
-    clocks = {"seconds": time.perf_counter, "cpu_seconds": time.process_time}
-    started = {name: clock() for name, clock in clocks.items()}
+    started = {name: clock() for name, clock in CLOCKS.items()}
     if (state := checkpoint.load()) is not None:
         network.load_state_dict(state["network"])
         log, base = state["log"], state["base_rates"]
@@ -175,7 +176,7 @@ def train(
                 optimizer=optimizer.state_dict(),
                 log=log,
                 base_rates=base,
-                **{name: clock() - started[name] for name, clock in clocks.items()},
+                **{name: clock() - started[name] for name, clock in CLOCKS.items()},
             )
     if writer is not None:
         writer.close()
