@@ -12,6 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from difflayers import amwc
@@ -24,6 +25,7 @@ from examples.cops.data import open_dataset
 from examples.cops.direct import DirectStep
 from examples.cops.evaluate import evaluate
 from examples.cops.inference import AmwcSolver, Predictor
+from examples.cops.pictures import training_curve
 from examples.cops.reproduce import table
 from examples.cops.single import single_stage
 from examples.cops.train import train_stage_one, train_stage_two
@@ -152,7 +154,28 @@ def study(data: Path | None, out: Path, config: Config, rows: list[str]) -> dict
             results[name] = ROWS[name](data, out, changed)
         results_path.write_text(json.dumps(results))
         print(f"{name}: " + "  ".join(f"{k} {100 * v:.1f}" for k, v in results[name].items()), flush=True)
+    figure_five(out)
     return {name: results[name] for name in (*START, *rows)}
+
+
+def figure_five(out: Path) -> None:
+    """Draw the training of both stages, and print how soft and exact PQ of the batches went together."""
+    log = [
+        entry
+        for name in ("stage1", file_name("stage 2"))
+        for entry in (Checkpoint(out / f"{name}.pt").load() or {})["log"]
+    ]
+    training_curve(log, out / "training.png")
+    soft, exact = (np.array([entry[name] for entry in log if name in entry]) for name in ("soft_pq", "pq"))
+    ends = max(1, len(soft) // 6)
+    print(
+        f"stage 2, first and last {ends} iterations: "
+        + ", ".join(
+            f"{name} PQ {each[:ends].mean():.2f} and {each[-ends:].mean():.2f}"
+            for name, each in (("soft", soft), ("exact", exact))
+        )
+        + f"; correlation over iterations {np.corrcoef(soft, exact)[0, 1]:.2f}; {out / 'training.png'}"
+    )
 
 
 def main() -> None:
