@@ -137,6 +137,12 @@ class _Eager(torch.autograd.Function):
             gradients = call.backward(costs, incoming)
         return None, *gradients, *ctx.no_gradients
 
+    @staticmethod
+    def jvp(ctx: Any, *tangents: Any) -> Any:
+        raise NotImplementedError(
+            "a blackbox solver has no forward-mode derivative: take backward, or torch.func.grad or jacrev"
+        )
+
 
 class _Transformed(_Eager):
     """The same for torch.func.grad, vmap and their like."""
