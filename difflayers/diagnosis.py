@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from difflayers.blackbox import BlackboxLayer
+from difflayers.engine.checks import check_call
 from difflayers.engine.run import BatchRun
 from difflayers.pictures import new_figure
 from difflayers.solver import Array, SolverError
@@ -146,12 +147,18 @@ def diagnose(
             divided by the largest entry of the gradient.
 
     Raises:
-        ValueError: neither or both of loss and gradient are given.
+        TypeError: the layer has no λ, or the costs are no floating-point tensors.
+        ValueError: neither or both of loss and gradient are given, or the batch is empty.
         SolverError: a solver failed, and `on_failure` is "raise".
     """
+    if not isinstance(layer, BlackboxLayer):
+        raise TypeError(f"layer must be a BlackboxLayer, which has λ, but is a {type(layer).__name__}")
     if (loss is None) == (gradient is None):
         raise ValueError("either loss or gradient must be given")
     tensors = [costs] if isinstance(costs, Tensor) else list(costs)
+    check_call(tensors, (), context)
+    if len(tensors[0]) == 0:
+        raise ValueError("costs have an empty batch, of which there is nothing to say")
     solver = layer.solver
     exact = solver.minimized([cost.detach() for cost in tensors])
     pool, solver.pool = solver.pool, None  # what is asked here is what the solver would do

@@ -6,6 +6,7 @@ from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
+from difflayers.engine.arguments import positive
 from difflayers.solver import Array
 
 # One lock for all: drawing takes microseconds, and a lock inside the object could not be pickled or copied.
@@ -49,7 +50,7 @@ class FixedScale:
     """
 
     def __init__(self, value: float) -> None:
-        self.value: float = _positive("value", value)
+        self.value: float = positive("value", value)
 
     def draw(self) -> Array:
         """Return λ as a float64 array of shape (1,)."""
@@ -77,8 +78,8 @@ class UniformScales:
     """
 
     def __init__(self, low: float, high: float, samples: int = 5, seed: int = 0) -> None:
-        self.low: float = _positive("low", low)
-        self.high: float = _positive("high", high)
+        self.low: float = positive("low", low)
+        self.high: float = positive("high", high)
         if self.low > self.high:
             raise ValueError(f"low must not be above high, but low is {low} and high is {high}")
         if isinstance(samples, bool) or not isinstance(samples, int) or samples < 1:
@@ -130,10 +131,10 @@ class AdaptiveScale:
         low: float = 1e-6,
         high: float = 1e6,
     ) -> None:
-        self.value: float = _positive("start", start)
-        self.rate: float = _positive("rate", rate)
-        self.low: float = _positive("low", low)
-        self.high: float = _positive("high", high)
+        self.value: float = positive("start", start)
+        self.rate: float = positive("rate", rate)
+        self.low: float = positive("low", low)
+        self.high: float = positive("high", high)
         if not self.low <= self.value <= self.high:
             raise ValueError(f"start must be from low to high, but is {start}, with {low} and {high}")
         if not 0 < target < 1:
@@ -156,7 +157,7 @@ class AdaptiveScale:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Set λ to that of `state_dict`."""
-        self.value = _positive("value", state["value"])
+        self.value = positive("value", state["value"])
 
     def __repr__(self) -> str:
         return f"AdaptiveScale({self.value:g}, target={self.target:g}, rate={self.rate:g})"
@@ -171,10 +172,4 @@ def as_scales(scales: "Scales | float") -> Scales:
         return scales
     if isinstance(scales, bool) or not isinstance(scales, int | float | np.number):
         raise TypeError(f"scales must be a number or an object such as UniformScales, but is {scales!r}")
-    return FixedScale(float(scales))
-
-
-def _positive(name: str, value: float) -> float:
-    if not (math.isfinite(value) and value > 0):
-        raise ValueError(f"{name} must be positive and finite, but is {value}")
-    return float(value)
+    return FixedScale(positive("scales", scales))

@@ -48,7 +48,7 @@ class milp:
         )
         if result.x is None:
             raise SolverError(result.message)
-        solution = np.where(self.integrality != 0, np.round(result.x), result.x)
+        solution = np.where(self.integrality != 0, np.round(result.x) + 0.0, result.x)  # no −0
         return solution.reshape(costs.shape)
 
 

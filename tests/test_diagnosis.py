@@ -154,3 +154,13 @@ def test_it_prints_and_plots_what_it_found(tmp_path):
     (line,) = figure.axes[0].lines
     assert line.get_ydata().tolist() == found.changed.tolist()
     assert (tmp_path / "scales.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_what_cannot_be_diagnosed_is_refused_by_name():
+    layer = difflayers.BlackboxLayer(np.sign)
+    with pytest.raises(TypeError, match=r"layer must be a BlackboxLayer, .* is a PerturbedLayer"):
+        difflayers.diagnose(difflayers.PerturbedLayer(np.sign), torch.ones(2, 3), gradient=torch.ones(2, 3))
+    with pytest.raises(TypeError, match=r"costs\[0\] must be a tensor, but is a ndarray"):
+        difflayers.diagnose(layer, np.ones((2, 3)), gradient=torch.ones(2, 3))
+    with pytest.raises(ValueError, match="costs have an empty batch"):
+        difflayers.diagnose(layer, torch.ones(0, 3), gradient=torch.ones(0, 3))

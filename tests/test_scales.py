@@ -163,3 +163,8 @@ def test_an_empty_batch_leaves_an_adaptive_scale_where_it_is():
     layer(costs).sum().backward()
     assert scale.value == 2.0
     assert costs.grad.shape == (0, 2)
+
+
+def test_a_number_that_is_no_scale_is_named_as_the_argument_it_was():
+    with pytest.raises(ValueError, match="scales must be positive and finite, but is -1"):
+        difflayers.BlackboxLayer(np.sign, scales=-1)

@@ -69,3 +69,10 @@ def test_linear_sum_assignment_matches_and_says_when_it_cannot():
 def test_wrapped_solvers_can_be_copied(copied):
     values = np.array([-3.0, -2.0, -2.0, -4.0])
     assert np.array_equal(copied(knapsack())(values), knapsack()(values))
+
+
+def test_what_milp_leaves_out_is_zero_and_not_minus_zero():
+    solver = wrap.milp(LinearConstraint(np.array([2.0, 3.0, 4.0, 5.0]), ub=7), bounds=Bounds(0, 1))
+    solution = solver(np.array([-3.0, -4.0, -5.0, -7.0]))
+    np.testing.assert_array_equal(solution, [1, 0, 0, 1])
+    assert not np.signbit(solution).any()

@@ -25,6 +25,7 @@ def differentiate(
     context: Sequence[Any] | None = None,
     targets: Sequence[Tensor] = (),
     loss: bool = False,
+    solutions: bool = True,
 ) -> list[Tensor]:
     """Apply an estimator or loss to a batch, differentiably in the costs.
 
@@ -34,6 +35,7 @@ def differentiate(
         context: one object an instance, or None.
         targets: further tensors (B, …), not differentiated, for `BatchRun.targets`.
         loss: whether the first output is a loss (B,); the others, solutions, then have no gradient.
+        solutions: whether a loss returns them; without, a call takes less time.
 
     Returns:
         The estimator's outputs on the device of the costs: solutions in the dtype of their costs, a loss in
@@ -48,17 +50,17 @@ def differentiate(
     exact = estimator.solver.minimized(costs)
     outputs: Sequence[Tensor]
     if not torch.compiler.is_compiling():
-        outputs = apply(Call(estimator, len(costs), loss, context), [*exact, *targets])
+        outputs = apply(Call(estimator, len(costs), loss, context, solutions), [*exact, *targets])
     elif context is None and COMPILED_WHOLE:
         from difflayers.engine import operator  # here, since it imports the compiler, which takes a second
 
         outputs = operator.apply(estimator, exact, targets, loss)
     else:
         outputs = _with_context_outside_the_graph(estimator, exact, targets, loss, context)
-    like = [exact[0], *costs] if loss else costs
+    like = ([exact[0], *costs] if loss else costs)[: None if solutions else 1]
     return [
         output if output.dtype == tensor.dtype else output.to(tensor.dtype)
-        for output, tensor in zip(outputs, like, strict=True)
+        for output, tensor in zip(outputs, like, strict=False)
     ]
 
 

@@ -37,15 +37,22 @@ class Call:
         costs: how many of the tensors are costs; those behind them are targets.
         loss: whether the first output is a loss, and the others have no gradient.
         context: one object an instance, or None.
+        solutions: whether a loss returns the others too.
     """
 
     def __init__(
-        self, estimator: Estimator, costs: int, loss: bool, context: Sequence[Any] | None = None
+        self,
+        estimator: Estimator,
+        costs: int,
+        loss: bool,
+        context: Sequence[Any] | None = None,
+        solutions: bool = True,
     ) -> None:
         self.estimator: Estimator = estimator
         self.costs: int = costs
         self.loss: bool = loss
         self.context: Sequence[Any] | None = context
+        self.solutions: bool = solutions
         self.run: BatchRun | None = None
         self.outputs: list[Any] = []
 
@@ -56,14 +63,15 @@ class Call:
         # A loss has the names of its targets; and no value where something is infinite, as 0 · ∞ is not 0.
         names = getattr(estimator, "targets", ()) if targets else ()
         self.run = run = BatchRun(solver, costs, targets, self.context, names, infinite=not self.loss)
-        self.outputs = estimator.solve(run)
+        outputs = estimator.solve(run)
+        self.outputs = outputs if self.solutions else outputs[:1]
         # Copies, since the caller may change in place what the estimator keeps for its backward.
         device = costs[0].device
-        outputs = tuple([_copy(output, device) for output in self.outputs])
+        copies = tuple([_copy(output, device) for output in self.outputs])
         if run.any_failed:
-            for output in outputs:
-                output[run.failed.to(device)] = torch.nan if solver.on_failure == "skip" else 0
-        return outputs
+            for copy in copies:
+                copy[run.failed.to(device)] = torch.nan if solver.on_failure == "skip" else 0
+        return copies
 
     def backward(self, costs: Sequence[Tensor], incoming: Sequence[Tensor | None]) -> tuple[Tensor, ...]:
         """Return the gradients of the costs from those of the outputs, where None is zero."""
@@ -128,6 +136,12 @@ class _Eager(torch.autograd.Function):
         else:
             gradients = call.backward(costs, incoming)
         return None, *gradients, *ctx.no_gradients
+
+    @staticmethod
+    def jvp(ctx: Any, *tangents: Any) -> Any:
+        raise NotImplementedError(
+            "a blackbox solver has no forward-mode derivative: take backward, or torch.func.grad or jacrev"
+        )
 
 
 class _Transformed(_Eager):

@@ -45,7 +45,7 @@ def evaluate(
     """
     costs = several(costs)
     flat = matched(loss.solver, costs, **targets)
-    losses, *solutions = differentiate(loss, costs, context, flat, loss=True)
+    losses, *solutions = differentiate(loss, costs, context, flat, loss=True, solutions=return_solution)
     reduced = reduce_losses(losses, reduction, loss.solver)
     return (reduced, only(solutions)) if return_solution else reduced
 

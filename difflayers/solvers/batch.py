@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from difflayers.engine.arguments import as_array, count
-from difflayers.solver import Array, InfeasibleError
+from difflayers.solver import Array, InfeasibleError, all_finite
 
 # Sums of as large numbers, and differences of sums, stay finite.
 _MOST = float(np.finfo(np.float64).max) / 8
@@ -71,24 +71,29 @@ def checked_rows(array: Array, shape: tuple[int, ...] | None, domain: str = "any
     if array.size == 0:
         return np.zeros((len(array), int(np.prod(array.shape[1:]))))
     rows = np.ascontiguousarray(array, np.float64).reshape(len(array), -1)
-    lowest = rows.min()  # NaN where there is one, so that one pass over good costs shows that they are good
-    if not lowest > -np.inf:
-        raise ValueError(f"costs have a NaN or minus infinity in instance {_first(~(rows > -np.inf))}")
-    highest = rows.max()
-    if domain == "finite" and not highest < np.inf:
-        raise ValueError(f"costs have infinity in instance {_first(rows == np.inf)}, but must be finite here")
-    if highest == np.inf:
-        highest = rows.max(where=rows < np.inf, initial=0)
-    if max(highest, -lowest) > _MOST / rows.shape[1]:
-        raise ValueError(f"costs have numbers as large as {max(highest, -lowest):g}, whose sums overflow")
-    if lowest < 0 and domain == "non-negative":
+    if not all_finite(rows):
+        _check_infinite(rows, domain)
+    if domain in ("non-negative", "clip") and (lowest := rows.min()) < 0:
+        if domain == "clip":
+            return np.maximum(rows, 0)
         raise ValueError(
             f"costs have the negative value {lowest:g} in instance {_first(rows == lowest)}, but this solver "
             "needs non-negative ones; shift them, or build it with clip_negative=True to take 0 instead"
         )
-    if lowest < 0 and domain == "clip":
-        return np.maximum(rows, 0)
     return rows if rows.flags.writeable else rows.copy()  # a kernel would be compiled again for read-only
+
+
+def _check_infinite(rows: Array, domain: str) -> None:
+    """Refuse what is not finite, or has sums that are not, unless it forbids; see `checked_rows`."""
+    allowed = rows > -np.inf
+    if not allowed.all():
+        raise ValueError(f"costs have a NaN or minus infinity in instance {_first(~allowed)}")
+    finite = rows < np.inf
+    if domain == "finite" and not finite.all():
+        raise ValueError(f"costs have infinity in instance {_first(~finite)}, but must be finite here")
+    largest = np.abs(rows).max(where=finite, initial=0)
+    if largest > _MOST / rows.shape[1]:
+        raise ValueError(f"costs have numbers as large as {largest:g}, whose sums overflow")
 
 
 def batch_size(costs: Any) -> int:

@@ -7,9 +7,7 @@ seen by looking at them alone; a loss that sees the partition can leave them to 
 """
 
 import sys
-import time
-from collections.abc import Callable, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -19,14 +17,13 @@ from torch import Tensor, nn
 
 import difflayers
 from difflayers.solvers import MinimumCostMulticut
+from examples.comparison import Loss, Table, hamming, print_table, save, train
 
 POINTS = 36
 PAIRS = np.stack(np.triu_indices(POINTS, 1), axis=1)
 FIRST, SECOND = PAIRS.T
 SOLVER = MinimumCostMulticut(POINTS, PAIRS)
 SHOWN = ("untrained", "pair by pair", "Fenchel–Young", "blackbox")
-Table = dict[str, list[tuple[float, float]]]  # of every method, a row a seed
-Loss = Callable[[Tensor, Tensor], Tensor]  # (costs of pairs, true cuts) -> loss
 
 
 class Clouds(NamedTuple):
@@ -74,16 +71,9 @@ def scaled(loss: Loss) -> Loss:
     return lambda costs, cuts: loss(costs / costs.square().mean(1, keepdim=True).sqrt(), cuts)
 
 
-def through(layer: nn.Module) -> Loss:
-    """Pairs that are cut or joined wrongly, summed over a batch: as a share, one minus the Rand index."""
-    return lambda costs, cuts: (cuts + (1 - 2 * cuts) * layer(costs)).sum()
-
-
 def losses(seed: int) -> dict[str, Loss]:
-    """Every way to train; scales are in units of cost."""
-    gaussian = difflayers.gaussian_noise(
-        seed
-    )  # not Gumbel noise: its mean is not 0, and the signs matter here
+    """Every way to train; scales are in units of cost. As a share, the Hamming distance is 1 - Rand index."""
+    gaussian = difflayers.gaussian_noise(seed)  # Gumbel noise has another mean than 0, and signs matter here
     young = difflayers.losses.FenchelYoungLoss(SOLVER, sigma=1.0, samples=2, noise=gaussian, batched=True)
     margin = difflayers.losses.StructuredSVMLoss(SOLVER, margin=0.1, batched=True)
     logistic = nn.functional.binary_cross_entropy_with_logits
@@ -91,23 +81,10 @@ def losses(seed: int) -> dict[str, Loss]:
         "pair by pair": lambda costs, cuts: logistic(-costs, cuts),
         "Fenchel–Young": lambda costs, cuts: young(costs, true_solutions=cuts),
         "structured SVM": lambda costs, cuts: margin(costs, true_solutions=cuts),
-        "I-MLE": scaled(through(difflayers.IMLELayer(SOLVER, 0.5, 0.3, noise=gaussian, batched=True))),
-        "blackbox": scaled(through(difflayers.BlackboxLayer(SOLVER, scales=2.0, batched=True))),
-        "identity": scaled(through(difflayers.IdentityLayer(SOLVER, batched=True))),
+        "I-MLE": scaled(hamming(difflayers.IMLELayer(SOLVER, 0.5, 0.3, noise=gaussian, batched=True))),
+        "blackbox": scaled(hamming(difflayers.BlackboxLayer(SOLVER, scales=2.0, batched=True))),
+        "identity": scaled(hamming(difflayers.IdentityLayer(SOLVER, batched=True))),
     }
-
-
-def train(clouds: Clouds, loss: Loss, seed: int, epochs: int) -> nn.Module:
-    """Fit a network to partitions."""
-    torch.manual_seed(seed)
-    model = network()
-    optimizer = torch.optim.Adam(model.parameters(), 5e-3)
-    for _ in range(epochs):
-        for rows in torch.randperm(len(clouds.pairs)).split(10):
-            optimizer.zero_grad()
-            loss(model(clouds.pairs[rows]), clouds.cuts[rows]).backward()
-            optimizer.step()
-    return model
 
 
 @torch.no_grad()
@@ -124,16 +101,15 @@ def run(
     table: Table = {}
     for seed in seeds:
         clouds, test = draw_clouds(training, 2 * seed), draw_clouds(testing, 2 * seed + 1)
-        torch.manual_seed(seed)
-        models = {"untrained": network()}
-        models |= {name: train(clouds, loss, seed, epochs) for name, loss in losses(seed).items()}
+        inputs, targets = [clouds.pairs], [clouds.cuts]
+        models = train(network, losses(seed), inputs, targets, seed=seed, epochs=epochs, batch=10, rate=5e-3)
         for name, model in models.items():
             table.setdefault(name, []).append(quality(test, model))
     return table, models, test
 
 
 @torch.no_grad()
-def draw(models: dict[str, nn.Module], clouds: Clouds, path: Path) -> None:
+def draw(models: dict[str, nn.Module], clouds: Clouds) -> Figure:
     """A test cloud that only Fenchel–Young of two models gets right, and one that neither does."""
     cuts = {"strokes": clouds.cuts.numpy()}
     cuts |= {name: SOLVER(models[name](clouds.pairs).numpy()) for name in SHOWN}
@@ -148,16 +124,11 @@ def draw(models: dict[str, nn.Module], clouds: Clouds, path: Path) -> None:
             part = np.unique(first, return_inverse=True)[1]
             axis.scatter(*clouds.points[cloud].T.numpy(), c=part % 10, cmap="tab10", vmin=0, vmax=9, s=22)
             axis.set(title=f"{name}: {part.max() + 1} parts", xticks=[], yticks=[], aspect="equal")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=100)
+    return figure
 
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
     table, models, test = run((0,), 60, 60, 3) if "--quick" in sys.argv else run()
-    print("test clouds, mean (range) over seeds: Rand index; share without a mistake")
-    for name, results in table.items():
-        columns = [f"{np.mean(c):.3f} ({min(c):.3f}–{max(c):.3f})" for c in zip(*results, strict=True)]
-        print(f"{name:16}" + "   ".join(columns))
-    draw(models, test, Path("runs/clustering/result.png"))
-    print(f"{time.process_time():.0f} s of CPU time; picture: runs/clustering/result.png")
+    print_table("test clouds, mean (range) over seeds: Rand index; share without a mistake", table)
+    save(draw(models, test), "runs/clustering/result.png")

@@ -5,9 +5,7 @@ The other losses below see the decision. `python -m examples.knapsack` compares 
 """
 
 import sys
-import time
-from collections.abc import Callable, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -17,9 +15,9 @@ from torch import Tensor, nn
 
 import difflayers
 from difflayers.solvers import Knapsack
+from examples.comparison import Loss, Table, print_table, save, train
 
 ITEMS, FEATURES = 30, 5
-Loss = Callable[[Tensor, Tensor, Tensor], Tensor]  # (predicted costs, true costs, best decisions) -> loss
 
 
 class Problems(NamedTuple):
@@ -42,6 +40,11 @@ def draw_problems(count: int, seed: int) -> Problems:
     return Problems(
         solver, torch.from_numpy(features).float(), costs, torch.from_numpy(solver(costs.numpy()))
     )
+
+
+def network() -> nn.Module:
+    """One linear model, shared by all items, from their features to their costs."""
+    return nn.Sequential(nn.Linear(FEATURES, 1), nn.Flatten(1))
 
 
 def through(layer: nn.Module) -> Loss:
@@ -68,24 +71,10 @@ def losses(solver: Knapsack, seed: int) -> dict[str, Loss]:
     }
 
 
-def train(problems: Problems, loss: Loss, seed: int, epochs: int) -> nn.Linear:
-    """Fit one linear model, shared by all items, from their features to their costs."""
-    torch.manual_seed(seed)
-    model = nn.Linear(FEATURES, 1)
-    optimizer = torch.optim.Adam(model.parameters(), 0.02)
-    for _ in range(epochs):
-        for rows in torch.randperm(len(problems.costs)).split(20):
-            optimizer.zero_grad()
-            costs = model(problems.features[rows]).squeeze(-1)
-            loss(costs, problems.costs[rows], problems.decisions[rows]).backward()
-            optimizer.step()
-    return model
-
-
 @torch.no_grad()
 def regret(problems: Problems, model: nn.Module) -> float:
     """What the decisions cost beyond the best ones, as a share of what those are worth."""
-    costs = model(problems.features).squeeze(-1)
+    costs = model(problems.features)
     return difflayers.functional.normalized_regret(
         problems.solver, costs, true_costs=problems.costs, true_solutions=problems.decisions, batched=True
     )
@@ -93,31 +82,30 @@ def regret(problems: Problems, model: nn.Module) -> float:
 
 def run(
     seeds: Sequence[int] = (0, 1, 2, 3, 4), training: int = 200, testing: int = 500, epochs: int = 40
-) -> tuple[dict[str, list[float]], dict[str, nn.Module], Problems]:
-    """Return the regrets of every method, one a seed, and the models and test problems of the last seed."""
-    table: dict[str, list[float]] = {}
+) -> tuple[Table, dict[str, nn.Module], Problems]:
+    """Return every method's regrets in %, one a seed, and the models and test problems of the last seed."""
+    table: Table = {}
     for seed in seeds:
         solver, *drawn = draw_problems(training + testing, seed)
         problems = Problems(solver, *(each[:training] for each in drawn))
         test = Problems(solver, *(each[training:] for each in drawn))
-        torch.manual_seed(seed)
-        models: dict[str, nn.Module] = {"untrained": nn.Linear(FEATURES, 1)}
-        for name, loss in losses(problems.solver, seed).items():
-            models[name] = train(problems, loss, seed, epochs)
+        inputs, targets = [problems.features], [problems.costs, problems.decisions]
+        ways = losses(solver, seed)
+        models = train(network, ways, inputs, targets, seed=seed, epochs=epochs, batch=20, rate=0.02)
         for name, model in models.items():
-            table.setdefault(name, []).append(regret(test, model))
+            table.setdefault(name, []).append((100 * regret(test, model),))
     return table, models, test
 
 
 @torch.no_grad()
-def draw(table: dict[str, list[float]], models: dict[str, nn.Module], problems: Problems, path: Path) -> None:
+def draw(table: Table, models: dict[str, nn.Module], problems: Problems) -> Figure:
     """Regret of every method, and what two models say of the test items."""
     figure = Figure(figsize=(11, 4), layout="constrained")
     left, right = figure.subplots(1, 2, width_ratios=(1.2, 1))
     names = [name for name in table if name != "untrained"][::-1]
-    left.barh(names, [100 * np.mean(table[name]) for name in names], color="0.85")
+    left.barh(names, [np.mean(table[name]) for name in names], color="0.85")
     for row, name in enumerate(names):
-        left.plot([100 * each for each in table[name]], [row] * len(table[name]), "k.", ms=5)
+        left.plot(table[name], [row] * len(table[name]), "k.", ms=5)
     left.set_xlabel("normalised regret in %: bars are means, a dot a seed")
     values = -problems.costs[:60].flatten().numpy()
     for name, color in (("squared error", "tab:gray"), ("SPO+", "tab:red")):
@@ -126,15 +114,11 @@ def draw(table: dict[str, list[float]], models: dict[str, nn.Module], problems: 
     right.plot([0, 10], [0, 10], "k:", lw=1)
     right.set(xlabel="true value", ylabel="predicted value", xlim=(0, 12))
     right.legend(loc="upper left", markerscale=3)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=110)
+    return figure
 
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
     table, models, problems = run((0,), 40, 100, 10) if "--quick" in sys.argv else run()
-    print("normalised regret in %, mean (range) over seeds")
-    for name, regrets in table.items():
-        print(f"{name:20}{100 * np.mean(regrets):6.2f} ({100 * min(regrets):.2f}–{100 * max(regrets):.2f})")
-    draw(table, models, problems, Path("runs/knapsack/result.png"))
-    print(f"{time.process_time():.0f} s of CPU time; picture: runs/knapsack/result.png")
+    print_table("normalised regret in %, mean (range) over seeds", table, digits=2)
+    save(draw(table, models, problems), "runs/knapsack/result.png")

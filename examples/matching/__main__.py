@@ -7,9 +7,7 @@ that is known of a training grid is which edges its cheapest perfect matching ha
 """
 
 import sys
-import time
-from collections.abc import Callable, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -21,13 +19,12 @@ from torch import Tensor, nn
 import difflayers
 from difflayers.graph import grid_edges
 from difflayers.solvers import PerfectMatching
+from examples.comparison import Loss, Table, hamming, print_table, save, train
 
 SIDE = 4
 EDGES = grid_edges((SIDE, SIDE), [1])
 SOLVER = PerfectMatching(SIDE * SIDE, EDGES)
 SHOWN = ("untrained", "edge by edge", "Fenchel–Young", "blackbox")
-Table = dict[str, list[tuple[float, float]]]  # of every method, a row a seed
-Loss = Callable[[Tensor, Tensor], Tensor]  # (predicted costs, cheapest matchings) -> loss
 
 
 class Grids(NamedTuple):
@@ -66,12 +63,6 @@ def standardized(loss: Loss) -> Loss:
     return lambda costs, matchings: loss(nn.functional.layer_norm(costs, costs.shape[1:]), matchings)
 
 
-def through(layer: nn.Module) -> Loss:
-    """Hamming distance between the layer's matching and the cheapest one, summed over a batch."""
-    distance = difflayers.losses.hamming_loss
-    return lambda costs, matchings: distance(layer(costs), matchings, reduction="sum")
-
-
 def losses(seed: int) -> dict[str, Loss]:
     """Every way to train; scales are in units of predicted cost, which start out about 0.1."""
     gaussian, gumbel = difflayers.gaussian_noise(seed), difflayers.gumbel_noise(seed)
@@ -83,25 +74,12 @@ def losses(seed: int) -> dict[str, Loss]:
         "edge by edge": lambda costs, matchings: logistic(-costs, matchings),
         "Fenchel–Young": lambda costs, matchings: young(costs, true_solutions=matchings),
         "structured SVM": lambda costs, matchings: margin(costs, true_solutions=matchings),
-        "perturbed": through(difflayers.PerturbedLayer(SOLVER, 1.0, 3, gaussian, batched=True)),
-        "I-MLE": through(difflayers.IMLELayer(SOLVER, 2.0, 0.3, noise=gumbel, batched=True)),
-        "blackbox": standardized(through(blackbox)),
-        "blackbox, any scale": through(blackbox),
-        "identity": through(difflayers.IdentityLayer(SOLVER, projection="std", batched=True)),
+        "perturbed": hamming(difflayers.PerturbedLayer(SOLVER, 1.0, 3, gaussian, batched=True)),
+        "I-MLE": hamming(difflayers.IMLELayer(SOLVER, 2.0, 0.3, noise=gumbel, batched=True)),
+        "blackbox": standardized(hamming(blackbox)),
+        "blackbox, any scale": hamming(blackbox),
+        "identity": hamming(difflayers.IdentityLayer(SOLVER, projection="std", batched=True)),
     }
-
-
-def train(grids: Grids, loss: Loss, seed: int, epochs: int) -> EdgeCosts:
-    """Fit a network to cheapest matchings."""
-    torch.manual_seed(seed)
-    model = EdgeCosts()
-    optimizer = torch.optim.Adam(model.parameters(), 3e-3)
-    for _ in range(epochs):
-        for rows in torch.randperm(len(grids.images)).split(20):
-            optimizer.zero_grad()
-            loss(model(grids.images[rows]), grids.matchings[rows]).backward()
-            optimizer.step()
-    return model
 
 
 @torch.no_grad()
@@ -119,16 +97,17 @@ def run(
     table: Table = {}
     for seed in seeds:
         grids, test = draw_grids(training, 2 * seed, False), draw_grids(testing, 2 * seed + 1, True)
-        torch.manual_seed(seed)
-        models = {"untrained": EdgeCosts()}
-        models |= {name: train(grids, loss, seed, epochs) for name, loss in losses(seed).items()}
+        inputs, targets = [grids.images], [grids.matchings]
+        models = train(
+            EdgeCosts, losses(seed), inputs, targets, seed=seed, epochs=epochs, batch=20, rate=3e-3
+        )
         for name, model in models.items():
             table.setdefault(name, []).append(quality(test, model))
     return table, models, test
 
 
 @torch.no_grad()
-def draw(models: dict[str, EdgeCosts], grids: Grids, path: Path) -> None:
+def draw(models: dict[str, EdgeCosts], grids: Grids) -> Figure:
     """A test grid with the cheapest matching and those that some of the models find."""
     figure = Figure(figsize=(14, 3.2), layout="constrained")
     panels = {"cheapest": grids.matchings[0].numpy()}
@@ -143,16 +122,11 @@ def draw(models: dict[str, EdgeCosts], grids: Grids, path: Path) -> None:
         axis.set(
             title=f"{name}, cost {10 * float(grids.costs[0].numpy() @ matching):.0f}", xticks=[], yticks=[]
         )
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=110)
+    return figure
 
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
     table, models, test = run((0,), 100, 100, 3) if "--quick" in sys.argv else run()
-    print("test grids, mean (range) over seeds: cost ratio; share of cheapest matchings")
-    for name, results in table.items():
-        columns = [f"{np.mean(c):.3f} ({min(c):.3f}–{max(c):.3f})" for c in zip(*results, strict=True)]
-        print(f"{name:20}" + "   ".join(columns))
-    draw(models, test, Path("runs/matching/result.png"))
-    print(f"{time.process_time():.0f} s of CPU time; picture: runs/matching/result.png")
+    print_table("test grids, mean (range) over seeds: cost ratio; share of cheapest matchings", table)
+    save(draw(models, test), "runs/matching/result.png")

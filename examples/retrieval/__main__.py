@@ -6,9 +6,7 @@ a larger, noisy image, so that pixels alone say little. `python -m examples.retr
 """
 
 import sys
-import time
-from collections.abc import Callable, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -18,11 +16,10 @@ from torch import Tensor, nn
 
 import difflayers
 from difflayers.solvers import Ranking
+from examples.comparison import Loss, Table, print_table, save
 
 SIDE, TRAINING, CLASSES, EACH = 10, 1200, 10, 6  # a batch has 6 images of each of the ten digits
 SHOWN, QUERIES = ("pixels", "untrained", "blackbox"), (0, 11, 42, 77, 5)
-Table = dict[str, list[list[float]]]  # of every method, a row a seed
-Loss = Callable[[Tensor], Tensor]  # embeddings of a batch, sorted by class -> loss
 
 
 def draw_images(seed: int) -> tuple[Tensor, Tensor]:
@@ -67,7 +64,7 @@ def triplets(embeddings: Tensor) -> Tensor:
 
 
 def losses(seed: int) -> dict[str, Loss]:
-    """Every way to train; scales and margins are in units of cosine."""
+    """Every way to train, from a batch of embeddings, sorted by class; units are those of cosine."""
     gaussian, solver = difflayers.gaussian_noise(seed), Ranking()
     blackbox = difflayers.BlackboxLayer(solver, scales=5.0, batched=True)
     return {
@@ -101,12 +98,12 @@ def ranked(model: nn.Module, images: Tensor) -> Tensor:
     return (vectors @ vectors.T).fill_diagonal_(-2).argsort(1, descending=True)[:, :-1] + TRAINING
 
 
-def quality(model: nn.Module, images: Tensor, labels: Tensor) -> list[float]:
+def quality(model: nn.Module, images: Tensor, labels: Tensor) -> tuple[float, ...]:
     """Recall@1 and @4, whether one of the k nearest is the same digit, and mean average precision; in %."""
     hits = (labels[ranked(model, images)] == labels[TRAINING:, None]).float()
     precision = hits.cumsum(1) / torch.arange(1, hits.shape[1] + 1)
     average = (precision * hits).sum(1) / hits.sum(1)
-    return [100 * float(each.mean()) for each in (hits[:, 0], hits[:, :4].amax(1), average)]
+    return tuple(100 * float(each.mean()) for each in (hits[:, 0], hits[:, :4].amax(1), average))
 
 
 def run(
@@ -124,7 +121,7 @@ def run(
     return table, models, images, labels
 
 
-def draw(models: dict[str, nn.Module], images: Tensor, labels: Tensor, path: Path) -> None:
+def draw(models: dict[str, nn.Module], images: Tensor, labels: Tensor) -> Figure:
     """Some queries, framed black, and the ten images nearest to them, green where they are the same digit."""
     figure = Figure(figsize=(13, 2.6))
     for block, name in enumerate(SHOWN):
@@ -136,16 +133,15 @@ def draw(models: dict[str, nn.Module], images: Tensor, labels: Tensor, path: Pat
                 colour = "tab:green" if labels[shown] == labels[TRAINING + query] else "tab:red"
                 axis.spines[:].set(color=colour if place else "black", linewidth=2)
                 axis.set(xticks=[], yticks=[], title=name if (place, row) == (5, 0) else "")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=110)
+    return figure
 
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
     table, models, images, labels = run((0,), 20) if "--quick" in sys.argv else run()
-    print("test images, mean (range) over seeds, in %: recall@1; recall@4; mean average precision")
-    for name, results in table.items():
-        columns = [f"{np.mean(c):.1f} ({min(c):.1f}–{max(c):.1f})" for c in zip(*results, strict=True)]
-        print(f"{name:20}" + "   ".join(columns))
-    draw(models, images, labels, Path("runs/retrieval/result.png"))
-    print(f"{time.process_time():.0f} s of CPU time; picture: runs/retrieval/result.png")
+    print_table(
+        "test images, mean (range) over seeds, in %: recall@1; recall@4; mean average precision",
+        table,
+        digits=1,
+    )
+    save(draw(models, images, labels), "runs/retrieval/result.png")

@@ -6,9 +6,7 @@ train the network.
 """
 
 import sys
-import time
-from collections.abc import Callable, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -19,6 +17,7 @@ from torch import Tensor, nn
 
 import difflayers
 from difflayers.solvers import GridShortestPath
+from examples.comparison import Loss, Table, hamming, print_table, save, train
 
 CELLS, PIXELS = 12, 4  # a map has 12 × 12 cells of 4 × 4 pixels
 TERRAIN_COSTS = np.array([9.0, 1.5, 1.0, 3.0, 6.0])  # water, sand, grass, forest, rock
@@ -27,8 +26,6 @@ TERRAIN_COLOURS = (
 )
 SOLVER = GridShortestPath((CELLS, CELLS), neighbours=8, clip_negative=True)
 SHOWN = ("untrained", "cell by cell", "structured SVM", "blackbox", "blackbox, any scale")
-Table = dict[str, list[tuple[float, float]]]  # of every method, a row a seed
-Loss = Callable[[Tensor, Tensor], Tensor]  # (predicted costs, cheapest paths) -> loss
 
 
 class Maps(NamedTuple):
@@ -67,11 +64,6 @@ def scaled(loss: Loss) -> Loss:
     return lambda costs, paths: loss(costs / costs.mean((1, 2), keepdim=True), paths)
 
 
-def through(layer: nn.Module) -> Loss:
-    """Cells that are on only one of the layer's path and the cheapest one, summed over a batch."""
-    return lambda costs, paths: (paths + (1 - 2 * paths) * layer(costs)).sum()
-
-
 def losses(seed: int) -> dict[str, Loss]:
     """Every way to train; scales are in units of a map's mean cost."""
     gaussian, gumbel = difflayers.gaussian_noise(seed), difflayers.gumbel_noise(seed)
@@ -83,24 +75,11 @@ def losses(seed: int) -> dict[str, Loss]:
         "cell by cell": lambda costs, paths: nn.functional.binary_cross_entropy(torch.exp(-costs), paths),
         "Fenchel–Young": scaled(lambda costs, paths: young(costs, true_solutions=paths)),
         "structured SVM": scaled(lambda costs, paths: margin(costs, true_solutions=paths)),
-        "I-MLE": scaled(through(difflayers.IMLELayer(SOLVER, 1.0, 0.05, noise=gumbel, batched=True))),
-        "blackbox": scaled(through(blackbox)),
-        "blackbox, any scale": through(blackbox),
-        "identity": scaled(through(difflayers.IdentityLayer(SOLVER, batched=True))),
+        "I-MLE": scaled(hamming(difflayers.IMLELayer(SOLVER, 1.0, 0.05, noise=gumbel, batched=True))),
+        "blackbox": scaled(hamming(blackbox)),
+        "blackbox, any scale": hamming(blackbox),
+        "identity": scaled(hamming(difflayers.IdentityLayer(SOLVER, batched=True))),
     }
-
-
-def train(maps: Maps, loss: Loss, seed: int, epochs: int) -> nn.Module:
-    """Fit a network to cheapest paths."""
-    torch.manual_seed(seed)
-    model = network()
-    optimizer = torch.optim.Adam(model.parameters(), 3e-3)
-    for _ in range(epochs):
-        for rows in torch.randperm(len(maps.images)).split(20):
-            optimizer.zero_grad()
-            loss(model(maps.images[rows]), maps.paths[rows]).backward()
-            optimizer.step()
-    return model
 
 
 @torch.no_grad()
@@ -118,16 +97,15 @@ def run(
     table: Table = {}
     for seed in seeds:
         maps, test = draw_maps(training, 2 * seed), draw_maps(testing, 2 * seed + 1)
-        torch.manual_seed(seed)
-        models = {"untrained": network()}
-        models |= {name: train(maps, loss, seed, epochs) for name, loss in losses(seed).items()}
+        inputs, targets = [maps.images], [maps.paths]
+        models = train(network, losses(seed), inputs, targets, seed=seed, epochs=epochs, batch=20, rate=3e-3)
         for name, model in models.items():
             table.setdefault(name, []).append(quality(test, model))
     return table, models, test
 
 
 @torch.no_grad()
-def draw(models: dict[str, nn.Module], maps: Maps, path: Path) -> None:
+def draw(models: dict[str, nn.Module], maps: Maps) -> Figure:
     """A test map with its cheapest path, and what some of the models make of it."""
     panels = [
         ("drawn map", maps.images[0].movedim(0, 2), maps.costs[0]),
@@ -140,16 +118,11 @@ def draw(models: dict[str, nn.Module], maps: Maps, path: Path) -> None:
         row, column = np.nonzero(SOLVER(costs[None].numpy())[0])
         axis.plot(column, row, "o", mfc="white", mec="black", ms=5)
         axis.set(title=name, xticks=[], yticks=[])
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=110)
+    return figure
 
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
     table, models, test = run((0,), 100, 100, 5) if "--quick" in sys.argv else run()
-    print("test maps, mean (range) over seeds: cost ratio; share of cheapest paths")
-    for name, results in table.items():
-        columns = [f"{np.mean(c):.3f} ({min(c):.3f}–{max(c):.3f})" for c in zip(*results, strict=True)]
-        print(f"{name:20}" + "   ".join(columns))
-    draw(models, test, Path("runs/shortest_path/result.png"))
-    print(f"{time.process_time():.0f} s of CPU time; picture: runs/shortest_path/result.png")
+    print_table("test maps, mean (range) over seeds: cost ratio; share of cheapest paths", table)
+    save(draw(models, test), "runs/shortest_path/result.png")

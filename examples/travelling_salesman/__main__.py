@@ -6,9 +6,7 @@ it: image → network → a cost for each place → integrals along the roads �
 """
 
 import sys
-import time
-from collections.abc import Callable, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -19,6 +17,7 @@ from torch import Tensor, nn
 
 import difflayers
 from difflayers.solvers import TravellingSalesman
+from examples.comparison import Loss, Table, hamming, print_table, save, train
 
 CITIES, SIDE, STEPS = 9, 48, 24  # maps of 48 × 48 pixels; a road is looked at in 24 places
 TERRAIN_COSTS = np.array([8.0, 1.0, 2.5, 5.0])  # water, meadow, forest, rock
@@ -26,8 +25,6 @@ TERRAIN_COLOURS = np.array([[70, 110, 190], [150, 190, 100], [50, 105, 55], [135
 SOLVER = TravellingSalesman(CITIES)
 FIRST, SECOND = SOLVER.edges.T
 SHOWN = ("untrained", "road by road", "Fenchel–Young", "blackbox")
-Table = dict[str, list[tuple[float, float]]]  # of every method, a row a seed
-Loss = Callable[[Tensor, Tensor], Tensor]  # (costs of roads, shortest tours) -> loss
 
 
 class Maps(NamedTuple):
@@ -80,11 +77,6 @@ class Surveyor(nn.Module):
         return costs / costs.mean(1, keepdim=True)
 
 
-def through(layer: nn.Module) -> Loss:
-    """Roads that are in only one of the layer's tour and the shortest one."""
-    return lambda costs, tours: (tours + (1 - 2 * tours) * layer(costs)).sum()
-
-
 def losses(seed: int) -> dict[str, Loss]:
     """Every way to train; scales are in units of a road's mean cost."""
     gaussian, gumbel = difflayers.gaussian_noise(seed), difflayers.gumbel_noise(seed)
@@ -95,24 +87,11 @@ def losses(seed: int) -> dict[str, Loss]:
         "road by road": lambda costs, tours: logistic(2 - 5 * costs, tours),
         "Fenchel–Young": lambda costs, tours: young(costs, true_solutions=tours),
         "structured SVM": lambda costs, tours: margin(costs, true_solutions=tours),
-        "perturbed": through(difflayers.PerturbedLayer(SOLVER, 0.2, 3, gaussian, batched=True)),
-        "I-MLE": through(difflayers.IMLELayer(SOLVER, 0.5, 0.03, noise=gumbel, batched=True)),
-        "blackbox": through(difflayers.BlackboxLayer(SOLVER, scales=0.5, batched=True)),
-        "identity": through(difflayers.IdentityLayer(SOLVER, projection="std", batched=True)),
+        "perturbed": hamming(difflayers.PerturbedLayer(SOLVER, 0.2, 3, gaussian, batched=True)),
+        "I-MLE": hamming(difflayers.IMLELayer(SOLVER, 0.5, 0.03, noise=gumbel, batched=True)),
+        "blackbox": hamming(difflayers.BlackboxLayer(SOLVER, scales=0.5, batched=True)),
+        "identity": hamming(difflayers.IdentityLayer(SOLVER, projection="std", batched=True)),
     }
-
-
-def train(maps: Maps, loss: Loss, seed: int, epochs: int) -> Surveyor:
-    """Fit a network to shortest tours."""
-    torch.manual_seed(seed)
-    model = Surveyor()
-    optimizer = torch.optim.Adam(model.parameters(), 3e-3)
-    for _ in range(epochs):
-        for rows in torch.randperm(len(maps.images)).split(10):
-            optimizer.zero_grad()
-            loss(model(maps.images[rows], maps.cities[rows]), maps.tours[rows]).backward()
-            optimizer.step()
-    return model
 
 
 def quality(maps: Maps, costs: Tensor) -> tuple[float, float]:
@@ -129,9 +108,8 @@ def run(
     table: Table = {}
     for seed in seeds:
         maps, test = draw_maps(training, 2 * seed), draw_maps(testing, 2 * seed + 1)
-        torch.manual_seed(seed)
-        models = {"untrained": Surveyor()}
-        models |= {name: train(maps, loss, seed, epochs) for name, loss in losses(seed).items()}
+        inputs, targets = [maps.images, maps.cities], [maps.tours]
+        models = train(Surveyor, losses(seed), inputs, targets, seed=seed, epochs=epochs, batch=10, rate=3e-3)
         flat = roads(torch.ones(len(test.images), 1, 2, 2), test.cities)
         table.setdefault("as the crow flies", []).append(quality(test, flat))
         for name, model in models.items():
@@ -141,7 +119,7 @@ def run(
 
 
 @torch.no_grad()
-def draw(models: dict[str, Surveyor], maps: Maps, path: Path) -> None:
+def draw(models: dict[str, Surveyor], maps: Maps) -> Figure:
     """A test map with its shortest tour, and what some of the models make of the terrain and of the tour."""
     panels = [("shortest tour", maps.images[0].movedim(0, 2), maps.costs[:1])]
     for name in SHOWN:
@@ -156,16 +134,11 @@ def draw(models: dict[str, Surveyor], maps: Maps, path: Path) -> None:
             axis.plot([x, u], [y, v], "o-", color="white", mec="black", mfc="tab:red", lw=2)
         longer = float(maps.costs[0].numpy() @ tour) / float(maps.costs[0] @ maps.tours[0]) - 1
         axis.set(title=f"{name}, +{100 * longer:.1f} %", xticks=[], yticks=[])
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=100)
+    return figure
 
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
     table, models, test = run((0,), 60, 60, 3) if "--quick" in sys.argv else run()
-    print("test maps, mean (range) over seeds: length ratio; share of shortest tours")
-    for name, results in table.items():
-        columns = [f"{np.mean(c):.3f} ({min(c):.3f}–{max(c):.3f})" for c in zip(*results, strict=True)]
-        print(f"{name:20}" + "   ".join(columns))
-    draw(models, test, Path("runs/travelling_salesman/result.png"))
-    print(f"{time.process_time():.0f} s of CPU time; picture: runs/travelling_salesman/result.png")
+    print_table("test maps, mean (range) over seeds: length ratio; share of shortest tours", table)
+    save(draw(models, test), "runs/travelling_salesman/result.png")

@@ -338,3 +338,11 @@ def test_functional_forms_break_a_compiled_graph():
     costs = batch(6, 4)
     compiled = torch.compile(lambda c: difflayers.functional.blackbox(cheapest, c) * 2, backend="eager")
     assert_close(compiled(costs), 2 * difflayers.functional.blackbox(cheapest, costs))
+
+
+@pytest.mark.parametrize("transform", [torch.func.jacfwd, torch.func.hessian])
+def test_forward_mode_is_refused_with_what_to_do_instead(transform):
+    layer, loss = difflayers.BlackboxLayer(cheapest), HingeLoss(cheapest)
+    for function in (lambda costs: layer(costs).square().sum(), lambda costs: loss(costs, wanted(3))[0]):
+        with pytest.raises(NotImplementedError, match="no forward-mode derivative: take backward, or"):
+            transform(function)(batch(3, 4))
