@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -34,7 +35,7 @@ from examples.cops.data import DrawnScenes, open_dataset
 from examples.cops.data.batches import Batch
 from examples.cops.inference import Predictor, Timing
 from examples.cops.steps import drop_costs, logits_of
-from tests.benchmarks.amwc import scene_module, timed
+from tests.benchmarks.amwc import scene_module, solve_anew, timed
 
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 PRESETS = {"coco": (640, 640), "cityscapes": (1024, 2048)}
@@ -107,7 +108,9 @@ def paper_inference(instances: Path, repeats: int) -> None:
         config = paper_settings(name)
         num_classes = {"coco": 133, "cityscapes": 19}[name]
         network = runs.build_network(config, num_classes).to(DEVICE).eval()
-        problem = amwc.AMWC(*scenes.scene(**scenes.PRESETS[name], seed=1, noise=2.5)[:4])
+        cores = os.cpu_count() or 1
+        scene = scenes.scene(**scenes.PRESETS[name], seed=1, noise=2.5)[:4]
+        problems = [amwc.AMWC(*scene) for _ in range(cores)]
         for batch in (1, 4, 8) if DEVICE.type == "cuda" else (1,):
             images = torch.randn(batch, 3, *size, device=DEVICE)
 
@@ -122,15 +125,12 @@ def paper_inference(instances: Path, repeats: int) -> None:
             print(f"{name} {size}, batch {batch}: network {1000 * seconds / batch:.0f} ms an image", end="")
             print(f" ({batch / seconds:.1f} images/s){peak_memory()}")
         for method in ("fast", "default", "best"):
-            amwc.solve(problem, method)
-            alone, _ = timed(lambda p=problem, m=method: amwc.solve(p, m), repeats)
-            cores = os.cpu_count() or 1
+            anew = partial(solve_anew, method=method)
+            anew(problems[0])
+            alone, _ = timed(lambda p=problems[0], solve=anew: solve(p), repeats)
             with ThreadPoolExecutor(cores) as pool:
                 together, _ = timed(
-                    lambda p=problem, m=method, n=cores, pool=pool: list(
-                        pool.map(lambda _: amwc.solve(p, m), range(n))
-                    ),
-                    repeats,
+                    lambda ps=problems, solve=anew, pool=pool: list(pool.map(solve, ps)), repeats
                 )
             print(
                 f"{name} {method}: solver {1000 * alone:.0f} ms an image alone, "

@@ -16,7 +16,7 @@ import torch
 
 from difflayers import amwc
 from difflayers.amwc import device
-from tests.benchmarks.amwc import scene_module, timed
+from tests.benchmarks.amwc import scene_module, solve_anew, timed
 
 
 def main() -> None:
@@ -55,7 +55,16 @@ def report(
     problems = [amwc.AMWC(*instance) for instance in instances]
     amwc.solve(problems[0])  # compiles
     costs = torch.tensor([amwc.solve(problem).cost for problem in problems], dtype=torch.float64)
-    print(line(preset, noise, "numba", 1, "default", timed(lambda: amwc.solve(problems[0]), repeats)[0]))
+    print(
+        line(
+            preset,
+            noise,
+            "numba",
+            1,
+            "default",
+            timed(lambda: solve_anew(problems[0], "default"), repeats)[0],
+        )
+    )
     for where in devices:
         for batch in batches:
             inputs = (
