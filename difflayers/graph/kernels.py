@@ -2,9 +2,6 @@
 
 A graph is the triple ``indptr (n + 1,) int32``, ``neighbours (2m,) int32``, ``weights (2m,) float``; every
 edge stands in the rows of both ends. Parallel edges may stand side by side: all readers add weights up.
-
-Arrays as long as the edges are made by NumPy and handed to the kernels: NumPy asks for huge pages, and without
-them graphs of millions of edges take nearly twice the time.
 """
 
 import numpy as np
@@ -19,6 +16,7 @@ def compressed_rows(
     The edges of a grid, and sorted edges, are few runs; merging them writes the rows in order, where counting
     sort jumps through memory.
     """
+    # By NumPy, which asks for huge pages, as a kernel would not; contraction was slower that way, though.
     indptr = np.zeros(num_nodes + 1, np.int32)
     neighbours, sorted_weights = np.empty(2 * len(edges), np.int32), np.empty(2 * len(edges), weights.dtype)
     starts = sorted_runs(edges)
