@@ -8,7 +8,6 @@ import numpy as np
 from numba import njit
 
 
-@njit(nogil=True, cache=True)
 def compressed_rows(
     num_nodes: int, edges: np.ndarray, weights: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -17,10 +16,15 @@ def compressed_rows(
     The edges of a grid, and sorted edges, are few runs; merging them writes the rows in order, where counting
     sort jumps through memory.
     """
+    # By NumPy, which asks for huge pages, as a kernel would not; contraction was slower that way, though.
+    indptr = np.zeros(num_nodes + 1, np.int32)
+    neighbours, sorted_weights = np.empty(2 * len(edges), np.int32), np.empty(2 * len(edges), weights.dtype)
     starts = sorted_runs(edges)
-    if starts.size > 1:
-        return _merge_runs(num_nodes, edges, weights, starts)
-    return _counting_sort(num_nodes, edges, weights)
+    if len(starts) > 1:
+        _merge_runs(edges, weights, starts, indptr, neighbours, sorted_weights)
+    else:
+        _counting_sort(edges, weights, indptr, neighbours, sorted_weights)
+    return indptr, neighbours, sorted_weights
 
 
 # More runs than this are not worth merging: every node looks at every run.
@@ -45,8 +49,14 @@ def sorted_runs(edges: np.ndarray) -> np.ndarray:
 
 @njit(nogil=True, cache=True)
 def _merge_runs(
-    num_nodes: int, edges: np.ndarray, weights: np.ndarray, starts: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    edges: np.ndarray,
+    weights: np.ndarray,
+    starts: np.ndarray,
+    indptr: np.ndarray,
+    neighbours: np.ndarray,
+    sorted_weights: np.ndarray,
+) -> None:
+    num_nodes = indptr.size - 1
     runs = starts.size - 1
     # For each side and run the next edge, and the node at that side of it.
     place = np.empty((2, runs), np.int32)
@@ -55,9 +65,6 @@ def _merge_runs(
         for r in range(runs):
             place[side, r] = starts[r]
             node[side, r] = edges[starts[r], side]
-    indptr = np.zeros(num_nodes + 1, np.int32)
-    neighbours = np.empty(2 * edges.shape[0], np.int32)
-    sorted_weights = np.empty(2 * edges.shape[0], weights.dtype)
     filled = 0
     for v in range(num_nodes):
         for side in range(2):
@@ -70,23 +77,23 @@ def _merge_runs(
                     place[side, r] = e + 1
                     node[side, r] = edges[e + 1, side] if e + 1 < starts[r + 1] else num_nodes
         indptr[v + 1] = filled
-    return indptr, neighbours, sorted_weights
 
 
 @njit(nogil=True, cache=True)
 def _counting_sort(
-    num_nodes: int, edges: np.ndarray, weights: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    num_edges = edges.shape[0]
-    indptr = np.zeros(num_nodes + 1, np.int32)
+    edges: np.ndarray,
+    weights: np.ndarray,
+    indptr: np.ndarray,
+    neighbours: np.ndarray,
+    sorted_weights: np.ndarray,
+) -> None:
+    num_nodes, num_edges = indptr.size - 1, edges.shape[0]
     for e in range(num_edges):
         indptr[edges[e, 0] + 1] += 1
         indptr[edges[e, 1] + 1] += 1
     for v in range(num_nodes):
         indptr[v + 1] += indptr[v]
     position = indptr[:-1].copy()
-    neighbours = np.empty(2 * num_edges, np.int32)
-    sorted_weights = np.empty(2 * num_edges, weights.dtype)
     for e in range(num_edges):
         u, v, w = edges[e, 0], edges[e, 1], weights[e]
         neighbours[position[u]] = v
@@ -95,7 +102,6 @@ def _counting_sort(
         neighbours[position[v]] = u
         sorted_weights[position[v]] = w
         position[v] += 1
-    return indptr, neighbours, sorted_weights
 
 
 @njit(nogil=True, cache=True)
@@ -173,12 +179,16 @@ def contract(
     return new_indptr, new_neighbours[:filled], new_weights[:filled]
 
 
-@njit(nogil=True, cache=True)
 def sum_rows(rows: np.ndarray, component: np.ndarray, count: int) -> np.ndarray:
     """Sum of the rows of every component, O(n K)."""
     total = np.zeros((count, rows.shape[1]), rows.dtype)
+    _add_rows(rows, component, total)
+    return total
+
+
+@njit(nogil=True, cache=True)
+def _add_rows(rows: np.ndarray, component: np.ndarray, total: np.ndarray) -> None:
     for v in range(component.size):
         c = component[v]
         for k in range(rows.shape[1]):
             total[c, k] += rows[v, k]
-    return total
