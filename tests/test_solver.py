@@ -151,7 +151,7 @@ def test_wrong_calls_say_what_was_expected(arguments, context, error, text):
         ({"n_jobs": 0}, ValueError, "n_jobs must be a positive integer, or -1 for all cores, but is 0"),
         ({"n_jobs": 1.5}, ValueError, "but is 1.5"),
         ({"scales": "10"}, TypeError, "scales must be a number"),
-        ({"scales": -1.0}, ValueError, "value must be positive and finite, but is -1.0"),
+        ({"scales": -1.0}, ValueError, "scales must be positive and finite, but is -1.0"),
     ],
 )
 def test_wrong_options_say_what_was_expected(options, error, text):
