@@ -17,7 +17,7 @@ import numpy as np
 from numba import njit
 
 from difflayers.amwc.constraints import Reduction
-from difflayers.amwc.level import MINIMA, cheapest_labels
+from difflayers.amwc.level import NO_NAN, cheapest_labels
 from difflayers.amwc.problem import AMWC
 from difflayers.amwc.solution import Solution
 from difflayers.graph.kernels import compressed_rows
@@ -56,11 +56,11 @@ def certify(problem: AMWC, solution: Solution) -> Solution:
     return replace(solution, lower_bound=bound, proven_optimal=proven)
 
 
-@njit(nogil=True, cache=True, fastmath=MINIMA)
+@njit(nogil=True, cache=True, fastmath=NO_NAN)
 def pass_on_labels(
     indptr: np.ndarray, neighbours: np.ndarray, edge_of: np.ndarray, remaining: np.ndarray, costs: np.ndarray
 ) -> None:
-    """Let every node pass on to later neighbours what its labels cost more than its cheapest, O(n + m K).
+    """Let every node pass on to later neighbours what its labels cost more than its cheapest, O((n + m) K).
 
     Each attractive edge takes a share as large as its part in the attraction by later neighbours, but for no
     label more than its own cost. Changes ``costs`` (n, K), and lowers ``remaining`` by the most that an edge

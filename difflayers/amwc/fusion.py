@@ -27,7 +27,7 @@ def fuse(
     Neighbours that lie together in all of them stay together, unless the graph is small as it is. Every
     attempt merges under perturbed edge costs, improves the outcome under the true ones and keeps it if it is
     the best so far. The perturbations are drawn from a fixed seed and dealt out by the rank of an edge, so
-    that the same problem always has the same answer, however its nodes are numbered.
+    that the same problem always has the same answer, ties apart however its nodes are numbered.
     """
     if len(finest.node_costs) <= _SMALL:
         agreed = np.arange(len(finest.node_costs), dtype=np.int32)
@@ -64,11 +64,11 @@ def fuse(
 def edge_ranks(level: Level) -> np.ndarray:
     """The rank (2m,) of every edge by its cost, the same in the rows of both ends.
 
-    Edges of equal cost are told apart by all edges at their two ends, and if these are alike by number.
+    Edges of equal cost are told apart by the costs at their two ends, and where these tie too by number.
     """
     tails = np.repeat(np.arange(len(level.indptr) - 1), np.diff(level.indptr))
     heads, weights = level.neighbours, level.weights
-    strength = np.bincount(tails, weights**2, minlength=len(level.indptr) - 1)
+    strength = np.bincount(tails, np.abs(weights), minlength=len(level.indptr) - 1)
     # Contracted rows list every neighbour once, so the two entries of an edge become neighbours.
     entries = np.lexsort((tails > heads, np.maximum(tails, heads), np.minimum(tails, heads)))
     pairs = entries.reshape(-1, 2)

@@ -7,6 +7,9 @@ from numba import njit
 
 from difflayers.graph.kernels import contract, sum_rows
 
+# For `fastmath`. No cost is NaN, and a zero has no sign: told so, the compiler vectorises minima.
+NO_NAN = {"nnan", "nsz"}
+
 
 class Level(NamedTuple):
     """A graph in compressed rows with its node costs and what they say of each node.
@@ -43,11 +46,7 @@ def contracted(level: Level, component: np.ndarray, count: int) -> Level:
     return make_level(graph, sum_rows(level.node_costs, component, count), level.partitionable)
 
 
-# No cost is NaN, and the sign of a zero means nothing: told so, the compiler takes several minima at once.
-MINIMA = {"nnan", "nsz"}
-
-
-@njit(nogil=True, cache=True, fastmath=MINIMA)
+@njit(nogil=True, cache=True, fastmath=NO_NAN)
 def cheapest_labels(node_costs: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """The last three fields of a :class:`Level`, O(n K), in loops without branches."""
     num_nodes, num_labels = node_costs.shape

@@ -3,10 +3,10 @@
 import numpy as np
 from numba import njit
 
-from difflayers.amwc.level import MINIMA, Level
+from difflayers.amwc.level import NO_NAN, Level
 
 
-@njit(nogil=True, cache=True, fastmath=MINIMA)
+@njit(nogil=True, cache=True, fastmath=NO_NAN)
 def merge_partners(level: Level, patience: float) -> tuple[np.ndarray, int]:
     """Component (n,) of every node after one round of merging, and the number of components.
 
@@ -55,7 +55,7 @@ def merge_partners(level: Level, patience: float) -> tuple[np.ndarray, int]:
     return component, count
 
 
-@njit(nogil=True, cache=True, inline="always", fastmath=MINIMA)
+@njit(nogil=True, cache=True, inline="always", fastmath=NO_NAN)
 def label_loss(level: Level, u: int, v: int, enough: float) -> float:
     """What the best common label of u and v costs more than their own ones.
 

@@ -7,7 +7,7 @@ are clusters of partitionable labels, and ``label[number]`` says of which.
 import numpy as np
 from numba import njit
 
-from difflayers.amwc.level import MINIMA, Level
+from difflayers.amwc.level import NO_NAN, Level
 
 
 @njit(nogil=True, cache=True)
@@ -24,7 +24,7 @@ def own_clusters(level: Level, label: np.ndarray) -> np.ndarray:
 
 @njit(nogil=True, cache=True)
 def slacks(level: Level, cluster: np.ndarray, label: np.ndarray) -> np.ndarray:
-    """What any move of a node costs at least, (n,), from its edges and its label alone, O(m).
+    """What any move of a node costs at least, up to rounding, (n,), from its edges and label alone, O(m).
 
     It loses its edges inside its own cluster, and gains at most its positive edges to others and what its
     label costs more than its cheapest one.
@@ -48,19 +48,17 @@ def slacks(level: Level, cluster: np.ndarray, label: np.ndarray) -> np.ndarray:
 
 @njit(nogil=True, cache=True)
 def move_nodes(level: Level, cluster: np.ndarray, label: np.ndarray, max_rounds: int) -> int:
-    """Move nodes while the objective falls, at most ``max_rounds`` visits a node on average.
+    """Move nodes while the objective falls, about ``max_rounds`` visits a node on average at most.
 
     Changes ``cluster`` (n,) and ``label`` (K + n,) in place and returns the number of moves. In every round
     all nodes that wait look for their best move, and then move in the order of what they gain, so that the
-    outcome does not depend on how nodes are numbered; one whose neighbour has moved before it looks again in
-    the next round. A visit costs the degree of the node, whatever the number of labels: a label that no
-    neighbour has is worth trying only where it is the cheapest one, or neighbours repel that one. Most nodes
-    are never visited: their slack says that no move of them can pay.
+    outcome depends on how nodes are numbered only where gains tie; one whose neighbour has moved before it
+    looks again in the next round. A visit costs the degree of the node, whatever the number of labels: a
+    label that no neighbour has is worth trying only where it is the cheapest one, or neighbours repel that
+    one. Most nodes are never visited: their slack says that no move of them can pay.
     """
     indptr, neighbours, weights = level.indptr, level.neighbours, level.weights
-    node_costs, partitionable, cheapest = level.node_costs, level.partitionable, level.cheapest
-    least, gap = level.least, level.gap
-    num_nodes, num_labels = node_costs.shape
+    num_nodes, num_labels = level.node_costs.shape
     slack = slacks(level, cluster, label)
     size = np.zeros(num_labels + num_nodes, np.int32)
     waiting = np.empty(num_nodes, np.int32)
@@ -94,54 +92,15 @@ def move_nodes(level: Level, cluster: np.ndarray, label: np.ndarray, max_rounds:
         num_movers = 0
         for v in waiting[:num_waiting]:
             waits[v] = False
-            num_touched = 0
-            for i in range(indptr[v], indptr[v + 1]):
-                c = cluster[neighbours[i]]
-                # A cluster may be listed twice where its affinity was zero in between; that does no harm.
-                if affinity[c] == 0.0:
-                    touched[num_touched] = c
-                    num_touched += 1
-                affinity[c] += weights[i]
-            own = cluster[v]
-            stay = node_costs[v, label[own]] - affinity[own]
-            # Rounding must not send a node back and forth.
-            enough = stay - 1e-9 * (1.0 + abs(stay))
-            best, best_value = own, enough
-            other = least[v] + gap[v]  # than this no other cluster costs less
-            for i in range(num_touched):
-                c = touched[i]
-                # A thing cluster that does not attract the node loses to the fresh cluster below.
-                if c != own and (affinity[c] > 0.0 or c < num_labels):
-                    value = least[v] - affinity[c]
-                    if value < best_value:  # else it cannot win even if its label is the cheapest
-                        value = node_costs[v, label[c]] - affinity[c]
-                    other = min(other, value)
-                    if value < best_value:
-                        best, best_value = c, value
-            k = cheapest[v]
-            if own != k:
-                value = least[v] if partitionable[k] else least[v] - affinity[k]
-                other = min(other, value)
-                if value < best_value:
-                    best, best_value = -1 if partitionable[k] else k, value
-            if least[v] + gap[v] < best_value:  # neighbours of the cheapest label push the node away
-                value = least_attached(node_costs, affinity, v)
-                if value < best_value:
-                    k = 0
-                    while node_costs[v, k] - affinity[k] > value:
-                        k += 1
-                    best, best_value = -1 if partitionable[k] else k, value
-            for i in range(num_touched):
-                affinity[touched[i]] = 0.0
-            if best_value < enough:
+            target[v], target_label[v], gain, slack[v] = best_move(
+                level, cluster, label, affinity, touched, v
+            )
+            if gain > 0.0:
                 movers[num_movers] = v
-                gains[num_movers] = best_value - stay
-                target[v], target_label[v] = best, k
+                gains[num_movers] = gain
                 num_movers += 1
-            else:
-                slack[v] = other - stay
         num_waiting = 0
-        for mover in np.argsort(gains[:num_movers]):
+        for mover in np.argsort(-gains[:num_movers]):
             v = movers[mover]
             if disturbed[v] == current:
                 if not waits[v]:
@@ -150,7 +109,7 @@ def move_nodes(level: Level, cluster: np.ndarray, label: np.ndarray, max_rounds:
                     num_waiting += 1
                 continue
             moves += 1
-            slack[v] = 0.0
+            slack[v] = 0.0  # no neighbour moved since it chose, so this is the best move still
             own, best = cluster[v], target[v]
             if best < 0:
                 if own >= num_labels and size[own] == 1:
@@ -170,6 +129,7 @@ def move_nodes(level: Level, cluster: np.ndarray, label: np.ndarray, max_rounds:
                 u, weight = neighbours[i], weights[i]
                 disturbed[u] = current
                 # Attracted neighbours are drawn from the old to the new cluster, others the other way.
+                # (To be relabelled alone is to be joined anew: the label was as dear on a fresh cluster.)
                 left, joined = (own, best) if weight > 0.0 else (best, own)
                 if cluster[u] != joined or own == best:
                     slack[u] -= abs(weight) * (2.0 if cluster[u] == left else 1.0)
@@ -181,8 +141,63 @@ def move_nodes(level: Level, cluster: np.ndarray, label: np.ndarray, max_rounds:
     return moves
 
 
-@njit(nogil=True, cache=True, fastmath=MINIMA)
-def least_attached(node_costs: np.ndarray, affinity: np.ndarray, v: int) -> float:
+@njit(nogil=True, cache=True, inline="always")
+def best_move(
+    level: Level, cluster: np.ndarray, label: np.ndarray, affinity: np.ndarray, touched: np.ndarray, v: int
+) -> tuple[int, int, float, float]:
+    """Where v gains most (a cluster, or -1: a fresh one), its label, the gain (0: v stays), the slack then.
+
+    ``affinity`` (K + n,) is zero before and after, and ``touched`` has room for the neighbours of v.
+    """
+    indptr, neighbours, weights = level.indptr, level.neighbours, level.weights
+    node_costs, partitionable, cheapest = level.node_costs, level.partitionable, level.cheapest
+    least, gap = level.least, level.gap
+    num_labels = node_costs.shape[1]
+    num_touched = 0
+    for i in range(indptr[v], indptr[v + 1]):
+        c = cluster[neighbours[i]]
+        # A cluster may be listed twice where its affinity was zero in between; that does no harm.
+        if affinity[c] == 0.0:
+            touched[num_touched] = c
+            num_touched += 1
+        affinity[c] += weights[i]
+    own = cluster[v]
+    stay = node_costs[v, label[own]] - affinity[own]
+    # Rounding must not send a node back and forth.
+    enough = stay - 1e-9 * (1.0 + abs(stay))
+    best, best_value = own, enough
+    other = least[v] + gap[v]  # than this no other cluster costs less
+    for i in range(num_touched):
+        c = touched[i]
+        # A thing cluster that does not attract the node loses to the fresh cluster below.
+        if c != own and (affinity[c] > 0.0 or c < num_labels):
+            value = least[v] - affinity[c]
+            if value < best_value:  # else it cannot win even if its label is the cheapest
+                value = node_costs[v, label[c]] - affinity[c]
+            other = min(other, value)
+            if value < best_value:
+                best, best_value = c, value
+    k = cheapest[v]
+    if own != k:
+        value = least[v] if partitionable[k] else least[v] - affinity[k]
+        other = min(other, value)
+        if value < best_value:
+            best, best_value = -1 if partitionable[k] else k, value
+    if least[v] + gap[v] < best_value:  # neighbours of the cheapest label push the node away
+        value = least_with_affinity(node_costs, affinity, v)
+        if value < best_value:
+            k = 0
+            while node_costs[v, k] - affinity[k] > value:
+                k += 1
+            best, best_value = -1 if partitionable[k] else k, value
+    for i in range(num_touched):
+        affinity[touched[i]] = 0.0
+    gain = stay - best_value if best_value < enough else 0.0
+    return best, k, gain, other - stay
+
+
+@njit(nogil=True, cache=True, fastmath=NO_NAN)
+def least_with_affinity(node_costs: np.ndarray, affinity: np.ndarray, v: int) -> float:
     """Least cost of a label less the affinity to its cluster; those of partitionable labels have none."""
     least = node_costs[v, 0] - affinity[0]
     for k in range(1, node_costs.shape[1]):

@@ -35,7 +35,7 @@ def differentiate(
         context: one object an instance, or None.
         targets: further tensors (B, …), not differentiated, for `BatchRun.targets`.
         loss: whether the first output is a loss (B,); the others, solutions, then have no gradient.
-        solutions: whether a loss returns them; without, a call takes less time.
+        solutions: whether a loss returns its solutions; without, an eager call takes less time.
 
     Returns:
         The estimator's outputs on the device of the costs: solutions in the dtype of their costs, a loss in
@@ -60,7 +60,7 @@ def differentiate(
     like = ([exact[0], *costs] if loss else costs)[: None if solutions else 1]
     return [
         output if output.dtype == tensor.dtype else output.to(tensor.dtype)
-        for output, tensor in zip(outputs, like, strict=False)
+        for output, tensor in zip(outputs[: len(like)], like, strict=True)
     ]
 
 

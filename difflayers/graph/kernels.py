@@ -16,7 +16,7 @@ def compressed_rows(
     The edges of a grid, and sorted edges, are few runs; merging them writes the rows in order, where counting
     sort jumps through memory.
     """
-    # By NumPy, which asks for huge pages, as a kernel would not; contraction was slower that way, though.
+    # Made here, since NumPy asks for huge pages and a kernel does not. (`contract` was slower that way.)
     indptr = np.zeros(num_nodes + 1, np.int32)
     neighbours, sorted_weights = np.empty(2 * len(edges), np.int32), np.empty(2 * len(edges), weights.dtype)
     starts = sorted_runs(edges)

@@ -71,8 +71,8 @@ def checked_rows(array: Array, shape: tuple[int, ...] | None, domain: str = "any
     if array.size == 0:
         return np.zeros((len(array), int(np.prod(array.shape[1:]))))
     rows = np.ascontiguousarray(array, np.float64).reshape(len(array), -1)
-    if not all_finite(rows):
-        _check_infinite(rows, domain)
+    if not all_finite(rows):  # one pass over good costs shows that they are good
+        _check_extreme(rows, domain)
     if domain in ("non-negative", "clip") and (lowest := rows.min()) < 0:
         if domain == "clip":
             return np.maximum(rows, 0)
@@ -83,8 +83,8 @@ def checked_rows(array: Array, shape: tuple[int, ...] | None, domain: str = "any
     return rows if rows.flags.writeable else rows.copy()  # a kernel would be compiled again for read-only
 
 
-def _check_infinite(rows: Array, domain: str) -> None:
-    """Refuse what is not finite, or has sums that are not, unless it forbids; see `checked_rows`."""
+def _check_extreme(rows: Array, domain: str) -> None:
+    """Refuse NaN, −∞, ∞ where the domain is finite, and numbers whose sums overflow."""
     allowed = rows > -np.inf
     if not allowed.all():
         raise ValueError(f"costs have a NaN or minus infinity in instance {_first(~allowed)}")

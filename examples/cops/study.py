@@ -160,11 +160,12 @@ def study(data: Path | None, out: Path, config: Config, rows: list[str]) -> dict
 
 def figure_five(out: Path) -> None:
     """Draw the training of both stages, and print how soft and exact PQ of the batches went together."""
-    log = [
-        entry
-        for name in ("stage1", file_name("stage 2"))
-        for entry in (Checkpoint(out / f"{name}.pt").load() or {})["log"]
-    ]
+    log = []
+    for path in (out / "stage1.pt", out / f"{file_name('stage 2')}.pt"):
+        state = Checkpoint(path).load()
+        if state is None:
+            raise FileNotFoundError(f"{path} does not exist, but {out / 'study.json'} has its results")
+        log += state["log"]
     training_curve(log, out / "training.png")
     soft, exact = (np.array([entry[name] for entry in log if name in entry]) for name in ("soft_pq", "pq"))
     ends = max(1, len(soft) // 6)

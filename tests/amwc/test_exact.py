@@ -78,7 +78,7 @@ def test_bound_of_a_repulsive_pair_in_one_stuff_label_counts_the_cheaper_way_out
     assert solve_exact(problem).cost == -2.0
 
 
-def test_bound_of_a_chain_is_its_optimum():
+def test_bound_of_a_chain_numbered_from_end_to_end_is_its_optimum():
     rng = np.random.default_rng(0)
     node_costs, weights = rng.normal(size=(50, 5)), rng.uniform(0.0, 2.0, 49)
     edges = np.stack([np.arange(49), np.arange(1, 50)], axis=1)
