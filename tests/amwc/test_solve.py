@@ -106,15 +106,7 @@ def test_parallel_edges_add_up():
 
 @settings(deadline=None, max_examples=60)
 @given(
-    st.builds(
-        random_problem,
-        seed=st.integers(0, 2**31),
-        num_nodes=st.integers(1, 25),
-        num_labels=st.integers(1, 4),
-        num_edges=st.integers(0, 80),
-        kind=st.sampled_from(["mixed", "attractive", "repulsive"]),
-        things=st.sampled_from(["some", "all", "none"]),
-    ),
+    random_problems(max_nodes=25, max_labels=4, max_edges=80, ties=False),
     st.sampled_from([0.0, 0.3, 0.7]),
     st.integers(0, 2**31),
 )
@@ -143,15 +135,7 @@ def permuted(problem: AMWC, order: np.ndarray) -> AMWC:
 
 @settings(deadline=None, max_examples=60)
 @given(
-    st.builds(
-        random_problem,
-        seed=st.integers(0, 2**31),
-        num_nodes=st.integers(1, 40),
-        num_labels=st.integers(1, 4),
-        num_edges=st.integers(0, 150),
-        kind=st.sampled_from(["mixed", "attractive", "repulsive"]),
-        things=st.sampled_from(["some", "all", "none"]),
-    ),
+    random_problems(max_nodes=40, max_labels=4, max_edges=150, ties=False),
     st.sampled_from(METHODS),
     st.integers(0, 2**31),
 )
