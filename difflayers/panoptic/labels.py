@@ -284,10 +284,13 @@ def resize(labels: PanopticLabels, shape: tuple[int, int]) -> PanopticLabels:
     """
     if min(*shape, *labels.shape) < 1:
         raise ValueError(f"cannot resize {labels.shape} to {shape}: both need at least one pixel")
-    rows, columns = (
-        (2 * np.arange(to) + 1) * size // (2 * to) for size, to in zip(labels.shape, shape, strict=True)
-    )
+    rows, columns = (nearest(to, side) for to, side in zip(shape, labels.shape, strict=True))
     return compact(labels.segments[rows[:, None], columns], labels.classes, labels.is_crowd)
+
+
+def nearest(to: int, side: int) -> NDArray[np.int64]:
+    """Rows (to,) of an image of ``side`` rows that one of ``to`` rows reads, as in :func:`resize`."""
+    return (2 * np.arange(to) + 1) * side // (2 * to)
 
 
 def _checked(segments: ArrayLike, classes: ArrayLike) -> tuple[NDArray[np.int32], NDArray[np.int64]]:

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from difflayers.panoptic.labels import VOID, PanopticLabels, compact, resize
+from difflayers.panoptic.labels import VOID, PanopticLabels, compact, nearest, resize
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -76,8 +76,7 @@ def shrink_image(image: np.ndarray, max_side: int | None) -> np.ndarray:
     if max_side is None or max(height, width) <= max_side:
         return image
     factor = max_side / max(height, width)
-    shape = max(1, round(factor * width)), max(1, round(factor * height))
-    return np.asarray(Image.fromarray(image).resize(shape, Image.Resampling.BILINEAR))
+    return _resized(image, (max(1, round(factor * height)), max(1, round(factor * width))))
 
 
 def to_tensor(image: np.ndarray) -> torch.Tensor:
@@ -113,8 +112,7 @@ def _label_window(
     """
     rows, columns, inside = _overlap(shape, top, left, size)
     read = [
-        (2 * np.arange(to)[part] + 1) * side // (2 * to)
-        for to, side, part in zip(shape, labels.shape, (rows, columns), strict=True)
+        nearest(to, side)[part] for to, side, part in zip(shape, labels.shape, (rows, columns), strict=True)
     ]
     segments = np.full(size, VOID, dtype=np.int32)
     segments[inside] = labels.segments[read[0][:, None], read[1]]
