@@ -22,27 +22,24 @@ def own_clusters(level: Level, label: np.ndarray) -> np.ndarray:
     return cluster
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True, cache=True, fastmath=NO_NAN | {"reassoc"})
 def slacks(level: Level, cluster: np.ndarray, label: np.ndarray) -> np.ndarray:
     """What any move of a node costs at least, up to rounding, (n,), from its edges and label alone, O(m).
 
     It loses its edges inside its own cluster, and gains at most its positive edges to others and what its
-    label costs more than its cheapest one.
+    label costs more than its cheapest one. The sum may be taken in any order, so it is vectorised.
     """
     num_nodes = cluster.size
     slack = np.empty(num_nodes, np.float64)
     for v in range(num_nodes):
-        own = cluster[v]
-        within = without = 0.0
+        own, total = cluster[v], 0.0
         for i in range(level.indptr[v], level.indptr[v + 1]):
             weight = level.weights[i]
-            inner = weight * (cluster[level.neighbours[i]] == own)
-            within += inner
-            without += max(weight - inner, 0.0)
-        slack[v] = within - without
+            total += weight if cluster[level.neighbours[i]] == own else min(-weight, 0.0)
         # Most nodes have their cheapest label, whose cost is known without a look at the (n, K) costs.
         if label[own] != level.cheapest[v]:
-            slack[v] -= level.node_costs[v, label[own]] - level.least[v]
+            total -= level.node_costs[v, label[own]] - level.least[v]
+        slack[v] = total
     return slack
 
 
