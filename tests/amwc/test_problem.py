@@ -108,6 +108,10 @@ def test_other_node_costs_on_the_same_graph_make_the_problem_that_the_constructo
     assert all((a == b).all() for a, b in zip(other.rows, expected.rows, strict=True))
     for method in ("fast", "default", "best"):
         assert solve(other, method).cost == solve(expected, method).cost
+    forbidden = AMWC(np.where(np.eye(3), np.inf, 0.0), GOOD["edges"], GOOD["edge_costs"], np.ones(3, bool))
+    assert not forbidden.with_node_costs(node_costs, partitionable).constrained
+    linked = AMWC(node_costs, GOOD["edges"], np.array([np.inf, 1.0]), partitionable)
+    assert linked.with_node_costs(node_costs, partitionable).constrained
     single = problem.with_node_costs(node_costs.astype(np.float32), partitionable)
     assert single.node_costs.dtype == single.edge_costs.dtype == single.rows[2].dtype == np.float64
     with pytest.raises(ValueError, match="node_costs has 2 rows, but the problem has 3 nodes"):
