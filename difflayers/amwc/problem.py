@@ -130,6 +130,8 @@ def checked_edges(edges: np.ndarray, num_nodes: int) -> np.ndarray:
         raise TypeError(f"edges must be integers, got {edges.dtype}")
     if edges.ndim != 2 or edges.shape[1] != 2:
         raise ValueError(f"edges must have shape (m, 2), got {edges.shape}")
+    if len(edges) >= 2**30:
+        raise ValueError(f"edges must have fewer than 2**30 rows, got {len(edges)}")
     edges = _owned(edges, np.int32 if edges.dtype == np.int32 else np.int64)
     checked = np.empty(edges.shape, np.int32)
     wrong = _copy_edges(edges, num_nodes, checked)

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from difflayers.amwc import AMWC, evaluate, is_feasible, solve
+from difflayers.amwc.problem import checked_edges
 from difflayers.graph import grid_edges
 from difflayers.multicut import Multicut
 from difflayers.mwc import MWC
@@ -48,6 +49,11 @@ def test_finite_costs_whose_sum_overflows_are_refused_for_their_size():
         ValueError, match=r"edge_costs are too large: sums of 2 numbers up to 1e\+308 overflow"
     ):
         AMWC(**{**GOOD, "edge_costs": np.array([1e308, 1e308])})
+
+
+def test_more_edges_than_indices_of_32_bits_can_count_are_refused():
+    with pytest.raises(ValueError, match=r"fewer than 2\*\*30 rows, got 1073741824"):
+        checked_edges(np.broadcast_to([0, 1], (2**30, 2)), num_nodes=2)
 
 
 def test_bad_starts_methods_and_cuts_are_refused():
