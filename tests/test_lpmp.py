@@ -95,7 +95,12 @@ def test_the_argument_partitionable_counts_more_than_the_file(tmp_path):
         ("0 1 2.5", "0 1 -inf", 'line 9: expected a cost, got "-inf"'),
         ("0 1 2.5", "0 1 \xff", r'line 9: expected a cost, got "\\xc3\\xbf"'),
         ("0 1 2.5\n", "", "line 4: the edge joins node 2, but there are only 2"),
-        ("0 1 2.5", "inf inf inf", "allow no label at node 2"),
+        ("0 1 2.5", "inf inf inf", "line 9: no label is allowed"),
+        ("0 2 -1.0", "0 2 1e400", "line 4: cost 1e400 is too large"),
+        ("0 2 -1.0", "0 2 -1e400", "line 4: cost -1e400 is too large"),
+        ("0 1 2.5", "inf 1e400 2.5", "line 9: cost 1e400 is too large"),
+        ("0 2 -1.0", "0 2 1\0", r'line 4: expected a cost, got "1\\x00"'),
+        ("0 2 -1.0", "0 2 1e308\n0 2 1e308", "edge_costs are too large: sums of 4 numbers"),
         (GOOD[GOOD.index("NODE") :], "", 'line 6: the file ends without "NODE COSTS"'),
         (GOOD[GOOD.index("0 1 2.0") :], "", "line 7: the file ends without node costs"),
         (GOOD, "", 'line 1: expected "ASYMMETRIC MULTIWAY CUT", but the file ends'),
@@ -138,6 +143,9 @@ def test_comments_of_ours_are_checked(tmp_path):
         lpmp.read_multicut(tmp_path / "a")
     (tmp_path / "a").write_text("MULTICUT\n0 1 1\nNODE COSTS\n")
     with pytest.raises(ValueError, match='line 3: "NODE COSTS" has no place'):
+        lpmp.read_multicut(tmp_path / "a")
+    (tmp_path / "a").write_text("MULTICUT\n0 1 1e308\n0 1 1e308\n")
+    with pytest.raises(ValueError, match=f"{tmp_path / 'a'}: edge_costs are too large"):
         lpmp.read_multicut(tmp_path / "a")
 
 

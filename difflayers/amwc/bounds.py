@@ -11,6 +11,7 @@ Eq. 2. Three steps raise it. None changes what any solution costs by more than i
   is not cut or one of them gives in.
 """
 
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -20,6 +21,7 @@ from difflayers.amwc.constraints import Reduction
 from difflayers.amwc.level import NO_NAN, cheapest_labels
 from difflayers.amwc.problem import AMWC
 from difflayers.amwc.solution import Solution
+from difflayers.amwc.units import exponent, is_ordinary, scaled_down
 from difflayers.graph.kernels import compressed_rows
 
 # A repulsive edge looks this often for another path round it.
@@ -30,6 +32,9 @@ _EDGES_PER_PATH = 4000
 
 def lower_bound(problem: AMWC) -> float:
     """A number that no solution of the problem costs less than, in O((n + m) K) time."""
+    if not is_ordinary(problem.largest_cost):
+        power = exponent(problem.largest_cost)
+        return math.ldexp(lower_bound(scaled_down(problem, power)), power)
     if problem.constrained:
         reduction = Reduction(problem)
         return lower_bound(reduction.plain) + reduction.offset
@@ -52,8 +57,8 @@ def lower_bound(problem: AMWC) -> float:
 def certify(problem: AMWC, solution: Solution) -> Solution:
     """The solution with its ``lower_bound``, and ``proven_optimal`` where the two agree to rounding."""
     bound = min(lower_bound(problem), solution.cost)
-    proven = solution.proven_optimal or solution.cost - bound <= 1e-9 * (1.0 + abs(solution.cost))
-    return replace(solution, lower_bound=bound, proven_optimal=proven)
+    tight = solution.cost - bound <= 1e-9 * (problem.largest_cost + abs(solution.cost))
+    return replace(solution, lower_bound=bound, proven_optimal=solution.proven_optimal or tight)
 
 
 @njit(nogil=True, cache=True, fastmath=NO_NAN)

@@ -12,6 +12,7 @@ from difflayers.amwc.constraints import solve_constrained
 from difflayers.amwc.problem import AMWC
 from difflayers.amwc.search import solve
 from difflayers.amwc.solution import Solution, components, solution_from_clusters
+from difflayers.amwc.units import is_ordinary, solve_scaled
 
 _TOLERANCE = 1e-6
 
@@ -27,6 +28,8 @@ def solve_exact(problem: AMWC, time_limit: float | None = None) -> Solution:
     Returns:
         The solution with a valid ``lower_bound``; ``proven_optimal`` says whether it is optimal, to rounding.
     """
+    if not is_ordinary(problem.largest_cost):
+        return solve_scaled(problem, lambda scaled: solve_exact(scaled, time_limit))
     if problem.constrained:
         return solve_constrained(problem, lambda finite, _: _solve(finite.plain, time_limit, finite.offset))
     return _solve(problem, time_limit, 0.0)

@@ -43,6 +43,7 @@ class AMWC:
     edge_costs: np.ndarray
     partitionable: np.ndarray
     constrained: bool = field(init=False, repr=False)
+    _largest: tuple[float, float] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         node_costs, all_finite = _costs("node_costs", self.node_costs, ndim=2, shape="(n, K)")
@@ -64,8 +65,9 @@ class AMWC:
             _check_forbidden(node_costs)
         object.__setattr__(self, "constrained", not (all_finite and edges_finite))
         dtype = np.float32 if node_costs.dtype == edge_costs.dtype == np.float32 else np.float64
-        _check_sums("node_costs", node_costs, all_finite, dtype)
-        _check_sums("edge_costs", edge_costs, edges_finite, dtype)
+        largest_node = _check_sums("node_costs", node_costs, all_finite, dtype)
+        largest_edge = _check_sums("edge_costs", edge_costs, edges_finite, dtype)
+        object.__setattr__(self, "_largest", (largest_node, largest_edge))
         object.__setattr__(self, "node_costs", _owned(node_costs, dtype))
         object.__setattr__(self, "edges", edges)
         object.__setattr__(self, "edge_costs", _owned(edge_costs, dtype))
@@ -93,12 +95,20 @@ class AMWC:
             )
         dtype = np.result_type(checked.node_costs, self.edge_costs)
         object.__setattr__(checked, "node_costs", _owned(checked.node_costs, dtype))
-        object.__setattr__(checked, "constrained", checked.constrained or self.constrained)
+        # The old node costs may have been the only infinite ones.
+        links = self.constrained and not np.isfinite(self.edge_costs).all()
+        object.__setattr__(checked, "constrained", checked.constrained or links)
+        object.__setattr__(checked, "_largest", (checked._largest[0], self._largest[1]))
         object.__setattr__(checked, "edges", self.edges)
         object.__setattr__(checked, "edge_costs", _owned(self.edge_costs, dtype))
         indptr, neighbours, weights = self.rows
         checked.__dict__["rows"] = indptr, neighbours, _owned(weights, dtype)
         return checked
+
+    @property
+    def largest_cost(self) -> float:
+        """Largest absolute value among the finite costs, before rounding to their dtype."""
+        return max(self._largest)
 
     @property
     def num_nodes(self) -> int:
@@ -120,6 +130,8 @@ def checked_edges(edges: np.ndarray, num_nodes: int) -> np.ndarray:
         raise TypeError(f"edges must be integers, got {edges.dtype}")
     if edges.ndim != 2 or edges.shape[1] != 2:
         raise ValueError(f"edges must have shape (m, 2), got {edges.shape}")
+    if len(edges) >= 2**30:
+        raise ValueError(f"edges must have fewer than 2**30 rows, got {len(edges)}")
     edges = _owned(edges, np.int32 if edges.dtype == np.int32 else np.int64)
     checked = np.empty(edges.shape, np.int32)
     wrong = _copy_edges(edges, num_nodes, checked)
@@ -157,9 +169,10 @@ def _costs(name: str, costs: np.ndarray, ndim: int, shape: str) -> tuple[np.ndar
     return array, finite
 
 
-def _check_sums(name: str, costs: np.ndarray, finite: bool, dtype: type[np.floating]) -> None:
+def _check_sums(name: str, costs: np.ndarray, finite: bool, dtype: type[np.floating]) -> float:
+    """Largest absolute value of the finite costs; raises if sums of that size may overflow."""
     if costs.size == 0:
-        return
+        return 0.0
     used = costs if finite else costs[np.isfinite(costs)]
     largest = max(used.max(initial=0), -float(used.min(initial=0)))
     # An eighth, for what solvers add to sums and take off them.
@@ -167,6 +180,7 @@ def _check_sums(name: str, costs: np.ndarray, finite: bool, dtype: type[np.float
         raise ValueError(
             f"{name} are too large: sums of {costs.size} numbers up to {largest:g} overflow {np.dtype(dtype)}"
         )
+    return float(largest)
 
 
 def _check_forbidden(node_costs: np.ndarray) -> None:

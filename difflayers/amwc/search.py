@@ -11,6 +11,7 @@ from difflayers.amwc.moves import objective
 from difflayers.amwc.multilevel import improve, merge
 from difflayers.amwc.problem import AMWC
 from difflayers.amwc.solution import Solution, checked_labels, solution_from_clusters
+from difflayers.amwc.units import is_ordinary, solve_scaled
 
 
 class Plan(NamedTuple):
@@ -48,6 +49,8 @@ def solve(problem: AMWC, method: str = "default", *, start: np.ndarray | Solutio
     """
     if not isinstance(method, str) or method not in PLANS:
         raise ValueError(f'method must be "fast", "default" or "best", got {method!r}')
+    if not is_ordinary(problem.largest_cost):
+        return solve_scaled(problem, lambda scaled: solve(scaled, method, start=start))
     if problem.constrained:
         return solve_constrained(
             problem, lambda finite, begin: solve(finite.plain, method, start=begin), start

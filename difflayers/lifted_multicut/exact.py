@@ -8,7 +8,13 @@ from scipy.optimize import Bounds, LinearConstraint, milp
 from scipy.sparse import coo_array, csr_array
 from scipy.sparse.csgraph import breadth_first_order, connected_components, dijkstra, maximum_flow
 
-from difflayers.lifted_multicut.problem import LiftedMulticut, Solution, solution_from_clusters
+from difflayers.amwc.units import is_ordinary
+from difflayers.lifted_multicut.problem import (
+    LiftedMulticut,
+    Solution,
+    solution_from_clusters,
+    solve_scaled,
+)
 from difflayers.lifted_multicut.search import solve
 
 _TOLERANCE = 1e-6
@@ -31,6 +37,8 @@ def solve_exact(problem: LiftedMulticut, time_limit: float | None = None) -> Sol
     Returns:
         The solution with a valid ``lower_bound``; ``proven_optimal`` says whether it is optimal, to rounding.
     """
+    if not is_ordinary(problem.largest_cost):
+        return solve_scaled(problem, lambda scaled: solve_exact(scaled, time_limit))
     deadline = np.inf if time_limit is None else time.monotonic() + time_limit
     best = solve(problem, "best")
     program = _Program(problem)

@@ -1,10 +1,13 @@
 """The lifted multicut problem, its solutions, and the objective."""
 
-from dataclasses import dataclass
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from difflayers.amwc.solution import checked_labels, segments_and_cuts
+from difflayers.amwc.units import exponent
 from difflayers.multicut import Multicut
 
 
@@ -50,6 +53,11 @@ class LiftedMulticut:
         object.__setattr__(self, "lifted_edges", lifted.edges)
         object.__setattr__(self, "lifted_costs", lifted.edge_costs.astype(dtype, copy=False))
 
+    @property
+    def largest_cost(self) -> float:
+        """Largest absolute value among the costs."""
+        return max(float(np.abs(costs).max(initial=0)) for costs in (self.edge_costs, self.lifted_costs))
+
 
 @dataclass(frozen=True, eq=False)
 class Solution:
@@ -91,6 +99,17 @@ def solution_from_clusters(problem: LiftedMulticut, cluster: np.ndarray) -> Solu
     )
     lifted_cuts = _differ(segments, problem.lifted_edges).astype(np.uint8)
     return Solution(segments, cuts, lifted_cuts, _cost(problem, cuts.astype(bool), lifted_cuts.astype(bool)))
+
+
+def solve_scaled(problem: LiftedMulticut, solver: Callable[[LiftedMulticut], Solution]) -> Solution:
+    """The problem's solution by a solver that is given costs of less than 1."""
+    power = exponent(problem.largest_cost)
+    costs, lifted_costs = np.ldexp(problem.edge_costs, -power), np.ldexp(problem.lifted_costs, -power)
+    solution = solver(replace(problem, edge_costs=costs, lifted_costs=lifted_costs))
+    cost, bound = evaluate(problem, solution.segments), solution.lower_bound
+    if bound is not None:
+        bound = min(math.ldexp(bound, power), cost)
+    return replace(solution, cost=cost, lower_bound=bound)
 
 
 def _differ(segments: np.ndarray, pairs: np.ndarray) -> np.ndarray:

@@ -4,10 +4,16 @@ from typing import NamedTuple
 
 import numpy as np
 
+from difflayers.amwc.units import is_ordinary
 from difflayers.graph.kernels import compressed_rows
 from difflayers.lifted_multicut.contraction import connected_parts, contract, merge_partners
 from difflayers.lifted_multicut.moves import cut_weight, move_nodes
-from difflayers.lifted_multicut.problem import LiftedMulticut, Solution, solution_from_clusters
+from difflayers.lifted_multicut.problem import (
+    LiftedMulticut,
+    Solution,
+    solution_from_clusters,
+    solve_scaled,
+)
 
 # Most visits a node in one pass of moves, on average; passes end long before, this bounds the worst case.
 _MAX_VISITS = 20
@@ -59,6 +65,8 @@ def solve(problem: LiftedMulticut, method: str = "default") -> Solution:
     """
     if not isinstance(method, str) or method not in METHODS:
         raise ValueError(f'method must be "fast", "default" or "best", got {method!r}')
+    if not is_ordinary(problem.largest_cost):
+        return solve_scaled(problem, lambda scaled: solve(scaled, method))
     finest = _graph(problem)
     cluster = _merged(finest)
     attempts = METHODS[method]

@@ -50,7 +50,8 @@ def read(
         The problem, in float64.
 
     Raises:
-        ValueError: if the file is malformed, cut short or too long; the message names the file and the line.
+        ValueError: if the file is malformed, cut short or too long, or costs are so large that their sum
+            overflows; the message names the file and, where it is one, the line.
         OSError: if there is no such file or it cannot be read.
     """
     with TextReader(path, max_bytes) as text:
@@ -86,7 +87,10 @@ def read_multicut(path: str | os.PathLike[str], *, max_bytes: int = 1 << 32) -> 
             text.fail("the file mentions no nodes")
         if 8 * num_nodes > max_bytes:
             text.fail(f"{num_nodes} nodes take more memory than max_bytes = {max_bytes}")
-    return Multicut(num_nodes, edges, edge_costs)
+    try:
+        return Multicut(num_nodes, edges, edge_costs)
+    except ValueError as error:
+        raise ValueError(f"{os.fspath(path)}: {error}") from None
 
 
 def write(path: str | os.PathLike[str], problem: AMWC) -> None:
@@ -126,8 +130,11 @@ def _edges(text: TextReader) -> tuple[np.ndarray, np.ndarray, np.ndarray, bool]:
 def _node_costs(text: TextReader) -> np.ndarray:
     parts: list[np.ndarray] = []
     while rows := text.rows(until=None)[0]:
-        costs = text.numbers(rows, columns=parts[0].shape[1] if parts else 0, indices=0)[1]
+        _, costs, lines = text.numbers(rows, columns=parts[0].shape[1] if parts else 0, indices=0)
         if len(costs):
+            forbidden = (costs == np.inf).all(axis=1)
+            if forbidden.any():
+                text.fail("no label is allowed, all costs are inf", int(lines[forbidden.argmax()]))
             parts.append(costs)
     if not parts:
         text.fail("the file ends without node costs")

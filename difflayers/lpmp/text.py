@@ -145,6 +145,8 @@ class TextReader:
             cost = np.nan
         if np.isnan(cost) or (cost == -np.inf and not may_attract):
             self.fail(f'expected a cost, got "{_shown(token)}"')
+        if np.isinf(cost) and b"inf" not in token.lower():
+            self.fail(f"cost {_shown(token)} is too large")
         return cost
 
 
@@ -181,6 +183,10 @@ def _plain_table(rows: bytes, columns: int, indices: int) -> tuple[np.ndarray, n
         return None
     if np.isnan(costs).any() or (not indices and (costs == -np.inf).any()):
         return None
+    # A number too large for a float reads as infinity, which would be a constraint that nobody wrote.
+    infinite = np.isinf(costs).sum()
+    if infinite and infinite != rows.lower().count(b"inf"):
+        return None
     if indices == 2 and (nodes[:, 0] == nodes[:, 1]).any():
         return None
     return nodes, costs
@@ -189,4 +195,4 @@ def _plain_table(rows: bytes, columns: int, indices: int) -> tuple[np.ndarray, n
 def _shown(text: bytes) -> str:
     """Text fit for a message: short, and printable whatever bytes it has."""
     text = text if len(text) <= 40 else text[:40] + b"..."
-    return text.decode("ascii", "backslashreplace")
+    return text.decode("latin-1").encode("unicode_escape").decode()

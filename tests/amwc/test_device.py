@@ -215,6 +215,13 @@ def test_inputs_are_left_as_they_were():
         ("start", torch.zeros(2, dtype=torch.long), ValueError, r"start has shape \(2,\)"),
         ("start", torch.full((3,), 2), ValueError, "start must lie in 0 to 1, got 2 to 2"),
         ("start", torch.zeros(3), TypeError, "start must be integers"),
+        ("start", np.zeros(3, int), TypeError, "start must be a tensor or a TensorSolution, got a ndarray"),
+        (
+            "edges",
+            torch.zeros(2, 2, dtype=torch.long, device="meta"),
+            ValueError,
+            "edges is on meta, but node_costs on cpu",
+        ),
     ],
 )
 def test_bad_arguments_are_refused_by_name(name, value, error, message):

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from difflayers.amwc import AMWC, evaluate, is_feasible, solve
+from difflayers.amwc.problem import checked_edges
 from difflayers.graph import grid_edges
 from difflayers.multicut import Multicut
 from difflayers.mwc import MWC
@@ -48,6 +49,11 @@ def test_finite_costs_whose_sum_overflows_are_refused_for_their_size():
         ValueError, match=r"edge_costs are too large: sums of 2 numbers up to 1e\+308 overflow"
     ):
         AMWC(**{**GOOD, "edge_costs": np.array([1e308, 1e308])})
+
+
+def test_more_edges_than_indices_of_32_bits_can_count_are_refused():
+    with pytest.raises(ValueError, match=r"fewer than 2\*\*30 rows, got 1073741824"):
+        checked_edges(np.broadcast_to([0, 1], (2**30, 2)), num_nodes=2)
 
 
 def test_bad_starts_methods_and_cuts_are_refused():
@@ -108,6 +114,10 @@ def test_other_node_costs_on_the_same_graph_make_the_problem_that_the_constructo
     assert all((a == b).all() for a, b in zip(other.rows, expected.rows, strict=True))
     for method in ("fast", "default", "best"):
         assert solve(other, method).cost == solve(expected, method).cost
+    forbidden = AMWC(np.where(np.eye(3), np.inf, 0.0), GOOD["edges"], GOOD["edge_costs"], np.ones(3, bool))
+    assert not forbidden.with_node_costs(node_costs, partitionable).constrained
+    linked = AMWC(node_costs, GOOD["edges"], np.array([np.inf, 1.0]), partitionable)
+    assert linked.with_node_costs(node_costs, partitionable).constrained
     single = problem.with_node_costs(node_costs.astype(np.float32), partitionable)
     assert single.node_costs.dtype == single.edge_costs.dtype == single.rows[2].dtype == np.float64
     with pytest.raises(ValueError, match="node_costs has 2 rows, but the problem has 3 nodes"):

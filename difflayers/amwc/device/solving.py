@@ -61,9 +61,9 @@ def solve(
         The same on every device and in every batch: all decisions are made in whole numbers.
 
     Raises:
-        TypeError: if a tensor has a dtype that cannot be meant.
-        ValueError: if the method is unknown, shapes disagree, the problem is empty, an index is out of
-            range, an edge is a self-loop or a cost is not finite.
+        TypeError: if a tensor has a dtype that cannot be meant, or is no tensor.
+        ValueError: if the method is unknown, shapes or devices disagree, the problem is empty, an index is
+            out of range, an edge is a self-loop or a cost is not finite (there are no constraints here).
     """
     if not isinstance(method, str) or method not in PATIENCES:
         raise ValueError(f'method must be "fast" or "default", got {method!r}')
@@ -157,6 +157,8 @@ def _clusters_of(
     start: Tensor | TensorSolution, finest: Level, labels: Labels, shape: tuple[int, ...]
 ) -> State:
     batch, n, num_labels = shape
+    if not isinstance(start, Tensor | TensorSolution):
+        raise TypeError(f"start must be a tensor or a TensorSolution, got a {type(start).__name__}")
     label = start if isinstance(start, Tensor) else start.labels
     segment = start if isinstance(start, Tensor) else start.segments
     for name, part, count in (("start", label, num_labels), ("start.segments", segment, n)):
@@ -201,6 +203,8 @@ def _check_shapes(node_costs: Tensor, edges: Tensor, edge_costs: Tensor, partiti
     ):
         if not isinstance(tensor, Tensor):
             raise TypeError(f"{name} must be a tensor, got a {type(tensor).__name__}")
+        if tensor.device != node_costs.device:
+            raise ValueError(f"{name} is on {tensor.device}, but node_costs on {node_costs.device}")
     for name, costs in (("node_costs", node_costs), ("edge_costs", edge_costs)):
         if not costs.is_floating_point():
             raise TypeError(f"{name} must be floating, got {costs.dtype}")
