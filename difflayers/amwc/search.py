@@ -27,6 +27,9 @@ PLANS = {
     "default": Plan((0.0,), cycles=1, attempts=0),
     "best": Plan((0.0, 0.3, 0.7), cycles=1, attempts=4),
 }
+# What "default" does up to so many nodes: one bad merging weighs more there, and time less.
+_SMALL = 4000
+_SMALL_DEFAULT = Plan((0.0, 0.7), cycles=1, attempts=0)
 
 
 def solve(problem: AMWC, method: str = "default", *, start: np.ndarray | Solution | None = None) -> Solution:
@@ -55,7 +58,8 @@ def solve(problem: AMWC, method: str = "default", *, start: np.ndarray | Solutio
         return solve_constrained(
             problem, lambda finite, begin: solve(finite.plain, method, start=begin), start
         )
-    plan = PLANS[method]
+    small = problem.num_nodes <= _SMALL and start is None
+    plan = _SMALL_DEFAULT if method == "default" and small else PLANS[method]
     finest = make_level(problem.rows, problem.node_costs, problem.partitionable)
     found = []
     if start is not None:
