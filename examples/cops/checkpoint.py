@@ -46,7 +46,9 @@ class Checkpoint:
         try:
             state = torch.load(self.path, map_location="cpu", weights_only=True)
         except Exception as error:  # a damaged pickle can raise anything
-            raise ValueError(f"{self.path}: refused, or not a checkpoint: {error}") from error
+            raise ValueError(
+                f"{self.path}: refused, or not a checkpoint: {type(error).__name__} {error}"
+            ) from error
         if not isinstance(state, dict):
             raise ValueError(f"{self.path}: not a checkpoint, holds a {type(state).__name__}")
         return state
