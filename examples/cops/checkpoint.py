@@ -14,7 +14,7 @@ class Checkpoint:
 
     Args:
         path: the file.
-        every: iterations between two writes.
+        every: iterations between two writes, at least; a long run writes less often.
         about: what a reader of the file needs to rebuild the network; plain values only.
         events: a folder for TensorBoard's event files; None, or a Python without tensorboard, writes none.
     """
