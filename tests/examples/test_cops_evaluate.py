@@ -169,6 +169,21 @@ def test_an_image_without_a_segment_is_counted_as_the_evaluators_do(folder: Path
     assert "nan" in quality.table(data.categories)
 
 
+def test_the_official_evaluator_has_no_answer_where_no_thing_occurs(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("cityscapesscripts", reason="needs the package cityscapesscripts")
+    path = folder / "panoptic_val.json"
+    content = json.loads(path.read_text())
+    for category in content["categories"]:
+        category["isthing"] = 0
+    path.write_text(json.dumps(content))
+    data = open_dataset(folder, "val")
+    evaluate(Answers(data, perfect), data, out=tmp_path)
+    assert official_quality(path, folder / "panoptic_val", tmp_path) is None
+    assert "no thing or no stuff occurs" in capsys.readouterr().out
+
+
 def test_crowds_alone_leave_nothing_that_ap_could_measure() -> None:
     pytest.importorskip("pycocotools", reason="needs the package pycocotools")
     segments, is_thing = np.repeat([[0], [1]], 8, axis=1), np.array([True, False])
