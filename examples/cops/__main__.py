@@ -46,7 +46,7 @@ def arguments() -> argparse.ArgumentParser:
         runs.add_config(command)
         runs.add_schedule(command)
         command.add_argument("--imagenet", type=Path, help="file of ImageNet weights of the ResNet-50")
-        command.add_argument("--seed", type=int, default=0, help="of all that is random; %(default)s")
+        command.add_argument("--seed", type=int, help="of all that is random; that of the settings, or 0")
         runs.add_iterations(command, "one", "two", "warm", "single")
         command.add_argument("--accumulation", type=int, help="backward passes that a batch is split into")
         command.add_argument("--workers", type=int, help="processes that read and augment")
@@ -99,7 +99,7 @@ def train(options: argparse.Namespace, device: torch.device) -> None:
 
 def evaluate_checkpoint(options: argparse.Namespace, device: torch.device) -> None:
     if options.published is not None:
-        config = runs.chosen_config(options.published or None, options.data, 0)
+        config = runs.chosen_config(options.published or None, options.data)
         data = open_dataset(options.data, options.split)
         network = runs.build_network(config, len(data.categories))
         if not isinstance(network, DeepLabCops):

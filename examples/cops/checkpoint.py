@@ -14,7 +14,7 @@ class Checkpoint:
 
     Args:
         path: the file.
-        every: iterations between two writes.
+        every: iterations between two writes, at least; a long run writes less often.
         about: what a reader of the file needs to rebuild the network; plain values only.
         events: a folder for TensorBoard's event files; None, or a Python without tensorboard, writes none.
     """
@@ -46,7 +46,9 @@ class Checkpoint:
         try:
             state = torch.load(self.path, map_location="cpu", weights_only=True)
         except Exception as error:  # a damaged pickle can raise anything
-            raise ValueError(f"{self.path}: refused, or not a checkpoint: {error}") from error
+            raise ValueError(
+                f"{self.path}: refused, or not a checkpoint: {type(error).__name__} {error}"
+            ) from error
         if not isinstance(state, dict):
             raise ValueError(f"{self.path}: not a checkpoint, holds a {type(state).__name__}")
         return state

@@ -5,6 +5,7 @@ depart from them where two CPU cores or small images demand it. The files in `se
 the paper's two data sets in full, with the source of every value; `load` reads them.
 """
 
+import math
 import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields, replace
@@ -72,6 +73,44 @@ class Config:
     overlap: bool = True  # in stage 2, the frozen part sees the next batch while the solver works on this one
     seed: int = 0
 
+    def __post_init__(self) -> None:
+        """Raise ValueError naming a setting whose value cannot be worked with."""
+        _check_ranges(self)
+
+
+#: The range of each number, where it must have one; of a pair or list it holds for each entry.
+AT_LEAST_ONE = ("max_side", "distances", "batch_one", "batch_two", "batch_single", "samples", "accumulation")
+AT_LEAST_ZERO = (
+    *("iterations_one", "iterations_two", "iterations_warm", "iterations_single", "workers", "seed"),
+    *("learning_rate_one", "learning_rate_two", "learning_rate_single", "rate_reduction"),
+    *("warm_up_one", "warm_up", "thing_area", "stuff_area", "small_area", "crop_stuff_factor"),
+    *("affinity_weight", "loss_weight", "cost_dropout"),
+)
+POSITIVE = ("scale", "scales", "gradient_norm", "semantic_fraction", "affinity_fraction")
+AT_MOST_ONE = ("semantic_fraction", "affinity_fraction", "cost_dropout")
+STRIDED = ("size", "multiple")  # the network puts out a quarter of them
+
+
+def _check_ranges(config: Config) -> None:
+    for names, fits, wanted in (
+        (AT_LEAST_ONE, lambda value: value >= 1, "at least 1"),
+        (AT_LEAST_ZERO, lambda value: 0 <= value < math.inf, "at least 0"),
+        (POSITIVE, lambda value: 0 < value < math.inf, "above 0"),
+        (AT_MOST_ONE, lambda value: value <= 1, "at most 1"),
+        (STRIDED, lambda value: value >= 4 and value % 4 == 0, "a multiple of 4"),
+    ):
+        for name in names:
+            value = getattr(config, name)
+            entries = value if isinstance(value, tuple) else (value,)
+            if not all(entry is None or fits(entry) for entry in entries):
+                raise ValueError(f"{name} must be {wanted}, got {value}")
+    for name in ("scale", "scales"):
+        low, high = getattr(config, name)
+        if low > high:
+            raise ValueError(f"{name} must go from low to high, got {(low, high)}")
+    if not config.distances or len(set(config.distances)) < len(config.distances):
+        raise ValueError(f"distances must be distinct, and at least one, got {config.distances}")
+
 
 #: A decoder a quarter as wide; dilations that fit maps of 8 to 20 pixels.
 SMALL_WIDTHS = Widths(aspp=64, decoder=64, project_res3=24, project_res2=16, dilations=(2, 4, 6))
@@ -119,7 +158,8 @@ def load(files: Sequence[Path]) -> Config:
 
     Raises:
         FileNotFoundError: where there is no such file.
-        ValueError: naming file and key: not TOML, an unknown key, a key that was given before, a wrong type.
+        ValueError: naming file and key: not TOML, an unknown key, a key that was given before, a wrong type;
+            naming the files and the key where a number is out of range.
     """
     values: dict[str, Any] = {}
     for path in files:
@@ -127,17 +167,17 @@ def load(files: Sequence[Path]) -> Config:
             content = tomllib.loads(Path(path).read_text(encoding="utf-8"))
         except FileNotFoundError:
             raise FileNotFoundError(f"{path}: no such file; there are {', '.join(names())}") from None
-        except tomllib.TOMLDecodeError as error:
+        except ValueError as error:  # of TOML, or of UTF-8
             raise ValueError(f"{path}: not a TOML file ({error})") from error
-        flat: dict[str, Any] = {}
         for name, value in content.items():
-            flat |= (
-                {"widths": value} if name == "widths" else value if isinstance(value, dict) else {name: value}
-            )
-        if given := flat.keys() & values.keys():
-            raise ValueError(f"{path}: {min(given)} was given in a file before")
-        values |= _checked(Config, flat, path)
-    return Config(**values)
+            table = value if isinstance(value, dict) and name != "widths" else {name: value}
+            if given := table.keys() & values.keys():
+                raise ValueError(f"{path}: {min(given)} was given before")
+            values |= _checked(Config, table, path)
+    try:
+        return Config(**values)
+    except ValueError as error:
+        raise ValueError(f"{', '.join(map(str, files))}: {error}") from error
 
 
 def names() -> list[str]:
@@ -163,7 +203,9 @@ def _converted(value: Any, wanted: Any, name: str, path: Path) -> Any:
     if wanted is Widths and isinstance(value, dict):
         return Widths(**_checked(Widths, value, path))
     options = get_args(wanted)
-    if get_origin(wanted) is Literal:
+    if wanted is Widths:
+        fits = False
+    elif get_origin(wanted) is Literal:
         fits = value in options
     elif get_origin(wanted) is tuple:
         if fits := isinstance(value, list) and (options[-1] is ... or len(value) == len(options)):

@@ -71,7 +71,12 @@ def evaluate(
         batch: images that are read together; the network sees those of one size together.
         out: a folder for `panoptic.json` and `panoptic/` in COCO-panoptic format; None writes nothing.
         instance_files: whether `out` also receives `instances/`, in Cityscapes' format.
+
+    Raises:
+        ValueError: where batch is below 1; and as reading a sample does.
     """
+    if batch < 1:
+        raise ValueError(f"batch must be at least 1, got {batch}")
     num_classes = len(data.is_thing)
     quality = PanopticQuality(num_classes, data.is_thing)
     confusion = np.zeros((num_classes, num_classes), dtype=np.int64)

@@ -50,8 +50,8 @@ def true_instances(image: int, labels: PanopticLabels, is_thing: np.ndarray) -> 
 
 
 def average_precision(found: Sequence[Instance], truth: Sequence[Instance]) -> dict[str, float]:
-    """AP (mean over IoU 0.5 to 0.95) and AP50, as fractions; empty without pycocotools or any instance."""
-    if coco_mask is None or not truth:
+    """AP (mean over IoU 0.5 to 0.95) and AP50, as fractions; empty without pycocotools or instances."""
+    if coco_mask is None or all(entry.is_crowd for entry in truth):
         return {}
     if not found:
         return {"AP": 0.0, "AP50": 0.0}

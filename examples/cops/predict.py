@@ -13,7 +13,7 @@ from examples.cops.inference import Prediction, Predictor, Solved
 from examples.cops.pictures import draw_names, grey, grid, overlay, tinted
 from examples.cops.submission import write_index, write_prediction
 
-SUFFIXES = {".jpg", ".jpeg", ".png"}
+SUFFIXES = {".bmp", ".jpg", ".jpeg", ".png", ".tif", ".tiff", ".webp"}
 READABLE = 512  # pixels of the longer side that names can be read on
 
 
@@ -40,7 +40,7 @@ def predict_files(
     """
     annotations = []
     for path in image_files(paths):
-        image = read_image(path)
+        image = read_image(path, upright=True)
         (prediction,) = predictor.predict([image])
         annotations.append(
             write_prediction(out, prediction.labels, (path.stem, f"{path.stem}.png"), categories)

@@ -71,14 +71,15 @@ def given_iterations(options: argparse.Namespace) -> dict[str, Any]:
     return {name: value for name, value in found.items() if value is not None}
 
 
-def chosen_config(given: list[str] | None, data: Path | None, seed: int) -> Config:
-    """Read the settings that --config names: files, or a data set's two files."""
+def chosen_config(given: list[str] | None, data: Path | None, seed: int | None = None) -> Config:
+    """Read the settings that --config names: files, or a data set's two files; `seed` replaces theirs."""
     if given is None:
-        return choose_config(data, seed)
+        return choose_config(data, seed or 0)
     files = [Path(name) for name in given]
     if len(given) == 1 and given[0] in names():
         files = sorted(SETTINGS.glob(f"{given[0]}.*.toml"))
-    return replace(load(files), seed=seed)
+    config = load(files)
+    return config if seed is None else replace(config, seed=seed)
 
 
 def build_network(config: Config, num_classes: int, imagenet: Path | None = None) -> CopsNetwork:
@@ -135,6 +136,9 @@ def run(
 
     Finished or half-finished stages found in `out` are taken up where they stopped.
 
+    Raises:
+        ValueError: where a stage in `out` is of other classes or settings; and as what is called.
+
     Args:
         data: a data folder; drawn scenes without it.
         out: the folder for what is written.
@@ -165,6 +169,7 @@ def run(
     for name, (train_stage, settings) in stages.items():
         file = name.replace(" ", "")
         checkpoint = Checkpoint(out / f"{file}.pt", about=about, events=out / "events" / file)
+        check_settings(checkpoint, config, UNREAD[name])
         log += train_stage(network, train, settings, checkpoint, progress and rank() == 0)
         for clock, taken in clocks.items():
             taken[name] = (checkpoint.load() or {}).get(clock, 0.0)  # killed runs included
@@ -180,6 +185,41 @@ def run(
         content = {"config": asdict(config), "results": figures, **clocks, "log": log}
         (out / "figures.json").write_text(json.dumps(content))
     return figures
+
+
+#: Settings that play no role for what a stage comes to, and how a batch is split, for when memory is short.
+FREE = {"inference_method", "multiple", "workers", "overlap", "accumulation"}
+OF_SINGLE = {"iterations_warm", "iterations_single", "batch_single", "learning_rate_single"}
+OF_TWO = {"iterations_two", "batch_two", "learning_rate_two", "rate_reduction"}
+OF_SOLVER = {"thing_area", "stuff_area", "crop_stuff_factor", "warm_up", "scales", "samples", "method"}
+OF_SOLVER |= {"loss_weight", "cost_dropout"}
+UNREAD = {
+    "stage 1": FREE | OF_SINGLE | OF_TWO | OF_SOLVER,
+    "stage 2": FREE | OF_SINGLE,
+    "warm-up": FREE | (OF_SINGLE - {"iterations_warm"}) | OF_TWO | OF_SOLVER | {"iterations_one"},
+    "single stage": FREE | OF_TWO | {"iterations_one"},
+}
+
+
+def check_settings(checkpoint: Checkpoint, config: Config, unread: set[str]) -> None:
+    """Raise ValueError where a checkpoint is of other classes than its `about`, or of other settings.
+
+    Args:
+        checkpoint: of a stage, which may not have begun; where its `about` names no classes, any will do.
+        config: the settings now.
+        unread: settings that may differ.
+    """
+    if (state := checkpoint.load()) is None:
+        return
+    before, now = asdict(from_fields(state["about"]["config"])), asdict(config)
+    other = [f"{n} {before[n]}, now {now[n]}" for n in now if n not in unread and before[n] != now[n]]
+    then, given = (about.get("categories", []) for about in (state["about"], checkpoint.about))
+    if given and [row[:3] for row in then] != [row[:3] for row in given]:
+        other.append(f"the classes {[row[1] for row in then]}, now {[row[1] for row in given]}")
+    if other:
+        raise ValueError(
+            f"{checkpoint.path}: was trained with {', '.join(other)}; choose another --out, or delete it"
+        )
 
 
 def check_classes(train: Any, other: Any) -> None:

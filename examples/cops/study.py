@@ -143,6 +143,8 @@ def study(data: Path | None, out: Path, config: Config, rows: list[str]) -> dict
         json.loads(results_path.read_text()) if results_path.exists() else {}
     )
     out.mkdir(parents=True, exist_ok=True)
+    for name, file in (("stage 1", "stage1"), ("stage 2", file_name("stage 2"))):
+        runs.check_settings(Checkpoint(out / f"{file}.pt"), config, runs.UNREAD[name])
     needed = [*START, CALIBRATED] if AFTER_CALIBRATION in rows else START
     for name in dict.fromkeys((*needed, *rows)):
         if name in results:

@@ -74,7 +74,8 @@ def official_quality(json_path: Path, labels_folder: Path, out: Path) -> dict[st
         out: the folder that the predictions were written to; receives `official.json`.
 
     Returns:
-        "PQ", "PQ_th" and "PQ_st" as fractions; None without cityscapesscripts.
+        "PQ", "PQ_th" and "PQ_st" as fractions; None without cityscapesscripts, and where no thing or no stuff
+        occurs, which it divides by.
     """
     try:
         from cityscapesscripts.evaluation import (  # type: ignore[import-untyped, import-not-found, unused-ignore]
@@ -82,13 +83,12 @@ def official_quality(json_path: Path, labels_folder: Path, out: Path) -> dict[st
         )
     except ImportError:
         return None
-    with contextlib.redirect_stdout(io.StringIO()):
-        results = official.evaluatePanoptic(
-            str(json_path),
-            str(labels_folder),
-            str(out / "panoptic.json"),
-            str(out / "panoptic"),
-            str(out / "official.json"),
-        )
+    paths = (json_path, labels_folder, out / "panoptic.json", out / "panoptic", out / "official.json")
+    try:
+        with contextlib.redirect_stdout(io.StringIO()):
+            results = official.evaluatePanoptic(*map(str, paths))
+    except ZeroDivisionError:
+        print("cityscapesscripts: no PQ, since no thing or no stuff occurs")
+        return None
     names = {"PQ": "All", "PQ_th": "Things", "PQ_st": "Stuff"}
     return {name: float(results[group]["pq"]) for name, group in names.items()}

@@ -170,7 +170,7 @@ def train(
         if writer is not None:
             for name, value in figures.items():
                 writer.add_scalar(f"stage {phase.stage}/{name}", value, iteration)
-        if (iteration + 1) % checkpoint.every == 0 or iteration + 1 == phase.iterations:
+        if saves(iteration + 1, phase.iterations, checkpoint.every):
             checkpoint.save(
                 network=network.state_dict(),
                 optimizer=optimizer.state_dict(),
@@ -181,6 +181,14 @@ def train(
     if writer is not None:
         writer.close()
     return log
+
+
+def saves(done: int, iterations: int, every: int) -> bool:
+    """Whether a checkpoint is written after this many iterations, about 500 times at most.
+
+    A file of the authors' network and a log of 250 000 iterations takes seconds, which would add up.
+    """
+    return done % max(every, iterations // 500) == 0 or done == iterations
 
 
 def rate(iteration: int, phase: Phase) -> float:

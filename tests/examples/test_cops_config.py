@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from examples.cops import runs
 from examples.cops.config import DRAWN, SETTINGS, Config, from_fields, load, names
 from examples.cops.network import Widths
 
@@ -71,6 +72,18 @@ def test_tables_only_order_the_keys_and_lists_become_tuples(tmp_path: Path) -> N
         ("distances = [1, 2.5]", "distances must be int, got 2.5"),
         ("backbone = 'resnet'", "backbone must be one of lite0, resnet50, got 'resnet'"),
         ("size = [", "not a TOML file"),
+        ("widths = 3", "widths must be Widths, got 3"),
+        ("[a]\nseed = 1\n[b]\nseed = 2", r"a\.toml: seed was given before"),
+        ("size = [64, 66]", r"a\.toml: size must be a multiple of 4, got \(64, 66\)"),
+        ("batch_one = 0", r"a\.toml: batch_one must be at least 1, got 0"),
+        ("distances = [0, 4]", r"distances must be at least 1, got \(0, 4\)"),
+        ("distances = []", "distances must be distinct, and at least one"),
+        ("distances = [4, 4]", r"distances must be distinct, and at least one, got \(4, 4\)"),
+        ("gradient_norm = 0", "gradient_norm must be above 0, got 0"),
+        ("scales = [nan, 1]", "scales must be above 0"),
+        ("scale = [2, 0.5]", r"scale must go from low to high, got \(2\.0, 0\.5\)"),
+        ("cost_dropout = 1.5", "cost_dropout must be at most 1"),
+        ("learning_rate_one = -1", "learning_rate_one must be at least 0"),
     ],
 )
 def test_a_mistake_is_refused_with_file_and_key(tmp_path: Path, text: str, message: str) -> None:
@@ -78,9 +91,26 @@ def test_a_mistake_is_refused_with_file_and_key(tmp_path: Path, text: str, messa
         load([write(tmp_path, text)])
 
 
+def test_text_that_is_not_utf_8_is_refused_with_its_file(tmp_path: Path) -> None:
+    (tmp_path / "a.toml").write_bytes(b"method = '\xff'")
+    with pytest.raises(ValueError, match=r"a\.toml: not a TOML file"):
+        load([tmp_path / "a.toml"])
+
+
+def test_a_number_given_by_hand_is_checked_too() -> None:
+    with pytest.raises(ValueError, match="accumulation must be at least 1, got 0"):
+        replace(DRAWN, accumulation=0)
+
+
+def test_the_seed_of_a_file_counts_unless_another_is_given(tmp_path: Path) -> None:
+    path = str(write(tmp_path, "seed = 3"))
+    assert runs.chosen_config([path], None).seed == 3
+    assert runs.chosen_config([path], None, 5).seed == 5
+
+
 def test_a_key_in_two_files_is_refused(tmp_path: Path) -> None:
     both = [write(tmp_path, "seed = 1"), write(tmp_path, "[run]\nseed = 2", "b.toml")]
-    with pytest.raises(ValueError, match=r"b\.toml: seed was given in a file before"):
+    with pytest.raises(ValueError, match=r"b\.toml: seed was given before"):
         load(both)
 
 

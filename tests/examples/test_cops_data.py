@@ -14,6 +14,7 @@ from difflayers.panoptic.labels import VOID, PanopticLabels, compact, encode_ids
 from examples.cops.config import DRAWN
 from examples.cops.data import CocoPanoptic, open_dataset
 from examples.cops.data.batches import Crops, load_batches
+from examples.cops.data.folders import read_image
 from examples.cops.data.samples import Sample, augment, shrink, shrink_image, to_tensor
 from examples.cops.data.scenes import DrawnScenes
 
@@ -70,6 +71,23 @@ def test_a_folder_is_read_as_image_classes_and_segments(folder: Path) -> None:
     assert sample.labels.segments[0, 2] != sample.labels.segments[0, 4]
     assert sample.labels.is_crowd[sample.labels.segments[0, 4]]
     assert (len(data), sample.name) == (1, "a")
+
+
+@pytest.mark.parametrize("part", ["train", "panoptic_train"])
+def test_more_bits_than_rgb_holds_are_refused_and_not_clipped(folder: Path, part: str) -> None:
+    Image.fromarray(np.full((4, 6), 1000, np.uint16)).save(folder / part / "a.png")
+    with pytest.raises(ValueError, match=rf"{part}/a\.png: .*its mode is I;16, expected 8 bits a channel"):
+        CocoPanoptic(folder, "train")[0]
+
+
+def test_a_photograph_is_turned_where_its_camera_said_so_and_only_if_asked(tmp_path: Path) -> None:
+    image = np.zeros((4, 6, 3), np.uint8)
+    image[0] = 255  # the first row as stored is the right column of what was seen
+    orientation = Image.Exif()
+    orientation[274] = 6
+    Image.fromarray(image).save(tmp_path / "a.png", exif=orientation)
+    assert (read_image(tmp_path / "a.png") == image).all()
+    assert (read_image(tmp_path / "a.png", upright=True) == np.rot90(image, -1)).all()
 
 
 def test_a_missing_json_is_named(folder: Path) -> None:

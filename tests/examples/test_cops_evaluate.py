@@ -19,6 +19,7 @@ from examples.cops.config import DRAWN
 from examples.cops.data import Category, DrawnScenes, Sample, open_dataset
 from examples.cops.evaluate import Evaluation, count_classes, evaluate, mean_iou
 from examples.cops.inference import Prediction, Predictor, mean_probabilities
+from examples.cops.instances import average_precision, predicted_instances, true_instances
 from examples.cops.predict import cut_maps, halfway, image_files, predict_files
 from examples.cops.submission import official_quality, write_instances
 from tests.examples.test_cops_processes import write_scenes
@@ -166,6 +167,35 @@ def test_an_image_without_a_segment_is_counted_as_the_evaluators_do(folder: Path
     assert np.isnan(quality.mean_iou)
     assert quality.instances == {}
     assert "nan" in quality.table(data.categories)
+
+
+def test_the_official_evaluator_has_no_answer_where_no_thing_occurs(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("cityscapesscripts", reason="needs the package cityscapesscripts")
+    path = folder / "panoptic_val.json"
+    content = json.loads(path.read_text())
+    for category in content["categories"]:
+        category["isthing"] = 0
+    path.write_text(json.dumps(content))
+    data = open_dataset(folder, "val")
+    evaluate(Answers(data, perfect), data, out=tmp_path)
+    assert official_quality(path, folder / "panoptic_val", tmp_path) is None
+    assert "no thing or no stuff occurs" in capsys.readouterr().out
+
+
+def test_crowds_alone_leave_nothing_that_ap_could_measure() -> None:
+    pytest.importorskip("pycocotools", reason="needs the package pycocotools")
+    segments, is_thing = np.repeat([[0], [1]], 8, axis=1), np.array([True, False])
+    crowd = PanopticLabels(segments, np.array([0, 1]), np.array([True, False]))
+    found = predicted_instances(0, PanopticLabels(segments, np.array([0, 1])), np.ones(2), is_thing)
+    assert average_precision(found, true_instances(0, crowd, is_thing)) == {}
+
+
+def test_a_batch_of_no_image_is_refused(folder: Path) -> None:
+    data = open_dataset(folder, "val")
+    with pytest.raises(ValueError, match="batch must be at least 1, got 0"):
+        evaluate(Answers(data, perfect), data, batch=0)
 
 
 def test_instance_files_have_the_ap_of_one_in_cityscapes_own_evaluation(
@@ -326,8 +356,21 @@ def test_predict_names_what_it_cannot_read(predictor: Predictor, tmp_path: Path)
     with pytest.raises(FileNotFoundError, match=r"nothing\.jpg: no such file"):
         predict_files(predictor, [tmp_path / "nothing.jpg"], categories, tmp_path / "out")
     (tmp_path / "empty").mkdir()
-    with pytest.raises(FileNotFoundError, match=r"empty: holds no image \(\.jpeg, \.jpg, \.png\)"):
+    with pytest.raises(FileNotFoundError, match=r"empty: holds no image \(\.bmp, \.jpeg, \.jpg, \.png, "):
         predict_files(predictor, [tmp_path / "empty"], categories, tmp_path / "out")
+
+
+def test_a_folder_is_labelled_in_any_usual_format_and_photographs_upright(
+    predictor: Predictor, tmp_path: Path
+) -> None:
+    orientation = Image.Exif()
+    orientation[274] = 6
+    for name in ("a.JPG", "b.webp", "c.tif", "d.bmp"):
+        Image.new("RGB", (40, 32)).save(tmp_path / name, **({"exif": orientation} if name == "a.JPG" else {}))
+    (tmp_path / "notes.txt").write_text("none of them")
+    predict_files(predictor, [tmp_path], DrawnScenes.categories, tmp_path / "out")
+    sizes = {path.stem: Image.open(path).size for path in (tmp_path / "out" / "panoptic").iterdir()}
+    assert sizes == {"a": (32, 40), "b": (40, 32), "c": (40, 32), "d": (40, 32)}
 
 
 def test_images_whose_results_would_have_one_name_are_refused_before_any_is_written(

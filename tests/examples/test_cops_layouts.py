@@ -2,6 +2,7 @@
 
 import json
 import re
+import shlex
 import shutil
 from pathlib import Path
 
@@ -124,6 +125,15 @@ def test_without_its_panoptic_files_the_preparation_command_is_named(tree: Path,
     )
     with pytest.raises(FileNotFoundError, match=re.escape(f"{path}: no such") + ".*" + re.escape(command)):
         open_dataset(tree, "val")
+
+
+def test_the_command_can_be_pasted_where_a_path_has_spaces(tmp_path: Path) -> None:
+    root = tmp_path / "my data"
+    (root / "leftImg8bit").mkdir(parents=True)
+    with pytest.raises(FileNotFoundError, match="make it with") as caught:
+        open_dataset(root, "train")
+    command = str(caught.value).split("`")[3]
+    assert str(root / "gtFine") in shlex.split(command)
 
 
 def test_cityscapes_as_unzipped_and_not_prepared_names_the_command_too(tree: Path) -> None:

@@ -249,6 +249,17 @@ def test_a_checkpoint_of_other_classes_says_which_tensors_do_not_fit(
     assert torch.equal(before, network.semantic.predictor.weight)
 
 
+def test_a_cost_scale_that_is_no_single_number_is_named(network: DeepLabCops, tmp_path: Path) -> None:
+    tensors = published(network)
+    tensors["amwc_layer.edge_costs_weights.2"] = torch.ones(3)
+    torch.save(tensors, tmp_path / "model.pth")
+    with pytest.raises(
+        ValueError, match=r"model\.pth: does not fill the network.*\n.*costs\.edge_scale"
+    ) as caught:
+        load_published(network, tmp_path / "model.pth")
+    assert "amwc_layer.edge_costs_weights.2 (has shape (3,), expected a single number)" in str(caught.value)
+
+
 def test_the_paper_sized_network_has_the_width_of_the_authors() -> None:
     with torch.device("meta"):
         network = DeepLabCops(ResNet50(), 19, (1, 4, 16, 32, 64, 128), Widths(), (512, 1024))

@@ -6,7 +6,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from dataclasses import replace
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -232,6 +232,29 @@ def test_splits_of_other_classes_are_refused_with_both_files(tmp_path: Path) -> 
         ValueError, match=r"panoptic_val\.json lists other categories than .*panoptic_train\.json"
     ):
         runs.run(data, tmp_path / "out", TINY, progress=False)
+
+
+def test_a_run_of_other_settings_is_not_taken_up(tmp_path: Path) -> None:
+    config = replace(TINY, iterations_one=1, iterations_two=1)
+    started = Checkpoint(
+        tmp_path / "stage1.pt", about={"config": asdict(config), "categories": [[1, "sky", False, (0, 0, 0)]]}
+    )
+    started.save()
+    for free in (replace(config, workers=2, accumulation=2), replace(config, iterations_two=9)):
+        runs.check_settings(started, free, runs.UNREAD["stage 1"])
+    for name, other in (("seed", 1), ("iterations_one", 5), ("size", (64, 48))):
+        with pytest.raises(ValueError, match=rf"stage1\.pt: was trained with {name} "):
+            runs.check_settings(started, replace(config, **{name: other}), runs.UNREAD["stage 1"])
+    with pytest.raises(ValueError, match=r"trained with iterations_two 1, now 9; choose another --out"):
+        runs.check_settings(started, replace(config, iterations_two=9), runs.UNREAD["stage 2"])
+    with pytest.raises(
+        ValueError, match=r"stage1\.pt: was trained with the classes \['sky'\], now \['sky', "
+    ):
+        runs.run(None, tmp_path, config, progress=False)
+
+
+def test_every_setting_that_a_stage_may_ignore_exists() -> None:
+    assert set().union(*runs.UNREAD.values()) <= {entry.name for entry in fields(Config)}
 
 
 def test_a_batch_that_cannot_be_split_says_so(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from examples.cops.data import folders, open_dataset
 from examples.cops.data.scenes import DrawnScenes
 from examples.cops.inference import Predictor
 from examples.cops.network import CopsNetwork
-from examples.cops.train import train_stage_one, train_stage_two
+from examples.cops.train import saves, train_stage_one, train_stage_two
 
 DATA = Path(__file__).resolve().parents[3] / "shared" / "data"
 TINY = replace(
@@ -105,6 +105,12 @@ def test_a_resumed_run_ends_bit_for_bit_as_an_unbroken_one(tmp_path: Path, stage
     resumed_log = stage(resumed, data, TINY, Checkpoint(tmp_path / "broken.pt", every=2), progress=False)
     assert resumed_log == log
     assert torch.equal(weights(whole), weights(resumed))
+
+
+def test_a_short_run_is_saved_every_50_iterations_and_a_long_one_about_500_times() -> None:
+    assert [done for done in range(1, 121) if saves(done, 120, 50)] == [50, 100, 120]
+    assert sum(saves(done, 250_000, 50) for done in range(1, 250_001)) == 500
+    assert saves(249_999, 249_999, 50)
 
 
 def test_run_writes_checkpoints_pictures_and_figures_and_reloads(tmp_path: Path, monkeypatch) -> None:  # type: ignore[no-untyped-def]

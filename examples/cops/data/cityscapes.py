@@ -4,6 +4,7 @@ The preparation command, of the package cityscapesscripts, writes `gtFine/citysc
 and `gtFine/cityscapes_panoptic_<split>/*_gtFine_panoptic.png` from the annotations that are handed out.
 """
 
+import shlex
 from pathlib import Path
 
 from examples.cops.data.layouts import PanopticFiles
@@ -26,7 +27,7 @@ def cityscapes(root: Path, split: str) -> PanopticFiles:
         advice=(
             "make it with `pip install cityscapesscripts` and "
             "`python -m cityscapesscripts.preparation.createPanopticImgs "
-            f"--dataset-folder {annotations} --set-names {split}` (without --use-train-id)"
+            f"--dataset-folder {shlex.quote(str(annotations))} --set-names {split}` (without --use-train-id)"
         ),
         image_of=image_in_city,
         category_ids=TRAIN_LABEL_IDS,

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageOps
 from torch.utils.data import Dataset
 
 from difflayers.panoptic.labels import from_coco
@@ -18,6 +18,8 @@ from examples.cops.data.scenes import DrawnScenes
 
 # What a value of another type or size than the format wants can lead to.
 _MALFORMED = (KeyError, TypeError, ValueError, AttributeError, OverflowError)
+DEEP_MODES = ("I", "F")  # of Pillow: 32 bits a pixel
+
 DRAWN_LENGTH = {"train": 2000, "val": 100}
 
 
@@ -25,7 +27,8 @@ class CocoPanoptic(Dataset[Sample]):
     """A data set in COCO-panoptic format.
 
     That is a JSON file (images, annotations, categories), images, and PNG files (segment id
-    = R + 256 G + 256² B, 0 = void).
+    = R + 256 G + 256² B, 0 = void). As for the official evaluators, an image that no annotation names is none
+    of the data set.
 
     Args:
         root: a folder in one of the three layouts of `find_files`.
@@ -159,16 +162,22 @@ def find_files(root: Path, split: str) -> PanopticFiles:
     raise FileNotFoundError(f"{root}: holds no data set of a known layout; looked for {looked_for}")
 
 
-def read_image(path: Path) -> np.ndarray:
-    """Read any image as (H, W, 3) uint8; some of COCO's are grey.
+def read_image(path: Path, upright: bool = False) -> np.ndarray:
+    """Read any image of 8 bits a channel as (H, W, 3) uint8; some of COCO's are grey.
+
+    Args:
+        path: the file.
+        upright: whether to turn it as its EXIF orientation says; labels are for the pixels as stored.
 
     Raises:
         FileNotFoundError: where there is no such file.
-        ValueError: where it cannot be read as an image.
+        ValueError: where it cannot be read as an image, or has more bits, which RGB would clip.
     """
     try:
         with Image.open(path) as image:
-            return np.asarray(image.convert("RGB"))
+            if image.mode in DEEP_MODES or image.mode.startswith("I;16"):
+                raise ValueError(f"its mode is {image.mode}, expected 8 bits a channel")
+            return np.asarray((ImageOps.exif_transpose(image) if upright else image).convert("RGB"))
     except FileNotFoundError:
         raise FileNotFoundError(f"{path}: no such file") from None
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:

@@ -43,9 +43,9 @@ def load_published(network: DeepLabCops, path: Path) -> Placement:
     fitting = {
         target: _joined([tensors[name] for name in names], own[target])
         for target, names in sources.items()
-        if all(name in tensors for name in names)
+        if all(name in tensors and tensors[name].numel() == 1 for name in names)
     }
-    used = {name for target in fitting for name in sources[target]}
+    cost_names = {name for names in sources.values() for name in names}
     left_over: dict[str, str] = {}
     for name, tensor in tensors.items():
         target = own_name(name)
@@ -55,8 +55,10 @@ def load_published(network: DeepLabCops, path: Path) -> Placement:
             fitting[target] = tensor
         elif target in own:
             left_over[name] = f"has shape {tuple(tensor.shape)}, {target} needs {tuple(own[target].shape)}"
-        elif name not in used:
+        elif name not in cost_names:
             left_over[name] = "no such tensor in the network"
+        elif tensor.numel() != 1:
+            left_over[name] = f"has shape {tuple(tensor.shape)}, expected a single number"
     missing = [name for name in own if name not in fitting and not name.endswith("num_batches_tracked")]
     placement = Placement(tuple(fitting), tuple(missing), left_over)
     if missing:

@@ -141,7 +141,9 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     except FileNotFoundError:
         raise FileNotFoundError(f"{path}: no such file") from None
     except Exception as error:  # a damaged pickle can raise anything
-        raise ValueError(f"{path}: refused, or not a file of weights: {error}") from error
+        raise ValueError(
+            f"{path}: refused, or not a file of weights: {type(error).__name__} {error}"
+        ) from error
     for key in ("model", "state_dict"):
         if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
             content = content[key]
