@@ -4,7 +4,6 @@
 """
 
 import argparse
-import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -132,7 +131,7 @@ def evaluate_checkpoint(options: argparse.Namespace, device: torch.device) -> No
         if official is not None:
             print("cityscapesscripts: " + "  ".join(f"{n} {100 * v:.1f}" for n, v in official.items()))
             figures["official"] = official
-    (options.out / "figures.json").write_text(json.dumps(figures))
+    runs.write_figures(options.out, figures)
 
 
 def predict(options: argparse.Namespace, device: torch.device) -> None:

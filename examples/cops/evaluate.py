@@ -73,7 +73,8 @@ def evaluate(
         instance_files: whether `out` also receives `instances/`, in Cityscapes' format.
 
     Raises:
-        ValueError: where batch is below 1; and as reading a sample does.
+        ValueError: where batch is below 1; naming the images where they cannot be predicted, since their
+            costs are not finite; and as reading a sample does.
     """
     if batch < 1:
         raise ValueError(f"batch must be at least 1, got {batch}")
@@ -115,7 +116,10 @@ def predict_data(predictor: Labeller, data: Any, batch: int) -> Iterator[tuple[i
     for index, sample in zip(own, samples, strict=True):
         waiting.append((index, sample))
         if len(waiting) == batch or index == own[-1]:
-            predictions = predictor.predict([sample.image for _, sample in waiting])
+            try:
+                predictions = predictor.predict([sample.image for _, sample in waiting])
+            except ValueError as error:  # costs that are not finite, say
+                raise ValueError(f"{', '.join(sample.name for _, sample in waiting)}: {error}") from error
             for (number, known), prediction in zip(waiting, predictions, strict=True):
                 yield number, known, prediction
             waiting.clear()

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import math
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -136,9 +137,6 @@ def run(
 
     Finished or half-finished stages found in `out` are taken up where they stopped.
 
-    Raises:
-        ValueError: where a stage in `out` is of other classes or settings; and as what is called.
-
     Args:
         data: a data folder; drawn scenes without it.
         out: the folder for what is written.
@@ -151,6 +149,9 @@ def run(
 
     Returns:
         For each stage PQ, PQ_th and PQ_st on the held-out images.
+
+    Raises:
+        ValueError: where a stage in `out` is of other classes or settings; and as what is called.
     """
     train, held_out = (open_dataset(data, split, config.seed) for split in ("train", "val"))
     check_classes(train, held_out)
@@ -183,8 +184,21 @@ def run(
         draw(held_out, busiest, shown, out / "predictions.png")
         training_curve(log, out / "training.png")
         content = {"config": asdict(config), "results": figures, **clocks, "log": log}
-        (out / "figures.json").write_text(json.dumps(content))
+        write_figures(out, content)
     return figures
+
+
+def write_figures(out: Path, content: dict[str, Any]) -> None:
+    """Write `figures.json`; a quality that is not defined, NaN, is null there, as JSON has no NaN."""
+    (out / "figures.json").write_text(json.dumps(_without_nan(content), allow_nan=False))
+
+
+def _without_nan(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _without_nan(entry) for name, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [_without_nan(entry) for entry in value]
+    return None if isinstance(value, float) and math.isnan(value) else value
 
 
 #: Settings that play no role for what a stage comes to, and how a batch is split, for when memory is short.

@@ -192,6 +192,27 @@ def test_crowds_alone_leave_nothing_that_ap_could_measure() -> None:
     assert average_precision(found, true_instances(0, crowd, is_thing)) == {}
 
 
+class NoNumbers:
+    """A labeller whose network gives no numbers."""
+
+    config = CONFIG
+
+    def predict(self, images: list[np.ndarray]) -> list[Prediction]:
+        raise ValueError("instance 0: node_costs contain NaN")
+
+
+def test_the_image_that_could_not_be_labelled_is_named(folder: Path) -> None:
+    data = open_dataset(folder, "val")
+    with pytest.raises(ValueError, match=rf"{data[0].name}.*instance 0: node_costs contain NaN"):
+        evaluate(NoNumbers(), data)
+
+
+def test_a_quality_that_is_not_defined_is_null_in_the_figures(tmp_path: Path) -> None:
+    runs.write_figures(tmp_path, {"results": {"stage 1": {"PQ": float("nan"), "PQ_th": 0.5}}, "log": [1.0]})
+    content = json.loads((tmp_path / "figures.json").read_text(), parse_constant=pytest.fail)
+    assert content == {"results": {"stage 1": {"PQ": None, "PQ_th": 0.5}}, "log": [1.0]}
+
+
 def test_a_batch_of_no_image_is_refused(folder: Path) -> None:
     data = open_dataset(folder, "val")
     with pytest.raises(ValueError, match="batch must be at least 1, got 0"):
