@@ -7,6 +7,7 @@ import numpy as np
 
 from difflayers import amwc
 from difflayers.amwc import Solution
+from difflayers.amwc.solution import checked_labels, solution_from_clusters
 from difflayers.engine.arguments import as_array, count
 
 
@@ -45,8 +46,11 @@ def solve(
 ) -> Solution:
     """Solve a multicut approximately; arguments and errors as :func:`difflayers.amwc.solve`.
 
-    As labels say nothing here, ``start`` has to be a solution if it is to bring segments along.
+    ``start`` is a solution or (n,) segments, below n, of which the connected parts are taken.
     """
+    if start is not None and not isinstance(start, Solution):
+        segments = checked_labels("start", start, problem.num_nodes, problem.num_nodes)
+        start = solution_from_clusters(problem.as_amwc, np.zeros(problem.num_nodes), segments)
     return amwc.solve(problem.as_amwc, method, start=start)
 
 

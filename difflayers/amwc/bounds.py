@@ -19,7 +19,7 @@ from numba import njit
 
 from difflayers.amwc.constraints import Reduction
 from difflayers.amwc.level import NO_NAN, cheapest_labels
-from difflayers.amwc.problem import AMWC
+from difflayers.amwc.problem import AMWC, check_problem
 from difflayers.amwc.solution import Solution
 from difflayers.amwc.units import exponent, is_ordinary, scaled_down
 from difflayers.graph.kernels import compressed_rows
@@ -32,6 +32,7 @@ _EDGES_PER_PATH = 4000
 
 def lower_bound(problem: AMWC) -> float:
     """A number that no solution of the problem costs less than, in O((n + m) K) time."""
+    check_problem(problem)
     if not is_ordinary(problem.largest_cost):
         power = exponent(problem.largest_cost)
         return math.ldexp(lower_bound(scaled_down(problem, power)), power)

@@ -9,10 +9,11 @@ from scipy.sparse import coo_array, csr_array, vstack
 from scipy.sparse.csgraph import dijkstra
 
 from difflayers.amwc.constraints import solve_constrained
-from difflayers.amwc.problem import AMWC
+from difflayers.amwc.problem import AMWC, check_problem
 from difflayers.amwc.search import solve
 from difflayers.amwc.solution import Solution, components, solution_from_clusters
 from difflayers.amwc.units import is_ordinary, solve_scaled
+from difflayers.engine.arguments import deadline_after
 
 _TOLERANCE = 1e-6
 
@@ -27,7 +28,12 @@ def solve_exact(problem: AMWC, time_limit: float | None = None) -> Solution:
 
     Returns:
         The solution with a valid ``lower_bound``; ``proven_optimal`` says whether it is optimal, to rounding.
+
+    Raises:
+        TypeError: if the problem is no AMWC.
+        ValueError: if the time limit is no number of at least 0, or constraints contradict each other.
     """
+    check_problem(problem)
     if not is_ordinary(problem.largest_cost):
         return solve_scaled(problem, lambda scaled: solve_exact(scaled, time_limit))
     if problem.constrained:
@@ -36,7 +42,7 @@ def solve_exact(problem: AMWC, time_limit: float | None = None) -> Solution:
 
 
 def _solve(problem: AMWC, time_limit: float | None, offset: float) -> Solution:
-    deadline = np.inf if time_limit is None else time.monotonic() + time_limit
+    deadline = deadline_after(time_limit)
     known = solve(problem, "best")
     program = _Program(problem)
     bound = -np.inf

@@ -121,6 +121,12 @@ class AMWC:
         return self.node_costs.shape[1]
 
 
+def check_problem(problem: AMWC) -> None:
+    """Raise TypeError for what is no AMWC, such as a Multicut, whose solvers are its own module's."""
+    if not isinstance(problem, AMWC):
+        raise TypeError(f"problem must be an AMWC, got a {type(problem).__name__}")
+
+
 def checked_edges(edges: np.ndarray, num_nodes: int) -> np.ndarray:
     """Edge list as writable, contiguous (m, 2) int32; raises as :class:`AMWC` says."""
     edges = as_array("edges", edges)

@@ -9,7 +9,7 @@ from difflayers.amwc.fusion import fuse
 from difflayers.amwc.level import Level, make_level
 from difflayers.amwc.moves import objective
 from difflayers.amwc.multilevel import improve, merge
-from difflayers.amwc.problem import AMWC
+from difflayers.amwc.problem import AMWC, check_problem
 from difflayers.amwc.solution import Solution, checked_labels, solution_from_clusters
 from difflayers.amwc.units import is_ordinary, solve_scaled
 
@@ -48,8 +48,9 @@ def solve(problem: AMWC, method: str = "default", *, start: np.ndarray | Solutio
     Raises:
         ValueError: if the method is unknown, the start does not fit the problem or constraints contradict
             each other.
-        TypeError: if the start is not of integers.
+        TypeError: if the problem is no AMWC or the start is not of integers.
     """
+    check_problem(problem)
     if not isinstance(method, str) or method not in PLANS:
         raise ValueError(f'method must be "fast", "default" or "best", got {method!r}')
     if not is_ordinary(problem.largest_cost):

@@ -2,7 +2,9 @@
 
 import math
 import operator
+import time
 from collections.abc import Iterable, Sequence
+from numbers import Real
 from typing import Any, TypeVar, get_args
 
 import numpy as np
@@ -15,6 +17,17 @@ def positive(name: str, value: float) -> float:
     if isinstance(value, bool) or not (math.isfinite(value) and value > 0):
         raise ValueError(f"{name} must be positive and finite, but is {value}")
     return float(value)
+
+
+def deadline_after(time_limit: float | None) -> float:
+    """When `time_limit` seconds are over, by `time.monotonic`; raises ValueError unless it is at least 0."""
+    if time_limit is None:
+        return math.inf
+    if isinstance(time_limit, bool) or not (isinstance(time_limit, Real) and time_limit >= 0):
+        raise ValueError(
+            f"time_limit must be a number of seconds, at least 0, or None, but is {time_limit!r}"
+        )
+    return time.monotonic() + float(time_limit)
 
 
 def count(name: str, value: int, least: int = 1) -> int:

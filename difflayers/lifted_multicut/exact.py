@@ -9,6 +9,7 @@ from scipy.sparse import coo_array, csr_array
 from scipy.sparse.csgraph import breadth_first_order, connected_components, dijkstra, maximum_flow
 
 from difflayers.amwc.units import is_ordinary
+from difflayers.engine.arguments import deadline_after
 from difflayers.lifted_multicut.problem import (
     LiftedMulticut,
     Solution,
@@ -36,10 +37,13 @@ def solve_exact(problem: LiftedMulticut, time_limit: float | None = None) -> Sol
 
     Returns:
         The solution with a valid ``lower_bound``; ``proven_optimal`` says whether it is optimal, to rounding.
+
+    Raises:
+        ValueError: if the time limit is no number of at least 0.
     """
     if not is_ordinary(problem.largest_cost):
         return solve_scaled(problem, lambda scaled: solve_exact(scaled, time_limit))
-    deadline = np.inf if time_limit is None else time.monotonic() + time_limit
+    deadline = deadline_after(time_limit)
     best = solve(problem, "best")
     program = _Program(problem)
     bound = -np.inf

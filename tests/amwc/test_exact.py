@@ -110,3 +110,9 @@ def test_a_certificate_contains_the_optimum_and_proves_only_optima(problem):
 def test_a_clear_scene_is_certified_as_optimal():
     problem = grid_problem(12, 16, num_labels=4, noise=0.05, seed=0)
     assert certify(problem, solve(problem)).proven_optimal
+
+
+@pytest.mark.parametrize("limit", [-1.0, float("nan"), True, "1"])
+def test_a_time_limit_that_is_none_is_refused(limit):
+    with pytest.raises(ValueError, match="time_limit must be a number of seconds"):
+        solve_exact(grid_problem(4, 4, num_labels=2, noise=0.1, seed=0), time_limit=limit)

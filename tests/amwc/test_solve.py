@@ -8,11 +8,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from difflayers import multicut, mwc
-from difflayers.amwc import AMWC, evaluate, is_feasible, solve
+from difflayers.amwc import AMWC, evaluate, is_feasible, lower_bound, solve, solve_exact
 from difflayers.amwc.level import make_level
 from difflayers.amwc.merging import merge_partners
 from difflayers.amwc.multilevel import merge
 from difflayers.amwc.solution import solution_from_clusters
+from difflayers.graph import grid_edges
 from tests.amwc.problems import grid_problem, random_problem, random_problems
 
 METHODS = ("fast", "default", "best")
@@ -57,7 +58,6 @@ def test_best_is_never_worse_than_default_nor_default_than_fast(problem):
     assert best <= default + 1e-9 * (1 + abs(default))
 
 
-@settings(deadline=None, max_examples=100)
 @settings(deadline=None, max_examples=50)
 @given(random_problems(max_nodes=60, max_labels=5, max_edges=150))
 def test_default_is_no_worse_than_patient_merging_where_problems_are_small(problem):
@@ -66,6 +66,7 @@ def test_default_is_no_worse_than_patient_merging_where_problems_are_small(probl
     assert solve(problem).cost <= merged.cost + 1e-9
 
 
+@settings(deadline=None, max_examples=100)
 @given(
     random_problems(max_nodes=20, max_labels=4, max_edges=60), st.sampled_from(METHODS), st.integers(0, 2**31)
 )
@@ -225,3 +226,21 @@ def test_mwc_is_amwc_without_partitionable_labels():
     assert other.cost == solve(problem).cost
     differ = other.labels[problem.edges[:, 0]] != other.labels[problem.edges[:, 1]]
     assert (other.cuts == differ).all()
+
+
+def test_segments_are_a_start_of_a_multicut():
+    rng = np.random.default_rng(0)
+    edges = grid_edges((12, 12), (1, 3))
+    problem = multicut.Multicut(144, edges, rng.normal(size=len(edges)))
+    best = multicut.solve(problem, "best")
+    again = multicut.solve(problem, "fast", start=best.segments)
+    assert again.cost <= best.cost + 1e-9
+    with pytest.raises(ValueError, match="start must lie in 0 to 143, got 0 to 144"):
+        multicut.solve(problem, start=np.arange(144) + np.eye(144, dtype=int)[143])
+
+
+def test_a_problem_of_another_module_is_refused_by_name():
+    problem = multicut.Multicut(2, np.array([[0, 1]]), np.ones(1))
+    for solver in (solve, solve_exact, lower_bound):
+        with pytest.raises(TypeError, match="problem must be an AMWC, got a Multicut"):
+            solver(problem)
