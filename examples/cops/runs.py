@@ -19,6 +19,7 @@ from examples.cops.inference import Predictor
 from examples.cops.network import BACKBONES, CopsNetwork, ResNet50, make_network
 from examples.cops.pictures import overlay, panel, training_curve
 from examples.cops.processes import rank
+from examples.cops.resume import check_settings
 from examples.cops.train import CLOCKS, Log, train_stage_one, train_stage_two, train_through_solver
 
 SHOWN = 4  # held-out images in the picture
@@ -170,7 +171,7 @@ def run(
     for name, (train_stage, settings) in stages.items():
         file = name.replace(" ", "")
         checkpoint = Checkpoint(out / f"{file}.pt", about=about, events=out / "events" / file)
-        check_settings(checkpoint, config, UNREAD[name])
+        check_settings(checkpoint, config, name)
         log += train_stage(network, train, settings, checkpoint, progress and rank() == 0)
         for clock, taken in clocks.items():
             taken[name] = (checkpoint.load() or {}).get(clock, 0.0)  # killed runs included
@@ -199,41 +200,6 @@ def _without_nan(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_without_nan(entry) for entry in value]
     return None if isinstance(value, float) and math.isnan(value) else value
-
-
-#: Settings that play no role for what a stage comes to, and how a batch is split, for when memory is short.
-FREE = {"inference_method", "multiple", "workers", "overlap", "accumulation"}
-OF_SINGLE = {"iterations_warm", "iterations_single", "batch_single", "learning_rate_single"}
-OF_TWO = {"iterations_two", "batch_two", "learning_rate_two", "rate_reduction"}
-OF_SOLVER = {"thing_area", "stuff_area", "crop_stuff_factor", "warm_up", "scales", "samples", "method"}
-OF_SOLVER |= {"loss_weight", "cost_dropout"}
-UNREAD = {
-    "stage 1": FREE | OF_SINGLE | OF_TWO | OF_SOLVER,
-    "stage 2": FREE | OF_SINGLE,
-    "warm-up": FREE | (OF_SINGLE - {"iterations_warm"}) | OF_TWO | OF_SOLVER | {"iterations_one"},
-    "single stage": FREE | OF_TWO | {"iterations_one"},
-}
-
-
-def check_settings(checkpoint: Checkpoint, config: Config, unread: set[str]) -> None:
-    """Raise ValueError where a checkpoint is of other classes than its `about`, or of other settings.
-
-    Args:
-        checkpoint: of a stage, which may not have begun; where its `about` names no classes, any will do.
-        config: the settings now.
-        unread: settings that may differ.
-    """
-    if (state := checkpoint.load()) is None:
-        return
-    before, now = asdict(from_fields(state["about"]["config"])), asdict(config)
-    other = [f"{n} {before[n]}, now {now[n]}" for n in now if n not in unread and before[n] != now[n]]
-    then, given = (about.get("categories", []) for about in (state["about"], checkpoint.about))
-    if given and [row[:3] for row in then] != [row[:3] for row in given]:
-        other.append(f"the classes {[row[1] for row in then]}, now {[row[1] for row in given]}")
-    if other:
-        raise ValueError(
-            f"{checkpoint.path}: was trained with {', '.join(other)}; choose another --out, or delete it"
-        )
 
 
 def check_classes(train: Any, other: Any) -> None:

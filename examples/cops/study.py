@@ -27,6 +27,7 @@ from examples.cops.evaluate import evaluate
 from examples.cops.inference import AmwcSolver, Predictor
 from examples.cops.pictures import training_curve
 from examples.cops.reproduce import table
+from examples.cops.resume import check_settings
 from examples.cops.single import single_stage
 from examples.cops.train import train_stage_one, train_stage_two
 from examples.cops.voting import CentreVoting, VotingPredictor, train_voting
@@ -144,7 +145,7 @@ def study(data: Path | None, out: Path, config: Config, rows: list[str]) -> dict
     )
     out.mkdir(parents=True, exist_ok=True)
     for name, file in (("stage 1", "stage1"), ("stage 2", file_name("stage 2"))):
-        runs.check_settings(Checkpoint(out / f"{file}.pt"), config, runs.UNREAD[name])
+        check_settings(Checkpoint(out / f"{file}.pt"), config, name)
     needed = [*START, CALIBRATED] if AFTER_CALIBRATION in rows else START
     for name in dict.fromkeys((*needed, *rows)):
         if name in results:

@@ -18,6 +18,7 @@ from examples.cops import runs
 from examples.cops.checkpoint import Checkpoint
 from examples.cops.config import DRAWN, Config
 from examples.cops.data import Category, DrawnScenes, Sample
+from examples.cops.resume import UNREAD, check_settings
 from examples.cops.train import train_stage_one, train_stage_two, train_through_solver
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -241,12 +242,12 @@ def test_a_run_of_other_settings_is_not_taken_up(tmp_path: Path) -> None:
     )
     started.save()
     for free in (replace(config, workers=2, accumulation=2), replace(config, iterations_two=9)):
-        runs.check_settings(started, free, runs.UNREAD["stage 1"])
+        check_settings(started, free, "stage 1")
     for name, other in (("seed", 1), ("iterations_one", 5), ("size", (64, 48))):
         with pytest.raises(ValueError, match=rf"stage1\.pt: was trained with {name} "):
-            runs.check_settings(started, replace(config, **{name: other}), runs.UNREAD["stage 1"])
+            check_settings(started, replace(config, **{name: other}), "stage 1")
     with pytest.raises(ValueError, match=r"trained with iterations_two 1, now 9; choose another --out"):
-        runs.check_settings(started, replace(config, iterations_two=9), runs.UNREAD["stage 2"])
+        check_settings(started, replace(config, iterations_two=9), "stage 2")
     with pytest.raises(
         ValueError, match=r"stage1\.pt: was trained with the classes \['sky'\], now \['sky', "
     ):
@@ -254,7 +255,7 @@ def test_a_run_of_other_settings_is_not_taken_up(tmp_path: Path) -> None:
 
 
 def test_every_setting_that_a_stage_may_ignore_exists() -> None:
-    assert set().union(*runs.UNREAD.values()) <= {entry.name for entry in fields(Config)}
+    assert set().union(*UNREAD.values()) <= {entry.name for entry in fields(Config)}
 
 
 def test_a_batch_that_cannot_be_split_says_so(tmp_path: Path) -> None:
