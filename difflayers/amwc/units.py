@@ -37,7 +37,10 @@ def solve_scaled(problem: AMWC, solver: Callable[[AMWC], Solution]) -> Solution:
     """The problem's solution by a solver that is given costs of less than 1."""
     power = exponent(problem.largest_cost)
     solution = solver(scaled_down(problem, power))
-    cost, bound = evaluate(problem, solution.labels, solution.cuts), solution.lower_bound
-    if bound is not None:
-        bound = min(math.ldexp(bound, power), cost)
-    return replace(solution, cost=cost, lower_bound=bound)
+    cost = evaluate(problem, solution.labels, solution.cuts)
+    return replace(solution, cost=cost, lower_bound=scaled_up(solution.lower_bound, power, cost))
+
+
+def scaled_up(bound: float | None, power: int, cost: float) -> float | None:
+    """A bound of the problem scaled down as one of the problem itself, at most the ``cost`` of a solution."""
+    return None if bound is None else min(math.ldexp(bound, power), cost)

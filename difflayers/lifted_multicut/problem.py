@@ -1,13 +1,12 @@
 """The lifted multicut problem, its solutions, and the objective."""
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from difflayers.amwc.solution import checked_labels, segments_and_cuts
-from difflayers.amwc.units import exponent
+from difflayers.amwc.units import exponent, scaled_up
 from difflayers.multicut import Multicut
 
 
@@ -106,10 +105,8 @@ def solve_scaled(problem: LiftedMulticut, solver: Callable[[LiftedMulticut], Sol
     power = exponent(problem.largest_cost)
     costs, lifted_costs = np.ldexp(problem.edge_costs, -power), np.ldexp(problem.lifted_costs, -power)
     solution = solver(replace(problem, edge_costs=costs, lifted_costs=lifted_costs))
-    cost, bound = evaluate(problem, solution.segments), solution.lower_bound
-    if bound is not None:
-        bound = min(math.ldexp(bound, power), cost)
-    return replace(solution, cost=cost, lower_bound=bound)
+    cost = evaluate(problem, solution.segments)
+    return replace(solution, cost=cost, lower_bound=scaled_up(solution.lower_bound, power, cost))
 
 
 def _differ(segments: np.ndarray, pairs: np.ndarray) -> np.ndarray:
