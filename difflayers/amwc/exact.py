@@ -14,6 +14,7 @@ from difflayers.amwc.search import solve
 from difflayers.amwc.solution import Solution, components, solution_from_clusters
 from difflayers.amwc.units import is_ordinary, solve_scaled
 from difflayers.engine.arguments import deadline_after
+from difflayers.graph.kernels import INDEX
 
 _TOLERANCE = 1e-6
 
@@ -176,5 +177,5 @@ class _Program:
         n, num_labels = self.problem.node_costs.shape
         labels = point[: n * num_labels].reshape(n, num_labels).argmax(axis=1)
         uncut = point[n * num_labels :] < 0.5
-        pairs = np.stack([self.tails[uncut], self.heads[uncut]], axis=1).astype(np.int32)
+        pairs = np.stack([self.tails[uncut], self.heads[uncut]], axis=1).astype(INDEX)
         return solution_from_clusters(self.problem, labels, components(n, pairs))

@@ -5,7 +5,7 @@ import numpy as np
 from difflayers.amwc.level import Level, contracted
 from difflayers.amwc.moves import objective
 from difflayers.amwc.multilevel import compact, improve, merge
-from difflayers.graph.kernels import attractive_components
+from difflayers.graph.kernels import INDEX, attractive_components
 
 # Standard deviation of the factors that perturb the edges between two attempts.
 _PERTURBATION = 0.3
@@ -30,12 +30,12 @@ def fuse(
     that the same problem always has the same answer, ties apart however its nodes are numbered.
     """
     if len(finest.node_costs) <= _SMALL:
-        agreed = np.arange(len(finest.node_costs), dtype=np.int32)
+        agreed = np.arange(len(finest.node_costs), dtype=INDEX)
     else:
         agreed = found[0][0]
         for cluster, _ in found[1:]:
             pairs = agreed.astype(np.int64) * (int(cluster.max()) + 1) + cluster
-            agreed = np.unique(pairs, return_inverse=True)[1].astype(np.int32).reshape(-1)
+            agreed = np.unique(pairs, return_inverse=True)[1].astype(INDEX).reshape(-1)
     component, count = attractive_components(finest.indptr, finest.neighbours, finest.weights, agreed)
     level = contracted(finest, component, count)
     best, best_label = compact(

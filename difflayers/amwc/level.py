@@ -6,9 +6,7 @@ import numpy as np
 from numba import njit
 
 from difflayers.graph.kernels import contract, sum_rows
-
-# For `fastmath`. No cost is NaN, and a zero has no sign: told so, the compiler vectorises minima.
-NO_NAN = {"nnan", "nsz"}
+from difflayers.graph.minimum import lesser
 
 
 class Level(NamedTuple):
@@ -46,25 +44,28 @@ def contracted(level: Level, component: np.ndarray, count: int) -> Level:
     return make_level(graph, sum_rows(level.node_costs, component, count), level.partitionable)
 
 
-@njit(nogil=True, cache=True, fastmath=NO_NAN)
+@njit(nogil=True, cache=True)
 def cheapest_labels(node_costs: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The last three fields of a :class:`Level`, O(n K), in loops without branches."""
+    """The last three fields of a :class:`Level`, O(n K), in loops that are vectorised."""
     num_nodes, num_labels = node_costs.shape
     cheapest = np.empty(num_nodes, np.int32)
     least = np.empty(num_nodes, node_costs.dtype)
     gap = np.empty(num_nodes, node_costs.dtype)
     infinite = node_costs.dtype.type(np.inf)
+    others = np.empty(num_labels, node_costs.dtype)
+    # Labels as numbers of the costs' own width, or the loop over both would not be vectorised.
+    number = np.arange(num_labels).astype(node_costs.dtype)
     for v in range(num_nodes):
-        lowest = node_costs[v, 0]
-        for k in range(1, num_labels):
-            lowest = min(lowest, node_costs[v, k])
-        first, last = np.int32(num_labels), np.int32(0)
+        lowest = infinite
         for k in range(num_labels):
-            is_lowest = node_costs[v, k] == lowest
-            first = min(first, np.int32(k if is_lowest else num_labels))
-            last = max(last, np.int32(k if is_lowest else 0))
-        next_lowest = lowest if first < last else infinite
+            lowest = lesser(lowest, node_costs[v, k])
+        first = number[-1]
         for k in range(num_labels):
-            next_lowest = min(next_lowest, node_costs[v, k] if node_costs[v, k] > lowest else infinite)
-        cheapest[v], least[v], gap[v] = first, lowest, next_lowest - lowest
+            others[k] = node_costs[v, k]
+            first = lesser(first, number[k] if others[k] == lowest else infinite)
+        others[np.int32(first)] = infinite
+        next_lowest = infinite
+        for k in range(num_labels):
+            next_lowest = lesser(next_lowest, others[k])
+        cheapest[v], least[v], gap[v] = np.int32(first), lowest, next_lowest - lowest
     return cheapest, least, gap

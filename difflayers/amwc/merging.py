@@ -3,10 +3,12 @@
 import numpy as np
 from numba import njit
 
-from difflayers.amwc.level import NO_NAN, Level
+from difflayers.amwc.level import Level
+from difflayers.graph.kernels import INDEX
+from difflayers.graph.minimum import lesser
 
 
-@njit(nogil=True, cache=True, fastmath=NO_NAN)
+@njit(nogil=True, cache=True)
 def merge_partners(level: Level, patience: float) -> tuple[np.ndarray, int]:
     """Component (n,) of every node after one round of merging, and the number of components.
 
@@ -31,7 +33,7 @@ def merge_partners(level: Level, patience: float) -> tuple[np.ndarray, int]:
                 best, best_gain, best_hash = u, gain, mix
         partner[v] = best
         gains[v] = best_gain
-    parent = np.arange(num_nodes).astype(np.int32)
+    parent = np.arange(num_nodes).astype(INDEX)
     for v in range(num_nodes):
         u = partner[v]
         if u >= 0 and (partner[u] == v or gains[v] >= patience * gains[u]):
@@ -44,7 +46,7 @@ def merge_partners(level: Level, patience: float) -> tuple[np.ndarray, int]:
                 b = parent[b]
             if a != b:
                 parent[max(a, b)] = min(a, b)
-    component = np.empty(num_nodes, np.int32)
+    component = np.empty(num_nodes, INDEX)
     count = 0
     for v in range(num_nodes):
         if parent[v] == v:
@@ -55,7 +57,7 @@ def merge_partners(level: Level, patience: float) -> tuple[np.ndarray, int]:
     return component, count
 
 
-@njit(nogil=True, cache=True, inline="always", fastmath=NO_NAN)
+@njit(nogil=True, cache=True, inline="always")
 def label_loss(level: Level, u: int, v: int, enough: float) -> float:
     """What the best common label of u and v costs more than their own ones.
 
@@ -77,5 +79,5 @@ def label_loss(level: Level, u: int, v: int, enough: float) -> float:
         return neither
     apart = level.least[u] + level.least[v]
     for k in range(level.node_costs.shape[1]):
-        loss = min(loss, level.node_costs[u, k] + level.node_costs[v, k] - apart)
+        loss = lesser(loss, level.node_costs[u, k] + level.node_costs[v, k] - apart)
     return loss

@@ -7,14 +7,16 @@ are clusters of partitionable labels, and ``label[number]`` says of which.
 import numpy as np
 from numba import njit
 
-from difflayers.amwc.level import NO_NAN, Level
+from difflayers.amwc.level import Level
+from difflayers.graph.kernels import INDEX
+from difflayers.graph.minimum import lesser
 
 
 @njit(nogil=True, cache=True)
 def own_clusters(level: Level, label: np.ndarray) -> np.ndarray:
     """Every node at its cheapest label, things on their own; writes ``label``, O(n)."""
     num_nodes, num_labels = level.node_costs.shape
-    cluster = np.empty(num_nodes, np.int32)
+    cluster = np.empty(num_nodes, INDEX)
     for v in range(num_nodes):
         k = level.cheapest[v]
         label[num_labels + v] = k
@@ -22,7 +24,7 @@ def own_clusters(level: Level, label: np.ndarray) -> np.ndarray:
     return cluster
 
 
-@njit(nogil=True, cache=True, fastmath=NO_NAN | {"reassoc"})
+@njit(nogil=True, cache=True, fastmath={"reassoc"})
 def slacks(level: Level, cluster: np.ndarray, label: np.ndarray) -> np.ndarray:
     """What any move of a node costs at least, up to rounding, (n,), from its edges and label alone, O(m).
 
@@ -58,12 +60,11 @@ def move_nodes(level: Level, cluster: np.ndarray, label: np.ndarray, max_rounds:
     num_nodes, num_labels = level.node_costs.shape
     slack = slacks(level, cluster, label)
     size = np.zeros(num_labels + num_nodes, np.int32)
-    waiting = np.empty(num_nodes, np.int32)
+    waiting = np.empty(num_nodes, INDEX)
     waits = np.zeros(num_nodes, np.bool_)
-    num_waiting = degree = 0
+    num_waiting = 0
     for v in range(num_nodes):
         size[cluster[v]] += 1
-        degree = max(degree, indptr[v + 1] - indptr[v])
         if slack[v] < 0.0:
             waits[v] = True
             waiting[num_waiting] = v
@@ -75,8 +76,8 @@ def move_nodes(level: Level, cluster: np.ndarray, label: np.ndarray, max_rounds:
             free[num_free] = c
             num_free += 1
     affinity = np.zeros(num_labels + num_nodes, np.float64)
-    touched = np.empty(degree, np.int32)
-    movers = np.empty(num_nodes, np.int32)
+    touched = np.empty(np.diff(indptr).max() + 1, INDEX)
+    movers = np.empty(num_nodes, INDEX)
     gains = np.empty(num_nodes, np.float64)
     # Where a mover goes: to a cluster, or to a fresh one of a label where that is -1.
     target = np.empty(num_nodes, np.int32)
@@ -144,7 +145,8 @@ def best_move(
 ) -> tuple[int, int, float, float]:
     """Where v gains most (a cluster, or -1: a fresh one), its label, the gain (0: v stays), the slack then.
 
-    ``affinity`` (K + n,) is zero before and after, and ``touched`` has room for the neighbours of v.
+    ``affinity`` (K + n,) is zero before and after, and ``touched`` has room for one more than the neighbours
+    of v. The loops over them are free of branches that a processor would mispredict.
     """
     indptr, neighbours, weights = level.indptr, level.neighbours, level.weights
     node_costs, partitionable, cheapest = level.node_costs, level.partitionable, level.cheapest
@@ -154,9 +156,8 @@ def best_move(
     for i in range(indptr[v], indptr[v + 1]):
         c = cluster[neighbours[i]]
         # A cluster may be listed twice where its affinity was zero in between; that does no harm.
-        if affinity[c] == 0.0:
-            touched[num_touched] = c
-            num_touched += 1
+        touched[num_touched] = c
+        num_touched += affinity[c] == 0.0
         affinity[c] += weights[i]
     own = cluster[v]
     stay = node_costs[v, label[own]] - affinity[own]
@@ -167,13 +168,13 @@ def best_move(
     for i in range(num_touched):
         c = touched[i]
         # A thing cluster that does not attract the node loses to the fresh cluster below.
-        if c != own and (affinity[c] > 0.0 or c < num_labels):
-            value = least[v] - affinity[c]
-            if value < best_value:  # else it cannot win even if its label is the cheapest
-                value = node_costs[v, label[c]] - affinity[c]
-            other = min(other, value)
+        rival = (c != own) & ((affinity[c] > 0.0) | (c < num_labels))
+        value = least[v] - affinity[c] if rival else np.inf
+        if value < best_value:  # else it cannot win even if its label is the cheapest
+            value = node_costs[v, label[c]] - affinity[c]
             if value < best_value:
                 best, best_value = c, value
+        other = min(other, value)
     k = cheapest[v]
     if own != k:
         value = least[v] if partitionable[k] else least[v] - affinity[k]
@@ -193,12 +194,12 @@ def best_move(
     return best, k, gain, other - stay
 
 
-@njit(nogil=True, cache=True, fastmath=NO_NAN)
+@njit(nogil=True, cache=True)
 def least_with_affinity(node_costs: np.ndarray, affinity: np.ndarray, v: int) -> float:
     """Least cost of a label less the affinity to its cluster; those of partitionable labels have none."""
     least = node_costs[v, 0] - affinity[0]
     for k in range(1, node_costs.shape[1]):
-        least = min(least, node_costs[v, k] - affinity[k])
+        least = lesser(least, node_costs[v, k] - affinity[k])
     return least
 
 

@@ -5,7 +5,7 @@ import numpy as np
 from difflayers.amwc.level import Level, contracted
 from difflayers.amwc.merging import merge_partners
 from difflayers.amwc.moves import move_nodes, own_clusters
-from difflayers.graph.kernels import attractive_components
+from difflayers.graph.kernels import INDEX, attractive_components
 
 # Most visits a node in one pass of moves, on average; passes end long before, this bounds the worst case.
 MAX_VISITS = 20
@@ -62,7 +62,7 @@ def compact(
     cluster: np.ndarray, label: np.ndarray, component: np.ndarray, count: int, num_labels: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """Clusters and their labels on the contracted graph, thing clusters renumbered from K on."""
-    coarse = np.empty(count, np.int32)
+    coarse = np.empty(count, INDEX)
     coarse[component] = cluster
     used, index = np.unique(coarse, return_inverse=True)
     thing = used >= num_labels
@@ -71,4 +71,4 @@ def compact(
     coarse_label = np.zeros(num_labels + count, np.int32)
     coarse_label[:num_labels] = np.arange(num_labels)
     coarse_label[number] = label[used]
-    return number[index].astype(np.int32), coarse_label
+    return number[index].astype(INDEX), coarse_label

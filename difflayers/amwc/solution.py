@@ -7,6 +7,7 @@ from numba import njit
 
 from difflayers.amwc.problem import AMWC
 from difflayers.engine.arguments import as_array
+from difflayers.graph.kernels import INDEX
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,7 +61,7 @@ def is_feasible(problem: AMWC, labels: np.ndarray, cuts: np.ndarray) -> bool:
     if (cuts != differ)[differ | ~may_cut].any():
         return False
     uncut = np.ascontiguousarray(problem.edges[~cuts & ~differ & may_cut])
-    component = components(problem.num_nodes, uncut)
+    component = components(problem.num_nodes, uncut.view(INDEX))
     inside = component[problem.edges[:, 0]] == component[problem.edges[:, 1]]
     return not (inside & cuts).any()
 
@@ -69,7 +70,7 @@ def solution_from_clusters(problem: AMWC, labels: np.ndarray, cluster: np.ndarra
     """Solution of given labels (n,); thing segments are the connected parts of equal ``cluster`` (n,)."""
     labels = np.asarray(labels, np.int32)
     segments, cuts = segments_and_cuts(
-        problem.edges, problem.partitionable, labels, np.asarray(cluster, np.int32)
+        problem.edges.view(INDEX), problem.partitionable, labels, np.asarray(cluster, INDEX)
     )
     return Solution(labels.astype(np.int64), segments, cuts, _cost(problem, labels, cuts))
 
@@ -95,8 +96,11 @@ def _root(parent: np.ndarray, v: int) -> int:
 
 @njit(nogil=True, cache=True)
 def components(num_nodes: int, edges: np.ndarray) -> np.ndarray:
-    """Smallest node of the connected component of every node, O(m log n) at worst and linear in practice."""
-    parent = np.arange(num_nodes).astype(np.int32)
+    """Smallest node of the connected component of every node, O(m log n) at worst and linear in practice.
+
+    Edges are (m, 2) INDEX here and below.
+    """
+    parent = np.arange(num_nodes).astype(INDEX)
     for e in range(edges.shape[0]):
         u, v = _root(parent, edges[e, 0]), _root(parent, edges[e, 1])
         if u != v:
@@ -112,7 +116,7 @@ def segments_and_cuts(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Segments (n,) int64 in the order of first nodes and cuts (m,) uint8, linear in practice."""
     num_nodes, num_labels = labels.size, partitionable.size
-    parent = np.arange(num_nodes).astype(np.int32)
+    parent = np.arange(num_nodes).astype(INDEX)
     for e in range(edges.shape[0]):
         u, v = edges[e, 0], edges[e, 1]
         # Most edges are inner ones of a segment that is one tree already: the test of parents comes first.

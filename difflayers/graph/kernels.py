@@ -1,24 +1,28 @@
 """Numba kernels on weighted graphs in compressed-row form: building, components, contraction.
 
-A graph is the triple ``indptr (n + 1,) int32``, ``neighbours (2m,) int32``, ``weights (2m,) float``; every
+A graph is the triple ``indptr (n + 1,) INDEX``, ``neighbours (2m,) INDEX``, ``weights (2m,) float``; every
 edge stands in the rows of both ends. Parallel edges may stand side by side: all readers add weights up.
 """
 
 import numpy as np
 from numba import njit
 
+# Unsigned: Numba tests every signed index for counting from the end, which costs up to half of a loop's time.
+INDEX = np.uint32
+
 
 def compressed_rows(
     num_nodes: int, edges: np.ndarray, weights: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Edge list to compressed rows, O(n + m): by merging where it is a few sorted runs, else by sorting.
+    """Edges (m, 2) int32 to compressed rows, O(n + m): by merging where they are few sorted runs, or sorting.
 
     The edges of a grid, and sorted edges, are few runs; merging them writes the rows in order, where counting
     sort jumps through memory.
     """
-    # Made here, since NumPy asks for huge pages and a kernel does not. (`contract` was slower that way.)
-    indptr = np.zeros(num_nodes + 1, np.int32)
-    neighbours, sorted_weights = np.empty(2 * len(edges), np.int32), np.empty(2 * len(edges), weights.dtype)
+    edges = edges.view(INDEX)
+    # Large arrays are made out here: unlike a kernel, NumPy asks for huge pages, which are quicker to get.
+    indptr = np.zeros(num_nodes + 1, INDEX)
+    neighbours, sorted_weights = np.empty(2 * len(edges), INDEX), np.empty(2 * len(edges), weights.dtype)
     starts = sorted_runs(edges)
     if len(starts) > 1:
         _merge_runs(edges, weights, starts, indptr, neighbours, sorted_weights)
@@ -59,13 +63,13 @@ def _merge_runs(
     num_nodes = indptr.size - 1
     runs = starts.size - 1
     # For each side and run the next edge, and the node at that side of it.
-    place = np.empty((2, runs), np.int32)
-    node = np.empty((2, runs), np.int32)
+    place = np.empty((2, runs), INDEX)
+    node = np.empty((2, runs), INDEX)
     for side in range(2):
         for r in range(runs):
             place[side, r] = starts[r]
             node[side, r] = edges[starts[r], side]
-    filled = 0
+    filled = INDEX(0)
     for v in range(num_nodes):
         for side in range(2):
             for r in range(runs):
@@ -73,9 +77,9 @@ def _merge_runs(
                     e = place[side, r]
                     neighbours[filled] = edges[e, 1 - side]
                     sorted_weights[filled] = weights[e]
-                    filled += 1
-                    place[side, r] = e + 1
-                    node[side, r] = edges[e + 1, side] if e + 1 < starts[r + 1] else num_nodes
+                    filled = INDEX(filled + 1)
+                    place[side, r] = following = INDEX(e + 1)
+                    node[side, r] = edges[following, side] if following < starts[r + 1] else num_nodes
         indptr[v + 1] = filled
 
 
@@ -110,11 +114,11 @@ def attractive_components(
 ) -> tuple[np.ndarray, int]:
     """Components of the positive edges inside clusters, numbered by first node, O(n + m)."""
     num_nodes = cluster.size
-    component = np.full(num_nodes, -1, np.int32)
-    stack = np.empty(num_nodes, np.int32)
+    component = np.full(num_nodes, num_nodes, INDEX)
+    stack = np.empty(num_nodes, INDEX)
     count = 0
     for root in range(num_nodes):
-        if component[root] >= 0:
+        if component[root] < num_nodes:
             continue
         component[root] = count
         stack[0] = root
@@ -124,7 +128,7 @@ def attractive_components(
             v = stack[height]
             for i in range(indptr[v], indptr[v + 1]):
                 u = neighbours[i]
-                if component[u] < 0 and weights[i] > 0 and cluster[u] == cluster[v]:
+                if component[u] == num_nodes and weights[i] > 0 and cluster[u] == cluster[v]:
                     component[u] = count
                     stack[height] = u
                     height += 1
@@ -132,24 +136,41 @@ def attractive_components(
     return component, count
 
 
-@njit(nogil=True, cache=True)
 def contract(
     indptr: np.ndarray, neighbours: np.ndarray, weights: np.ndarray, component: np.ndarray, count: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Graph whose nodes are the components; parallel edges add up, inner edges vanish; O(n + m).
+    """Graph whose nodes are the components; parallel edges add up, inner edges vanish; O(n + m)."""
+    grouped, grouped_weights = np.empty_like(neighbours), np.empty_like(weights)
+    new_indptr = np.zeros(count + 1, INDEX)
+    # One entry more than can be filled, for the one that is cleared ahead.
+    new_neighbours, new_weights = np.empty_like(neighbours), np.empty(len(weights) + 1, weights.dtype)
+    graph = indptr, neighbours, weights
+    _contract(graph, component, grouped, grouped_weights, new_indptr, new_neighbours, new_weights)
+    # Views: what was not written was never paged in, so copying would only cost time.
+    return new_indptr, new_neighbours[: new_indptr[-1]], new_weights[: new_indptr[-1]]
 
-    Both loops over the edges are free of branches: which edges are inner or parallel cannot be predicted, and
-    a wrong guess costs more than the work.
+
+@njit(nogil=True, cache=True)
+def _contract(
+    graph: tuple[np.ndarray, np.ndarray, np.ndarray],
+    component: np.ndarray,
+    grouped: np.ndarray,
+    grouped_weights: np.ndarray,
+    new_indptr: np.ndarray,
+    new_neighbours: np.ndarray,
+    new_weights: np.ndarray,
+) -> None:
+    """Both loops over the edges are free of branches: which edges are inner or parallel cannot be predicted,
+    and a wrong guess costs more than the work.
     """
-    num_nodes = component.size
-    start = np.zeros(count + 1, np.int32)
+    indptr, neighbours, weights = graph
+    num_nodes, count = component.size, new_indptr.size - 1
+    start = np.zeros(count + 1, INDEX)
     for v in range(num_nodes):
         start[component[v] + 1] += indptr[v + 1] - indptr[v]
     for c in range(count):
         start[c + 1] += start[c]
     end = start[:-1].copy()
-    grouped = np.empty(neighbours.size, np.int32)
-    grouped_weights = np.empty(neighbours.size, weights.dtype)
     for v in range(num_nodes):
         c = component[v]
         position = end[c]
@@ -157,26 +178,23 @@ def contract(
             other = component[neighbours[i]]
             grouped[position] = other
             grouped_weights[position] = weights[i]
-            position += other != c  # an inner edge is overwritten by the next one
+            position += INDEX(other != c)  # an inner edge is overwritten by the next one
         end[c] = position
-    new_indptr = np.zeros(count + 1, np.int32)
-    new_neighbours = np.empty(neighbours.size, np.int32)
-    new_weights = np.zeros(neighbours.size, weights.dtype)
     # Where the row being written holds a neighbour; places before the row are of earlier rows.
     place = np.full(count, -1, np.int32)
     filled = 0
+    new_weights[filled] = 0.0
     for c in range(count):
         first = filled
         for i in range(start[c], end[c]):
             other = grouped[i]
-            position = filled if place[other] < first else place[other]
+            position = INDEX(filled if place[other] < first else place[other])
             filled += position == filled
             place[other] = position
             new_neighbours[position] = other
             new_weights[position] += grouped_weights[i]
+            new_weights[INDEX(filled)] = 0.0
         new_indptr[c + 1] = filled
-    # Views: what was not written was never paged in, so copying would only cost time.
-    return new_indptr, new_neighbours[:filled], new_weights[:filled]
 
 
 def sum_rows(rows: np.ndarray, component: np.ndarray, count: int) -> np.ndarray:

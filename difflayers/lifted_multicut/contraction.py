@@ -1,12 +1,14 @@
 """Numba kernels on graphs with lifted edges: merging in rounds, connected parts, contraction.
 
-A graph is ``indptr (n + 1,) int32``, ``neighbours (r,) int32``, ``weights (r,) float`` and ``base (r,)
+A graph is ``indptr (n + 1,) INDEX``, ``neighbours (r,) INDEX``, ``weights (r,) float`` and ``base (r,)
 uint8``: edges and lifted edges alike stand in the rows of both their ends, ``base`` marks the edges, and
 parallel ones may stand side by side.
 """
 
 import numpy as np
 from numba import njit
+
+from difflayers.graph.kernels import INDEX
 
 
 @njit(nogil=True, cache=True)
@@ -31,7 +33,7 @@ def merge_partners(
             if weights[i] > weight[v] or _before(v, u, v, partner[v]):
                 partner[v] = u
                 weight[v] = weights[i]
-    parent = np.arange(num_nodes).astype(np.int32)
+    parent = np.arange(num_nodes).astype(INDEX)
     for v in range(num_nodes):
         u = partner[v]
         if u >= 0 and (partner[u] == v or weight[v] >= patience * weight[u]):
@@ -56,7 +58,7 @@ def _root(parent: np.ndarray, v: int) -> int:
 
 @njit(nogil=True, cache=True)
 def _numbered(parent: np.ndarray) -> tuple[np.ndarray, int]:
-    number = np.empty(parent.size, np.int32)
+    number = np.empty(parent.size, INDEX)
     count = 0
     for v in range(parent.size):
         root = _root(parent, v)
@@ -73,7 +75,7 @@ def connected_parts(
     indptr: np.ndarray, neighbours: np.ndarray, base: np.ndarray, cluster: np.ndarray
 ) -> tuple[np.ndarray, int]:
     """Parts of the clusters that edges connect, numbered by first node, and their number, O(rows)."""
-    parent = np.arange(cluster.size).astype(np.int32)
+    parent = np.arange(cluster.size).astype(INDEX)
     for v in range(cluster.size):
         for i in range(indptr[v], indptr[v + 1]):
             u = neighbours[i]
@@ -94,18 +96,18 @@ def contract(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Graph of the components: weights of parallels add up, one edge among them makes an edge, O(rows)."""
     num_nodes = component.size
-    start = np.zeros(count + 1, np.int32)
+    start = np.zeros(count + 1, INDEX)
     for v in range(num_nodes):
         start[component[v] + 1] += 1
     for c in range(count):
         start[c + 1] += start[c]
     position = start[:-1].copy()
-    members = np.empty(num_nodes, np.int32)
+    members = np.empty(num_nodes, INDEX)
     for v in range(num_nodes):
         members[position[component[v]]] = v
         position[component[v]] += 1
-    new_indptr = np.zeros(count + 1, np.int32)
-    new_neighbours = np.empty(neighbours.size, np.int32)
+    new_indptr = np.zeros(count + 1, INDEX)
+    new_neighbours = np.empty(neighbours.size, INDEX)
     new_weights = np.empty(neighbours.size, weights.dtype)
     new_base = np.empty(neighbours.size, np.uint8)
     # Where the row being written holds a neighbour; places before the row are of earlier rows.

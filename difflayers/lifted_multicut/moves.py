@@ -6,6 +6,8 @@ Graphs are as in :mod:`difflayers.lifted_multicut.contraction`.
 import numpy as np
 from numba import njit
 
+from difflayers.graph.kernels import INDEX
+
 # Nodes looked at to see whether a cluster stays connected without one of them.
 _SEARCHED = 64
 
@@ -29,7 +31,7 @@ def move_nodes(
     size = np.zeros(num_nodes, np.int32)
     for v in range(num_nodes):
         size[cluster[v]] += 1
-    free = np.empty(num_nodes, np.int32)
+    free = np.empty(num_nodes, INDEX)
     num_free = 0
     for c in range(num_nodes - 1, -1, -1):
         if size[c] == 0:
@@ -39,13 +41,10 @@ def move_nodes(
     # Visit in which a cluster was last seen from a row entry, and from an edge.
     seen = np.full(num_nodes, -1, np.int64)
     reached = np.full(num_nodes, -1, np.int64)
-    degree = 1
-    for v in range(num_nodes):
-        degree = max(degree, indptr[v + 1] - indptr[v])
-    touched = np.empty(degree, np.int32)
+    touched = np.empty(np.diff(indptr).max(), INDEX)
     mark = np.full(num_nodes, -1, np.int64)
-    stack = np.empty(_SEARCHED, np.int32)
-    queue = np.arange(num_nodes).astype(np.int32)
+    stack = np.empty(_SEARCHED, INDEX)
+    queue = np.arange(num_nodes).astype(INDEX)
     queued = np.ones(num_nodes, np.bool_)
     head, waiting, moves = 0, num_nodes, 0
     for visit in range(max_visits * num_nodes):

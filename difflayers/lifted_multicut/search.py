@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 
 from difflayers.amwc.units import is_ordinary
-from difflayers.graph.kernels import compressed_rows
+from difflayers.graph.kernels import INDEX, compressed_rows
 from difflayers.lifted_multicut.contraction import connected_parts, contract, merge_partners
 from difflayers.lifted_multicut.moves import cut_weight, move_nodes
 from difflayers.lifted_multicut.problem import (
@@ -83,7 +83,7 @@ def _graph(problem: LiftedMulticut) -> Graph:
     indptr, neighbours, weights = compressed_rows(n, pairs, costs)
     base = compressed_rows(n, pairs, (np.arange(len(pairs)) < len(problem.edges)).astype(np.uint8))[2]
     # Contracting nothing adds up parallels.
-    return Graph(*contract(indptr, neighbours, weights, base, np.arange(n, dtype=np.int32), n))
+    return Graph(*contract(indptr, neighbours, weights, base, np.arange(n, dtype=INDEX), n))
 
 
 def _merged(finest: Graph) -> np.ndarray:
@@ -98,7 +98,7 @@ def _merged(finest: Graph) -> np.ndarray:
             patience /= 2.0
         components.append(component)
         levels.append(Graph(*contract(*levels[-1], component, count)))
-    cluster = np.arange(len(levels[-1].indptr) - 1, dtype=np.int32)
+    cluster = np.arange(len(levels[-1].indptr) - 1, dtype=INDEX)
     move_nodes(*levels.pop(), cluster, _MAX_VISITS)
     while levels:
         cluster = cluster[components.pop()]
@@ -136,15 +136,15 @@ def _fused(finest: Graph, cluster: np.ndarray, attempts: int) -> np.ndarray:
     The perturbations are drawn from a fixed seed, so that the same problem always has the same answer.
     """
     rng = np.random.default_rng(0)
-    part, count = np.arange(len(cluster), dtype=np.int32), len(cluster)
+    part, count = np.arange(len(cluster), dtype=INDEX), len(cluster)
     if count > _SMALL:
         agreed = cluster
         for _ in range(_PROPOSALS):
             pairs = agreed.astype(np.int64) * len(cluster) + _merged(_perturbed(finest, rng))
-            agreed = np.unique(pairs, return_inverse=True)[1].reshape(-1).astype(np.int32)
+            agreed = np.unique(pairs, return_inverse=True)[1].reshape(-1).astype(INDEX)
         part, count = connected_parts(finest.indptr, finest.neighbours, finest.base, agreed)
     graph = Graph(*contract(*finest, part, count))
-    best = np.empty(count, np.int32)
+    best = np.empty(count, INDEX)
     best[part] = connected_parts(finest.indptr, finest.neighbours, finest.base, cluster)[0]
     best = _improved(graph, best)
     for _ in range(attempts):
