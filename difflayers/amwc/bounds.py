@@ -6,9 +6,13 @@ Eq. 2. Three steps raise it. None changes what any solution costs by more than i
 - Cycles: no cycle has exactly one cut edge, so where a path of attractive edges leads round a repulsive one,
   one of them has to give in, and the least of their costs is paid.
 - Labels: an attractive edge of cost w is cut where its ends have different labels. So one end may pay up to w
-  for any label less, and the other as much for it more, as in a forward pass of min-sum message passing.
+  for any label less, and the other as much for it more, as in min-sum message passing.
 - Repulsion: where both ends of a repulsive edge want the same label, and it may not be split, either the edge
   is not cut or one of them gives in.
+
+Cycles and labels compete for the same attractive edges. A good solution says where they are needed: whatever
+raises a tight bound is paid by an optimal solution too (complementary slackness). So repulsive edges inside a
+label are served first, and cycles stay in the two segments that their repulsive edge joins.
 """
 
 import math
@@ -18,16 +22,22 @@ import numpy as np
 from numba import njit
 
 from difflayers.amwc.constraints import Reduction
-from difflayers.amwc.level import NO_NAN, cheapest_labels
+from difflayers.amwc.level import cheapest_labels
 from difflayers.amwc.problem import AMWC, check_problem
+from difflayers.amwc.search import solve
 from difflayers.amwc.solution import Solution
 from difflayers.amwc.units import exponent, is_ordinary, scaled_down
-from difflayers.graph.kernels import compressed_rows
+from difflayers.graph.kernels import INDEX, compressed_rows
+from difflayers.graph.minimum import lesser
 
 # A repulsive edge looks this often for another path round it.
 _PATHS_PER_EDGE = 8
 # A search gives up after so many edges; two steps from both ends of a grid edge take about a thousand.
 _EDGES_PER_PATH = 4000
+# The same for edges between labels, and how much of an attractive edge they may use: labels need it too.
+_EDGES_BETWEEN, _SHARE_BETWEEN = 150, 0.7
+# How much of an edge labels may use on the way there, which leaves the rest for the way back.
+_FIRST_SHARE = 0.5
 
 
 def lower_bound(problem: AMWC) -> float:
@@ -39,15 +49,24 @@ def lower_bound(problem: AMWC) -> float:
     if problem.constrained:
         reduction = Reduction(problem)
         return lower_bound(reduction.plain) + reduction.offset
-    by_edge = compressed_rows(
-        problem.num_nodes, problem.edges, np.arange(len(problem.edges)).astype(np.int32)
-    )
+    guide = solve(problem, "fast")
+    by_edge = compressed_rows(problem.num_nodes, problem.edges, np.arange(len(problem.edges)).astype(INDEX))
     remaining = problem.edge_costs.astype(np.float64)
     costs = problem.node_costs.astype(np.float64)
     bound = float(np.minimum(remaining, 0.0).sum())
-    # Cycles and labels compete for the same attractive edges; cycles make more of them.
-    bound += pack_cycles(*by_edge, problem.edges, remaining, _PATHS_PER_EDGE, _EDGES_PER_PATH)
-    pass_on_labels(*by_edge, remaining, costs)
+    ends = guide.labels[problem.edges]
+    between = ends[:, 0] != ends[:, 1]
+    bound += pack_cycles(*by_edge, problem.edges, remaining, guide.segments, ~between, _EDGES_PER_PATH)
+    # Between labels, a cycle is of use only where it has an attractive edge that is cut as well.
+    near = np.zeros(problem.num_nodes, bool)
+    near[problem.edges[(guide.cuts == 1) & (remaining > 0.0)]] = True
+    between &= near[problem.edges].any(axis=1)
+    kept = (1.0 - _SHARE_BETWEEN) * np.maximum(remaining, 0.0)
+    remaining -= kept
+    bound += pack_cycles(*by_edge, problem.edges, remaining, guide.segments, between, _EDGES_BETWEEN)
+    remaining += kept
+    pass_on_labels(*by_edge, remaining, costs, guide.labels, _FIRST_SHARE, False)
+    pass_on_labels(*by_edge, remaining, costs, guide.labels, 1.0, True)
     least = costs.min(axis=1)
     bound += least.sum() + pack_repulsion(problem.edges, remaining, costs, problem.partitionable)
     # Room for the rounding of some million additions, so that the bound holds in floating point too.
@@ -62,39 +81,63 @@ def certify(problem: AMWC, solution: Solution) -> Solution:
     return replace(solution, lower_bound=bound, proven_optimal=solution.proven_optimal or tight)
 
 
-@njit(nogil=True, cache=True, fastmath=NO_NAN)
+@njit(nogil=True, cache=True)
 def pass_on_labels(
-    indptr: np.ndarray, neighbours: np.ndarray, edge_of: np.ndarray, remaining: np.ndarray, costs: np.ndarray
+    indptr: np.ndarray,
+    neighbours: np.ndarray,
+    edge_of: np.ndarray,
+    remaining: np.ndarray,
+    costs: np.ndarray,
+    labels: np.ndarray,
+    share: float,
+    backwards: bool,
 ) -> None:
     """Let every node pass on to later neighbours what its labels cost more than its cheapest, O((n + m) K).
 
-    Each attractive edge takes a share as large as its part in the attraction by later neighbours, but for no
-    label more than its own cost. Changes ``costs`` (n, K), and lowers ``remaining`` by the most that an edge
-    took for a label.
+    A neighbour of another label comes first: the edge between them is cut in the solution that guides, and is
+    paid for in full if that makes the neighbour's label dearer by the whole edge, and no other label cheaper
+    than it. What is left goes to all of them in proportion to their edges, up to a ``share`` of each. Changes
+    ``costs`` (n, K), and lowers ``remaining`` by the most that an edge took for a label.
     """
     num_nodes, num_labels = costs.shape
     excess = np.empty(num_labels, np.float64)
-    for v in range(num_nodes):
+    for step in range(num_nodes):
+        v = num_nodes - 1 - step if backwards else step
+        least = costs[v, 0]
+        for k in range(num_labels):
+            least = lesser(least, costs[v, k])
+        for k in range(num_labels):
+            excess[k] = costs[v, k] - least
         attraction = 0.0
         for i in range(indptr[v], indptr[v + 1]):
-            if neighbours[i] > v:
-                attraction += max(remaining[edge_of[i]], 0.0)
-        lowest = costs[v, 0]
-        for k in range(1, num_labels):
-            lowest = min(lowest, costs[v, k])
-        for k in range(num_labels):
-            excess[k] = costs[v, k] - lowest
-        for i in range(indptr[v], indptr[v + 1]):
-            u, weight = neighbours[i], remaining[edge_of[i]]
-            if u < v or weight <= 0.0:
+            u, e = neighbours[i], edge_of[i]
+            if (u < v) != backwards or remaining[e] <= 0.0:
                 continue
-            share, most = weight / attraction, 0.0
+            weight, label, most = remaining[e], labels[u], 0.0
+            if label != labels[v]:
+                goal = costs[u, label] + lesser(weight, excess[label])
+                for k in range(num_labels):
+                    passed = lesser(lesser(excess[k], weight), goal - costs[u, k])
+                    passed = -lesser(-passed, 0.0)
+                    costs[u, k] += passed
+                    costs[v, k] -= passed
+                    excess[k] -= passed
+                    most = -lesser(-most, -passed)
+                remaining[e] -= most
+            attraction += remaining[e]
+        most = 0.0
+        for k in range(num_labels):
+            most = -lesser(-most, -excess[k])
+        for i in range(indptr[v], indptr[v + 1]):
+            u, e = neighbours[i], edge_of[i]
+            if (u < v) != backwards or remaining[e] <= 0.0:
+                continue
+            part, weight = remaining[e] / attraction, share * remaining[e]
             for k in range(num_labels):
-                passed = min(share * excess[k], weight)
+                passed = lesser(part * excess[k], weight)
                 costs[u, k] += passed
                 costs[v, k] -= passed
-                most = max(most, passed)
-            remaining[edge_of[i]] -= most
+            remaining[e] -= lesser(part * most, weight)
 
 
 @njit(nogil=True, cache=True)
@@ -121,24 +164,26 @@ def pack_cycles(
     edge_of: np.ndarray,
     edges: np.ndarray,
     remaining: np.ndarray,
-    paths_per_edge: int,
+    segments: np.ndarray,
+    chosen: np.ndarray,
     edges_per_path: int,
 ) -> float:
     """Amount packed in cycles of at most five edges with one repulsive edge; lowers ``remaining``.
 
-    Both ends of a repulsive edge search two steps, at most ``edges_per_path`` edges in all: O(m) with a large
-    factor.
+    The repulsive edges are those ``chosen`` (m,), and cycles stay in the ``segments`` (n,) of their two ends.
+    Both ends search two steps, at most ``edges_per_path`` edges in all: O(m) with a large factor.
     """
     num_nodes = indptr.size - 1
     stamp = np.zeros((2, num_nodes), np.int32)
     step_edge = np.empty((2, num_nodes), np.int32)
-    reached = np.empty((2, num_nodes), np.int32)
-    first, last = np.zeros(2, np.int32), np.zeros(2, np.int32)
+    reached = np.empty((2, num_nodes), INDEX)
+    first, last = np.zeros(2, INDEX), np.zeros(2, INDEX)
     now = 0
     total = 0.0
     for e in range(edges.shape[0]):
-        for _ in range(paths_per_edge):
-            if remaining[e] >= 0.0:
+        tail, head = segments[edges[e, 0]], segments[edges[e, 1]]
+        for _ in range(_PATHS_PER_EDGE):
+            if not chosen[e] or remaining[e] >= 0.0:
                 break
             now += 1
             for side in range(2):
@@ -156,7 +201,8 @@ def pack_cycles(
                     for i in range(indptr[v], min(indptr[v + 1], indptr[v] + budget)):
                         budget -= 1
                         u = neighbours[i]
-                        if stamp[side, u] != now and remaining[edge_of[i]] > 0.0:
+                        inside = segments[u] == tail or segments[u] == head
+                        if inside and stamp[side, u] != now and remaining[edge_of[i]] > 0.0:
                             stamp[side, u] = now
                             step_edge[side, u] = edge_of[i]
                             reached[side, last[side]] = u

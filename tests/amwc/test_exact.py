@@ -78,16 +78,17 @@ def test_bound_of_a_repulsive_pair_in_one_stuff_label_counts_the_cheaper_way_out
     assert solve_exact(problem).cost == -2.0
 
 
-def test_bound_of_a_chain_numbered_from_end_to_end_is_its_optimum():
-    rng = np.random.default_rng(0)
-    node_costs, weights = rng.normal(size=(50, 5)), rng.uniform(0.0, 2.0, 49)
-    edges = np.stack([np.arange(49), np.arange(1, 50)], axis=1)
-    least = node_costs[0]
-    for costs, weight in zip(node_costs[1:], weights, strict=True):
-        least = costs + np.minimum(least, least.min() + weight)  # dynamic programming
-    for partitionable in (np.zeros(5, bool), np.arange(5) < 2):
-        problem = AMWC(node_costs, edges, weights, partitionable)
-        assert lower_bound(problem) == pytest.approx(least.min())
+@pytest.mark.parametrize(("noise", "most"), [(0.5, 0.001), (1.0, 0.02), (1.5, 0.1)])
+def test_bound_of_a_noisy_grid_is_near(noise, most):
+    for seed in range(4):
+        problem = grid_problem(12, 15, num_labels=4, noise=noise, seed=seed)
+        cost = solve(problem, "best").cost
+        assert cost - lower_bound(problem) <= most * abs(cost)
+
+
+def test_bound_of_two_confident_nodes_pays_the_edge_between_them():
+    problem = AMWC(np.array([[0.0, 9], [9, 0]]), np.array([[0, 1]]), np.array([3.0]), np.array([True, False]))
+    assert lower_bound(problem) == pytest.approx(3.0)
 
 
 def test_bound_of_a_cycle_with_one_repulsive_edge_pays_its_weakest_edge():
