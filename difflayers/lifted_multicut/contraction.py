@@ -85,7 +85,6 @@ def connected_parts(
     return _numbered(parent)
 
 
-@njit(nogil=True, cache=True)
 def contract(
     indptr: np.ndarray,
     neighbours: np.ndarray,
@@ -95,40 +94,54 @@ def contract(
     count: int,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Graph of the components: weights of parallels add up, one edge among them makes an edge, O(rows)."""
-    num_nodes = component.size
+    # As in `difflayers.graph.kernels.contract`: an entry more for the one that is cleared ahead, and views.
+    rows = np.empty(neighbours.size + 1, INDEX), np.empty(weights.size + 1, weights.dtype)
+    new_base, new_indptr = np.empty(base.size + 1, base.dtype), np.zeros(count + 1, INDEX)
+    _contract((indptr, neighbours, weights, base), component, new_indptr, *rows, new_base)
+    filled = new_indptr[-1]
+    return new_indptr, rows[0][:filled], rows[1][:filled], new_base[:filled]
+
+
+@njit(nogil=True, cache=True)
+def _contract(
+    graph: tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray],
+    component: np.ndarray,
+    new_indptr: np.ndarray,
+    new_neighbours: np.ndarray,
+    new_weights: np.ndarray,
+    new_base: np.ndarray,
+) -> None:
+    indptr, neighbours, weights, base = graph
+    num_nodes, count = component.size, new_indptr.size - 1
     start = np.zeros(count + 1, INDEX)
     for v in range(num_nodes):
         start[component[v] + 1] += 1
     for c in range(count):
         start[c + 1] += start[c]
-    position = start[:-1].copy()
+    end = start[:-1].copy()
     members = np.empty(num_nodes, INDEX)
     for v in range(num_nodes):
-        members[position[component[v]]] = v
-        position[component[v]] += 1
-    new_indptr = np.zeros(count + 1, INDEX)
-    new_neighbours = np.empty(neighbours.size, INDEX)
-    new_weights = np.empty(neighbours.size, weights.dtype)
-    new_base = np.empty(neighbours.size, np.uint8)
-    # Where the row being written holds a neighbour; places before the row are of earlier rows.
+        members[end[component[v]]] = v
+        end[component[v]] += 1
+    # Where the row being written holds a neighbour; places before the row are of earlier rows. Entries of the
+    # component itself go past the end of all rows. There is no branch that could be mispredicted.
     place = np.full(count, -1, np.int32)
+    past = neighbours.size
     filled = 0
+    new_weights[filled], new_base[filled] = 0.0, 0
     for c in range(count):
         first = filled
+        place[c] = past
         for j in range(start[c], start[c + 1]):
             v = members[j]
             for i in range(indptr[v], indptr[v + 1]):
                 other = component[neighbours[i]]
-                if other == c:
-                    continue
-                if place[other] >= first:
-                    new_weights[place[other]] += weights[i]
-                    new_base[place[other]] |= base[i]
-                else:
-                    place[other] = filled
-                    new_neighbours[filled] = other
-                    new_weights[filled] = weights[i]
-                    new_base[filled] = base[i]
-                    filled += 1
+                position = INDEX(filled if place[other] < first else place[other])
+                filled += position == filled
+                place[other] = position
+                new_neighbours[position] = other
+                new_weights[position] += weights[i]
+                new_base[position] |= base[i]
+                new_weights[INDEX(filled)], new_base[INDEX(filled)] = 0.0, 0
+        place[c] = -1
         new_indptr[c + 1] = filled
-    return new_indptr, new_neighbours[:filled], new_weights[:filled], new_base[:filled]
