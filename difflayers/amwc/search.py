@@ -29,7 +29,7 @@ PLANS = {
     "best": Plan((0.0, 0.3, 0.7), cycles=1, attempts=4),
 }
 # What "default" does up to so many nodes: one bad merging weighs more there, and time less.
-_SMALL = 2000
+_SMALL = 1700
 _SMALL_DEFAULT = Plan((0.0, 0.7), cycles=1, attempts=0)
 
 

@@ -16,7 +16,7 @@ from difflayers import amwc
 from tests.benchmarks.amwc import scene_module, solve_anew, timed, warm_up
 
 # Height and width; with the distances of the Cityscapes preset.
-SIZES = ((32, 32), (48, 96), (96, 192), (256, 256), (256, 512), (512, 1024), (768, 1152))
+SIZES = ((32, 32), (40, 48), (48, 96), (96, 192), (256, 256), (256, 512), (512, 1024), (768, 1152))
 
 
 def main() -> None:
