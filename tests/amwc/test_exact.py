@@ -97,6 +97,22 @@ def test_bound_of_a_cycle_with_one_repulsive_edge_pays_its_weakest_edge():
     assert multicut.solve_exact(cycle).cost == -1.0
 
 
+def test_bound_of_many_equal_cycles_is_not_above_the_optimum_by_rounding():
+    pairs = np.arange(600_000).reshape(-1, 2)
+    costs = np.repeat([0.3, -0.3], len(pairs))
+    problem = multicut.Multicut(600_000, np.concatenate([pairs, pairs]), costs)
+    assert multicut.lower_bound(problem) <= 0.0
+
+
+def test_bound_of_a_node_with_many_edges_is_not_above_the_optimum_by_rounding():
+    # The first node may have the label that all the others want, for less than it costs to cut all its edges.
+    node_costs = np.repeat([[10.0, 0.0]], 300_001, axis=0)
+    node_costs[0] = 1e6, 1_063_000.0
+    edges = np.stack([np.zeros(300_000, int), np.arange(1, 300_001)], axis=1)
+    problem = mwc.MWC(node_costs, edges, np.full(300_000, 0.7))
+    assert 1_063_000.0 - 1e-2 <= mwc.lower_bound(problem) <= 1_063_000.0
+
+
 @settings(deadline=None, max_examples=40)
 @given(random_problems(max_nodes=14, max_labels=4, max_edges=40))
 def test_a_certificate_contains_the_optimum_and_proves_only_optima(problem):
