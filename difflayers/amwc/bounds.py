@@ -98,10 +98,11 @@ def pass_on_labels(
 ) -> None:
     """Let every node pass on to later neighbours what its labels cost more than its cheapest, O((n + m) K).
 
-    A neighbour of another label comes first: the edge between them is cut in the solution that guides, and is
-    paid for in full if that makes the neighbour's label dearer by the whole edge, and no other label cheaper
-    than it. What is left goes to all of them in proportion to their edges, up to a ``share`` of each. Changes
-    ``costs`` (n, K), and lowers ``remaining`` by the most that an edge took for a label.
+    Or to earlier ones, ``backwards``. A neighbour of another label comes first: the edge between them is cut
+    in the solution that guides, whose ``labels`` (n,) are given, and is paid for in full if that makes the
+    neighbour's label dearer by the whole edge, and leaves no other label cheaper than it. What is left goes
+    to all of them in proportion to their edges, up to a ``share`` of each. Changes ``costs`` (n, K), and
+    lowers ``remaining`` by the most that an edge took for a label.
     """
     num_nodes, num_labels = costs.shape
     excess = np.empty(num_labels, np.float64)

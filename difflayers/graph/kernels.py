@@ -160,8 +160,10 @@ def _contract(
     new_neighbours: np.ndarray,
     new_weights: np.ndarray,
 ) -> None:
-    """Both loops over the edges are free of branches: which edges are inner or parallel cannot be predicted,
-    and a wrong guess costs more than the work.
+    """Write the graph of the components to the last three arrays, O(n + m).
+
+    Both loops over the edges are free of branches: which edges are inner or parallel cannot be predicted, and
+    a wrong guess costs more than the work.
     """
     indptr, neighbours, weights = graph
     num_nodes, count = component.size, new_indptr.size - 1
