@@ -39,7 +39,7 @@ _EDGES_BETWEEN, _SHARE_BETWEEN = 150, 0.7
 # How much of an edge labels may use on the way there, which leaves the rest for the way back.
 _FIRST_SHARE = 0.5
 # Room for rounding, so that the bound holds in floating point too: by the sum of all costs, and more where a
-# node has many edges, each of which changes its costs up to four times, by half a unit of 2e-16 too much.
+# node has many edges, each of which changes its costs up to four times, each time with an error of 1e-16.
 _ROUNDING, _ROUNDING_PER_EDGE = 1e-12, 1e-15
 
 
@@ -230,8 +230,16 @@ def pack_cycles(
                     while step_edge[side, v] >= 0:
                         f = step_edge[side, v]
                         if lower:
-                            remaining[f] -= amount
+                            remaining[f] = _rounded_down(remaining[f], amount)
                         else:
                             amount = min(amount, remaining[f])
                         v = edges[f, 0] + edges[f, 1] - v
             remaining[e] += amount
+
+
+@njit(nogil=True, cache=True)
+def _rounded_down(cost: float, amount: float) -> float:
+    """``cost - amount`` or little less, never more, for an edge in a million cycles; 0 <= amount <= cost."""
+    left = cost - amount
+    # What is compared with the amount is exact (Dekker 1971).
+    return left * (1.0 - 2.0**-52) if cost - left < amount else left

@@ -1,11 +1,15 @@
 """Bound <= optimum <= every method, and the optimum itself against brute force."""
 
+from fractions import Fraction
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 
 from difflayers import multicut, mwc
 from difflayers.amwc import AMWC, certify, evaluate, is_feasible, lower_bound, solve, solve_exact
+from difflayers.amwc.bounds import pack_cycles
+from difflayers.graph.kernels import INDEX, compressed_rows
 from tests.amwc.brute_force import minimum_cost
 from tests.amwc.problems import grid_problem, random_problem, random_problems
 
@@ -102,6 +106,18 @@ def test_bound_of_many_equal_cycles_is_not_above_the_optimum_by_rounding():
     costs = np.repeat([0.3, -0.3], len(pairs))
     problem = multicut.Multicut(600_000, np.concatenate([pairs, pairs]), costs)
     assert multicut.lower_bound(problem) <= 0.0
+
+
+@pytest.mark.parametrize("amount", [0.1, 0.3, 0.7])
+def test_cycles_leave_no_more_of_an_edge_than_is_left(amount):
+    # A strong edge and many weak repulsive ones between the same two nodes: cycles of two edges.
+    edges = np.zeros((1001, 2), np.int32) + np.arange(2, dtype=np.int32)
+    remaining = np.repeat([2.0**17, -amount], [1, 1000])
+    rows = compressed_rows(2, edges, np.arange(1001, dtype=INDEX))
+    pack_cycles(*rows, edges, remaining, np.zeros(2, np.int64), np.ones(1001, bool), 4000)
+    assert (remaining[1:] == 0.0).all()
+    exact = Fraction(2**17) - 1000 * Fraction(amount)
+    assert exact - Fraction(1, 10**6) <= Fraction(remaining[0]) <= exact
 
 
 def test_bound_of_a_node_with_many_edges_is_not_above_the_optimum_by_rounding():
