@@ -69,6 +69,9 @@ def lower_bound(problem: AMWC) -> float:
     remaining += kept
     pass_on_labels(*by_edge, remaining, costs, guide.labels, _FIRST_SHARE, False)
     pass_on_labels(*by_edge, remaining, costs, guide.labels, 1.0, True)
+    # What is left goes to cycles of any edges.
+    anywhere, everything = np.zeros(problem.num_nodes, np.int64), np.ones(len(remaining), bool)
+    pack_cycles(*by_edge, problem.edges, remaining, anywhere, everything, _EDGES_BETWEEN)
     pack_repulsion(problem.edges, remaining, costs, problem.partitionable)
     least = costs.min(axis=1)
     # Summed here, pairwise: a running total rounds a million times, and mostly the same way.
