@@ -17,16 +17,30 @@ def merge_partners(level: Level, patience: float) -> tuple[np.ndarray, int]:
     practice: merging u and v gains the weight between them less what one common label costs more than two, so
     never more than the weight, and all labels are looked at only for few of the edges.
     """
-    num_nodes = level.cheapest.size
+    indptr, neighbours, weights, costs, _, cheapest, least, gap = level
+    num_nodes = cheapest.size
     partner = np.full(num_nodes, -1, np.int32)
     gains = np.zeros(num_nodes, np.float64)
     for v in range(num_nodes):
         best, best_gain, best_hash = -1, 1e-300, -1
-        for i in range(level.indptr[v], level.indptr[v + 1]):
-            if level.weights[i] < best_gain:
+        for i in range(indptr[v], indptr[v + 1]):
+            if weights[i] < best_gain:
                 continue
-            u = level.neighbours[i]
-            gain = level.weights[i] - label_loss(level, u, v, level.weights[i] - best_gain)
+            u, enough = neighbours[i], weights[i] - best_gain
+            # What the best common label costs more than their own ones: it is the cheapest of u, the cheapest
+            # of v or neither. The gaps bound that from below, and any number above `enough` will do. (Not a
+            # function of its own: Numba would count references to its arrays at every edge.)
+            loss = 0.0
+            if cheapest[u] != cheapest[v]:
+                loss = min(gap[u], gap[v])
+                if loss <= enough:
+                    loss = min(costs[v, cheapest[u]] - least[v], costs[u, cheapest[v]] - least[u])
+                    neither = gap[u] + gap[v]
+                    if enough < neither < loss:
+                        loss = neither
+                    elif neither < loss:
+                        loss = min(loss, least_common(costs, u, v) - (least[u] + least[v]))
+            gain = weights[i] - loss
             # Ties are broken alike from both ends and without a direction, or long chains would wait.
             mix = ((u ^ v) * 40503 + (u + v) * 30011) & 0xFFFF
             if gain > best_gain or (gain == best_gain and mix > best_hash):
@@ -57,27 +71,10 @@ def merge_partners(level: Level, patience: float) -> tuple[np.ndarray, int]:
     return component, count
 
 
-@njit(nogil=True, cache=True, inline="always")
-def label_loss(level: Level, u: int, v: int, enough: float) -> float:
-    """What the best common label of u and v costs more than their own ones.
-
-    The best common label is the cheapest of u, the cheapest of v or neither. The gaps bound the loss from
-    below, and spare a look at the costs themselves where the loss is above ``enough``: then any number above
-    ``enough`` may come back.
-    """
-    first_u, first_v = level.cheapest[u], level.cheapest[v]
-    if first_u == first_v:
-        return 0.0
-    gap_u, gap_v = level.gap[u], level.gap[v]
-    if min(gap_u, gap_v) > enough:
-        return min(gap_u, gap_v)
-    loss = min(level.node_costs[v, first_u] - level.least[v], level.node_costs[u, first_v] - level.least[u])
-    neither = gap_u + gap_v
-    if neither >= loss:
-        return loss
-    if neither > enough:
-        return neither
-    apart = level.least[u] + level.least[v]
-    for k in range(level.node_costs.shape[1]):
-        loss = lesser(loss, level.node_costs[u, k] + level.node_costs[v, k] - apart)
-    return loss
+@njit(nogil=True, cache=True)
+def least_common(costs: np.ndarray, u: int, v: int) -> float:
+    """The least that one label costs at both u and v."""
+    least = costs[u, 0] + costs[v, 0]
+    for k in range(1, costs.shape[1]):
+        least = lesser(least, costs[u, k] + costs[v, k])
+    return least
