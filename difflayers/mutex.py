@@ -8,6 +8,7 @@ from numba import njit
 from difflayers.amwc import AMWC, Solution
 from difflayers.amwc.constraints import solve_constrained
 from difflayers.amwc.solution import solution_from_clusters
+from difflayers.graph.kernels import root_of
 from difflayers.multicut import Multicut
 
 
@@ -127,12 +128,12 @@ def mutex_clusters(
     for visit in order:
         if visit >= num_edges:
             v = visit - num_edges
-            root = _root(parent, v)
+            root = root_of(parent, v)
             if label[root] < 0:
                 label[root] = cheapest[v]
             continue
         cost = costs[visit]
-        u, v = _root(parent, edges[visit, 0]), _root(parent, edges[visit, 1])
+        u, v = root_of(parent, edges[visit, 0]), root_of(parent, edges[visit, 1])
         if u == v or cost == 0.0:
             continue
         if 2 * filled >= table.size:
@@ -157,7 +158,7 @@ def mutex_clusters(
         entry = first[u]
         while entry >= 0:
             after = following[entry]
-            apart = _root(parent, other[entry])
+            apart = root_of(parent, other[entry])
             if 2 * filled >= table.size:
                 table, filled = _grown(table, parent)
             if _insert(table, _key(v, apart)):
@@ -167,17 +168,9 @@ def mutex_clusters(
                 length[v] += 1
             entry = after
     for v in range(num_nodes):
-        parent[v] = _root(parent, v)
+        parent[v] = root_of(parent, v)
         label[v] = label[parent[v]]
     return parent, label
-
-
-@njit(nogil=True, cache=True)
-def _root(parent: np.ndarray, v: int) -> int:
-    while parent[v] != v:
-        parent[v] = parent[parent[v]]
-        v = parent[v]
-    return v
 
 
 @njit(nogil=True, cache=True)

@@ -4,7 +4,7 @@ import numpy as np
 from numba import njit
 
 from difflayers.amwc.level import Level
-from difflayers.graph.kernels import INDEX
+from difflayers.graph.kernels import INDEX, numbered, root_of
 from difflayers.graph.minimum import lesser
 
 
@@ -51,24 +51,9 @@ def merge_partners(level: Level, patience: float) -> tuple[np.ndarray, int]:
     for v in range(num_nodes):
         u = partner[v]
         if u >= 0 and (partner[u] == v or gains[v] >= patience * gains[u]):
-            a, b = v, u
-            while parent[a] != a:
-                parent[a] = parent[parent[a]]
-                a = parent[a]
-            while parent[b] != b:
-                parent[b] = parent[parent[b]]
-                b = parent[b]
-            if a != b:
-                parent[max(a, b)] = min(a, b)
-    component = np.empty(num_nodes, INDEX)
-    count = 0
-    for v in range(num_nodes):
-        if parent[v] == v:
-            component[v] = count
-            count += 1
-        else:
-            component[v] = component[parent[v]]
-    return component, count
+            a, b = root_of(parent, u), root_of(parent, v)
+            parent[max(a, b)] = min(a, b)
+    return numbered(parent)
 
 
 @njit(nogil=True, cache=True)

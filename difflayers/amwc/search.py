@@ -10,7 +10,7 @@ from difflayers.amwc.level import Level, make_level
 from difflayers.amwc.moves import objective
 from difflayers.amwc.multilevel import improve, merge
 from difflayers.amwc.problem import AMWC, check_problem
-from difflayers.amwc.solution import Solution, checked_labels, solution_from_clusters
+from difflayers.amwc.solution import Solution, checked_labels, connected_segments, solution_from_clusters
 from difflayers.amwc.units import is_ordinary, solve_scaled
 from difflayers.graph.kernels import INDEX
 
@@ -93,7 +93,9 @@ def _start_clusters(problem: AMWC, start: np.ndarray | Solution) -> tuple[np.nda
     else:
         labels = checked_labels("start", start, problem.num_nodes, num_labels)
         segments = labels
-    segments = solution_from_clusters(problem, labels, segments).segments
+    segments = connected_segments(
+        problem.edges.view(INDEX), problem.partitionable, labels, segments.astype(INDEX)
+    )
     cluster = np.where(problem.partitionable[labels], num_labels + segments, labels).astype(INDEX)
     label = np.zeros(num_labels + problem.num_nodes, np.int32)
     label[:num_labels] = np.arange(num_labels)

@@ -7,7 +7,7 @@ from numba import njit
 
 from difflayers.amwc.problem import AMWC
 from difflayers.engine.arguments import as_array
-from difflayers.graph.kernels import INDEX
+from difflayers.graph.kernels import INDEX, root_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,9 +69,9 @@ def is_feasible(problem: AMWC, labels: np.ndarray, cuts: np.ndarray) -> bool:
 def solution_from_clusters(problem: AMWC, labels: np.ndarray, cluster: np.ndarray) -> Solution:
     """Solution of given labels (n,); thing segments are the connected parts of equal ``cluster`` (n,)."""
     labels = np.asarray(labels, np.int32)
-    segments, cuts = segments_and_cuts(
-        problem.edges.view(INDEX), problem.partitionable, labels, np.asarray(cluster, INDEX)
-    )
+    edges = problem.edges.view(INDEX)
+    segments = connected_segments(edges, problem.partitionable, labels, np.asarray(cluster, INDEX))
+    cuts = cut_edges(edges, segments)
     return Solution(labels.astype(np.int64), segments, cuts, _cost(problem, labels, cuts))
 
 
@@ -87,14 +87,6 @@ def _cost(problem: AMWC, labels: np.ndarray, cuts: np.ndarray) -> float:
 
 
 @njit(nogil=True, cache=True)
-def _root(parent: np.ndarray, v: int) -> int:
-    while parent[v] != v:
-        parent[v] = parent[parent[v]]
-        v = parent[v]
-    return v
-
-
-@njit(nogil=True, cache=True)
 def components(num_nodes: int, edges: np.ndarray) -> np.ndarray:
     """Smallest node of the connected component of every node, O(m log n) at worst and linear in practice.
 
@@ -102,19 +94,21 @@ def components(num_nodes: int, edges: np.ndarray) -> np.ndarray:
     """
     parent = np.arange(num_nodes).astype(INDEX)
     for e in range(edges.shape[0]):
-        u, v = _root(parent, edges[e, 0]), _root(parent, edges[e, 1])
-        if u != v:
-            parent[max(u, v)] = min(u, v)
+        u, v = root_of(parent, edges[e, 0]), root_of(parent, edges[e, 1])
+        parent[max(u, v)] = min(u, v)
     for v in range(num_nodes):
-        parent[v] = _root(parent, v)
+        parent[v] = root_of(parent, v)
     return parent
 
 
 @njit(nogil=True, cache=True)
-def segments_and_cuts(
+def connected_segments(
     edges: np.ndarray, partitionable: np.ndarray, labels: np.ndarray, cluster: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """Segments (n,) int64 in the order of first nodes and cuts (m,) uint8, linear in practice."""
+) -> np.ndarray:
+    """Segments (n,) int64, numbered in the order of first nodes, linear in practice.
+
+    Those of things are connected parts of equal ``cluster`` (n,), those of other labels all of their nodes.
+    """
     num_nodes, num_labels = labels.size, partitionable.size
     parent = np.arange(num_nodes).astype(INDEX)
     for e in range(edges.shape[0]):
@@ -123,14 +117,13 @@ def segments_and_cuts(
         if parent[u] == parent[v] or cluster[u] != cluster[v] or labels[u] != labels[v]:
             continue
         if partitionable[labels[u]]:
-            u, v = _root(parent, u), _root(parent, v)
-            if u != v:
-                parent[max(u, v)] = min(u, v)
+            u, v = root_of(parent, u), root_of(parent, v)
+            parent[max(u, v)] = min(u, v)
     first = np.full(num_labels, -1, np.int32)
     segments = np.empty(num_nodes, np.int64)
     count = 0
     for v in range(num_nodes):
-        root = _root(parent, v)
+        root = parent[v]  # or an earlier node of the component, which has its segment already
         if not partitionable[labels[v]]:
             if first[labels[v]] < 0:
                 first[labels[v]] = v
@@ -140,10 +133,16 @@ def segments_and_cuts(
             count += 1
         else:
             segments[v] = segments[root]
+    return segments
+
+
+@njit(nogil=True, cache=True)
+def cut_edges(edges: np.ndarray, segments: np.ndarray) -> np.ndarray:
+    """(m,) uint8, 1 where the two ends of an edge lie in different segments (n,)."""
     cuts = np.empty(edges.shape[0], np.uint8)
     for e in range(edges.shape[0]):
         cuts[e] = segments[edges[e, 0]] != segments[edges[e, 1]]
-    return segments, cuts
+    return cuts
 
 
 def _checked(problem: AMWC, labels: np.ndarray, cuts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -8,7 +8,7 @@ parallel ones may stand side by side.
 import numpy as np
 from numba import njit
 
-from difflayers.graph.kernels import INDEX
+from difflayers.graph.kernels import INDEX, numbered, root_of
 
 
 @njit(nogil=True, cache=True)
@@ -37,37 +37,15 @@ def merge_partners(
     for v in range(num_nodes):
         u = partner[v]
         if u >= 0 and (partner[u] == v or weight[v] >= patience * weight[u]):
-            a, b = _root(parent, u), _root(parent, v)
+            a, b = root_of(parent, u), root_of(parent, v)
             parent[max(a, b)] = min(a, b)
-    return _numbered(parent)
+    return numbered(parent)
 
 
 @njit(nogil=True, cache=True)
 def _before(a: int, b: int, c: int, d: int) -> bool:
     low, other = min(a, b), min(c, d)
     return low < other or (low == other and max(a, b) < max(c, d))
-
-
-@njit(nogil=True, cache=True)
-def _root(parent: np.ndarray, v: int) -> int:
-    while parent[v] != v:
-        parent[v] = parent[parent[v]]
-        v = parent[v]
-    return v
-
-
-@njit(nogil=True, cache=True)
-def _numbered(parent: np.ndarray) -> tuple[np.ndarray, int]:
-    number = np.empty(parent.size, INDEX)
-    count = 0
-    for v in range(parent.size):
-        root = _root(parent, v)
-        if root == v:
-            number[v] = count
-            count += 1
-        else:
-            number[v] = number[root]
-    return number, count
 
 
 @njit(nogil=True, cache=True)
@@ -79,10 +57,11 @@ def connected_parts(
     for v in range(cluster.size):
         for i in range(indptr[v], indptr[v + 1]):
             u = neighbours[i]
-            if u < v and base[i] and cluster[u] == cluster[v]:
-                a, b = _root(parent, u), _root(parent, v)
-                parent[max(a, b)] = min(a, b)
-    return _numbered(parent)
+            if parent[u] == parent[v] or u > v or not base[i] or cluster[u] != cluster[v]:
+                continue
+            a, b = root_of(parent, u), root_of(parent, v)
+            parent[max(a, b)] = min(a, b)
+    return numbered(parent)
 
 
 def contract(

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from difflayers.amwc.solution import checked_labels, segments_and_cuts
+from difflayers.amwc.solution import checked_labels, connected_segments, cut_edges
 from difflayers.amwc.units import exponent, scaled_up
 from difflayers.graph.kernels import INDEX
 from difflayers.multicut import Multicut
@@ -94,13 +94,10 @@ def is_feasible(problem: LiftedMulticut, segments: np.ndarray) -> bool:
 
 def solution_from_clusters(problem: LiftedMulticut, cluster: np.ndarray) -> Solution:
     """Solution whose segments are the parts of equal ``cluster`` (n,) that edges connect."""
-    segments, cuts = segments_and_cuts(
-        problem.edges.view(INDEX),
-        np.ones(1, bool),
-        np.zeros(problem.num_nodes, np.int32),
-        np.asarray(cluster, INDEX),
-    )
-    lifted_cuts = _differ(segments, problem.lifted_edges).astype(np.uint8)
+    edges, thing, labels = problem.edges.view(INDEX), np.ones(1, bool), np.zeros(problem.num_nodes, np.int32)
+    segments = connected_segments(edges, thing, labels, np.asarray(cluster, INDEX))
+    cuts = cut_edges(edges, segments)
+    lifted_cuts = cut_edges(problem.lifted_edges.view(INDEX), segments)
     return Solution(segments, cuts, lifted_cuts, _cost(problem, cuts.astype(bool), lifted_cuts.astype(bool)))
 
 
