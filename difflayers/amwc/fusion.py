@@ -5,7 +5,7 @@ import numpy as np
 from difflayers.amwc.level import Level, contracted
 from difflayers.amwc.moves import objective
 from difflayers.amwc.multilevel import compact, improve, merge
-from difflayers.graph.kernels import INDEX, attractive_components
+from difflayers.graph.kernels import INDEX, connected_parts
 
 # Standard deviation of the factors that perturb the edges between two attempts.
 _PERTURBATION = 0.3
@@ -36,7 +36,7 @@ def fuse(
         for cluster, _ in found[1:]:
             pairs = agreed.astype(np.int64) * (int(cluster.max()) + 1) + cluster
             agreed = np.unique(pairs, return_inverse=True)[1].astype(INDEX).reshape(-1)
-    component, count = attractive_components(finest.indptr, finest.neighbours, finest.weights, agreed)
+    component, count = connected_parts(finest.indptr, finest.neighbours, finest.weights, agreed)
     level = contracted(finest, component, count)
     best, best_label = compact(
         *min(found, key=lambda state: objective(finest, *state)), component, count, len(finest.partitionable)

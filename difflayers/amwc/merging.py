@@ -4,7 +4,7 @@ import numpy as np
 from numba import njit
 
 from difflayers.amwc.level import Level
-from difflayers.graph.kernels import INDEX, numbered, root_of
+from difflayers.graph.kernels import INDEX, join, numbered
 from difflayers.graph.minimum import lesser
 
 
@@ -51,8 +51,7 @@ def merge_partners(level: Level, patience: float) -> tuple[np.ndarray, int]:
     for v in range(num_nodes):
         u = partner[v]
         if u >= 0 and (partner[u] == v or gains[v] >= patience * gains[u]):
-            a, b = root_of(parent, u), root_of(parent, v)
-            parent[max(a, b)] = min(a, b)
+            join(parent, u, v)
     return numbered(parent)
 
 

@@ -5,7 +5,7 @@ import numpy as np
 from difflayers.amwc.level import Level, contracted
 from difflayers.amwc.merging import merge_partners
 from difflayers.amwc.moves import move_nodes, own_clusters
-from difflayers.graph.kernels import INDEX, attractive_components
+from difflayers.graph.kernels import INDEX, connected_parts
 
 # Most visits a node in one pass of moves, on average; passes end long before, this bounds the worst case.
 MAX_VISITS = 20
@@ -40,7 +40,7 @@ def single_nodes(level: Level) -> tuple[np.ndarray, np.ndarray]:
 def improve(level: Level, cluster: np.ndarray, label: np.ndarray) -> int:
     """One cycle down to the coarsest graph and back; changes ``cluster`` and ``label``, returns the moves."""
     moves = move_nodes(level, cluster, label, MAX_VISITS)
-    component, count = attractive_components(level.indptr, level.neighbours, level.weights, cluster)
+    component, count = connected_parts(level.indptr, level.neighbours, level.weights, cluster)
     if count == len(cluster):
         return moves
     coarse_cluster, coarse_label = compact(cluster, label, component, count, len(level.partitionable))

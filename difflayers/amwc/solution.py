@@ -7,7 +7,7 @@ from numba import njit
 
 from difflayers.amwc.problem import AMWC
 from difflayers.engine.arguments import as_array
-from difflayers.graph.kernels import INDEX, root_of
+from difflayers.graph.kernels import INDEX, join, root_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,8 +94,7 @@ def components(num_nodes: int, edges: np.ndarray) -> np.ndarray:
     """
     parent = np.arange(num_nodes).astype(INDEX)
     for e in range(edges.shape[0]):
-        u, v = root_of(parent, edges[e, 0]), root_of(parent, edges[e, 1])
-        parent[max(u, v)] = min(u, v)
+        join(parent, edges[e, 0], edges[e, 1])
     for v in range(num_nodes):
         parent[v] = root_of(parent, v)
     return parent
@@ -117,8 +116,7 @@ def connected_segments(
         if parent[u] == parent[v] or cluster[u] != cluster[v] or labels[u] != labels[v]:
             continue
         if partitionable[labels[u]]:
-            u, v = root_of(parent, u), root_of(parent, v)
-            parent[max(u, v)] = min(u, v)
+            join(parent, u, v)
     first = np.full(num_labels, -1, np.int32)
     segments = np.empty(num_nodes, np.int64)
     count = 0

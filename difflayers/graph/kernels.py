@@ -118,6 +118,13 @@ def root_of(parent: np.ndarray, v: int) -> int:
 
 
 @njit(nogil=True, cache=True)
+def join(parent: np.ndarray, u: int, v: int) -> None:
+    """Make the components of u and v one, whose representative is its first node."""
+    a, b = root_of(parent, u), root_of(parent, v)
+    parent[max(a, b)] = min(a, b)
+
+
+@njit(nogil=True, cache=True)
 def numbered(parent: np.ndarray) -> tuple[np.ndarray, int]:
     """Components (n,) INDEX in the order of their first nodes, and how many; parents are earlier nodes."""
     component = np.empty(parent.size, INDEX)
@@ -132,10 +139,13 @@ def numbered(parent: np.ndarray) -> tuple[np.ndarray, int]:
 
 
 @njit(nogil=True, cache=True)
-def attractive_components(
+def connected_parts(
     indptr: np.ndarray, neighbours: np.ndarray, weights: np.ndarray, cluster: np.ndarray
 ) -> tuple[np.ndarray, int]:
-    """Components of the positive edges inside clusters, numbered by first node, linear in practice."""
+    """Parts of the clusters that edges of positive weight connect, and how many; linear in practice.
+
+    They are numbered in the order of their first nodes.
+    """
     parent = np.arange(cluster.size).astype(INDEX)
     for v in range(cluster.size):
         for i in range(indptr[v], indptr[v + 1]):
@@ -143,8 +153,7 @@ def attractive_components(
             # Most edges are inner ones of what is one tree already, so the test of parents comes first.
             if parent[u] == parent[v] or u > v or cluster[u] != cluster[v] or weights[i] <= 0:
                 continue
-            a, b = root_of(parent, u), root_of(parent, v)
-            parent[max(a, b)] = min(a, b)
+            join(parent, u, v)
     return numbered(parent)
 
 

@@ -1,4 +1,4 @@
-"""Numba kernels on graphs with lifted edges: merging in rounds, connected parts, contraction.
+"""Numba kernels on graphs with lifted edges: merging in rounds and contraction.
 
 A graph is ``indptr (n + 1,) INDEX``, ``neighbours (r,) INDEX``, ``weights (r,) float`` and ``base (r,)
 uint8``: edges and lifted edges alike stand in the rows of both their ends, ``base`` marks the edges, and
@@ -8,7 +8,7 @@ parallel ones may stand side by side.
 import numpy as np
 from numba import njit
 
-from difflayers.graph.kernels import INDEX, numbered, root_of
+from difflayers.graph.kernels import INDEX, join, numbered
 
 
 @njit(nogil=True, cache=True)
@@ -37,8 +37,7 @@ def merge_partners(
     for v in range(num_nodes):
         u = partner[v]
         if u >= 0 and (partner[u] == v or weight[v] >= patience * weight[u]):
-            a, b = root_of(parent, u), root_of(parent, v)
-            parent[max(a, b)] = min(a, b)
+            join(parent, u, v)
     return numbered(parent)
 
 
@@ -46,22 +45,6 @@ def merge_partners(
 def _before(a: int, b: int, c: int, d: int) -> bool:
     low, other = min(a, b), min(c, d)
     return low < other or (low == other and max(a, b) < max(c, d))
-
-
-@njit(nogil=True, cache=True)
-def connected_parts(
-    indptr: np.ndarray, neighbours: np.ndarray, base: np.ndarray, cluster: np.ndarray
-) -> tuple[np.ndarray, int]:
-    """Parts of the clusters that edges connect, numbered by first node, and their number, O(rows)."""
-    parent = np.arange(cluster.size).astype(INDEX)
-    for v in range(cluster.size):
-        for i in range(indptr[v], indptr[v + 1]):
-            u = neighbours[i]
-            if parent[u] == parent[v] or u > v or not base[i] or cluster[u] != cluster[v]:
-                continue
-            a, b = root_of(parent, u), root_of(parent, v)
-            parent[max(a, b)] = min(a, b)
-    return numbered(parent)
 
 
 def contract(
