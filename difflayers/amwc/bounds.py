@@ -28,7 +28,7 @@ from difflayers.amwc.search import solve
 from difflayers.amwc.solution import Solution
 from difflayers.amwc.units import exponent, is_ordinary, scaled_down
 from difflayers.graph.kernels import INDEX, compressed_rows
-from difflayers.graph.minimum import lesser
+from difflayers.graph.minimum import greater, lesser
 
 # A repulsive edge looks this often for another path round it.
 _PATHS_PER_EDGE = 8
@@ -125,17 +125,16 @@ def pass_on_labels(
             if label != labels[v]:
                 goal = costs[u, label] + lesser(weight, excess[label])
                 for k in range(num_labels):
-                    passed = lesser(lesser(excess[k], weight), goal - costs[u, k])
-                    passed = -lesser(-passed, 0.0)
+                    passed = greater(lesser(lesser(excess[k], weight), goal - costs[u, k]), 0.0)
                     costs[u, k] += passed
                     costs[v, k] -= passed
                     excess[k] -= passed
-                    most = -lesser(-most, -passed)
+                    most = greater(most, passed)
                 remaining[e] -= most
             attraction += remaining[e]
         most = 0.0
         for k in range(num_labels):
-            most = -lesser(-most, -excess[k])
+            most = greater(most, excess[k])
         for i in range(indptr[v], indptr[v + 1]):
             u, e = neighbours[i], edge_of[i]
             if (u < v) != backwards or remaining[e] <= 0.0:
@@ -190,9 +189,11 @@ def pack_cycles(
     first, last = np.zeros(2, INDEX), np.zeros(2, INDEX)
     now = 0
     for e in range(edges.shape[0]):
+        if not chosen[e]:
+            continue
         tail, head = segments[edges[e, 0]], segments[edges[e, 1]]
         for _ in range(_PATHS_PER_EDGE):
-            if not chosen[e] or remaining[e] >= 0.0:
+            if remaining[e] >= 0.0:
                 break
             now += 1
             for side in range(2):

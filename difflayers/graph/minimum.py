@@ -1,4 +1,4 @@
-"""A minimum of which compilers make vector instructions."""
+"""Minimum and maximum of which compilers make vector instructions."""
 
 from typing import Any
 
@@ -16,6 +16,12 @@ def lesser(a: float, b: float) -> float:
     and the sign of zero.
     """
     return _minnum(a, b)  # type: ignore[call-arg]  # Numba passes an intrinsic its first argument
+
+
+@njit(nogil=True, cache=True)
+def greater(a: float, b: float) -> float:
+    """The greater of two floats, in the same way."""
+    return -lesser(-a, -b)
 
 
 @intrinsic
