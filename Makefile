@@ -40,6 +40,7 @@ check: .venv/installed
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
 
 # Pyright runs in Node.js, so that it is not a part of `check`; it finds the package through the python on the path.
 types: .venv/installed

@@ -1,23 +1,46 @@
-"""Any combinatorial solver as a differentiable PyTorch layer."""
+"""Any combinatorial solver as a differentiable PyTorch layer.
+
+All names load when they are first used, so that `from difflayers import multicut` needs no torch.
+"""
 
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from difflayers import functional, losses
-from difflayers.blackbox import BlackboxLayer
-from difflayers.identity import IdentityLayer
-from difflayers.imle import AdaptiveTarget, IMLELayer
-from difflayers.lagrangian import LPGDLayer
-from difflayers.noise import Noise, gaussian_noise, gumbel_noise, sum_of_gamma_noise
-from difflayers.perturbed import PerturbedLayer
-from difflayers.pool import SolutionPool
-from difflayers.regularized import RegularizedFrankWolfe
-from difflayers.scales import AdaptiveScale, FixedScale, UniformScales
-from difflayers.solver import Solver, SolverError
-from difflayers.warming import warmup
-
 if TYPE_CHECKING:
-    from difflayers.diagnosis import diagnose
+    from difflayers import (
+        amwc,
+        functional,
+        graph,
+        lifted_multicut,
+        losses,
+        lpmp,
+        multicut,
+        mutex,
+        mwc,
+        panoptic,
+        solvers,
+        wrap,
+    )
+    from difflayers.engine.pool import SolutionPool
+    from difflayers.layers import (
+        AdaptiveScale,
+        AdaptiveTarget,
+        BlackboxLayer,
+        FixedScale,
+        IdentityLayer,
+        IMLELayer,
+        LPGDLayer,
+        Noise,
+        PerturbedLayer,
+        RegularizedFrankWolfe,
+        UniformScales,
+        gaussian_noise,
+        gumbel_noise,
+        sum_of_gamma_noise,
+    )
+    from difflayers.layers.diagnosis import diagnose
+    from difflayers.solver import Solver, SolverError
+    from difflayers.warming import warmup
 
 __version__ = "0.1.0"
 
@@ -36,37 +59,59 @@ __all__ = [
     "Solver",
     "SolverError",
     "UniformScales",
+    "amwc",
     "diagnose",
     "functional",
     "gaussian_noise",
-    "gumbel_noise",
-    "losses",
-    "sum_of_gamma_noise",
-    "warmup",
-]
-
-# Imported when first used, like `diagnose`: most need Numba, which takes longer to import than all else.
-_ON_DEMAND = (
-    "amwc",
     "graph",
+    "gumbel_noise",
     "lifted_multicut",
+    "losses",
     "lpmp",
     "multicut",
     "mutex",
     "mwc",
     "panoptic",
     "solvers",
+    "sum_of_gamma_noise",
+    "warmup",
     "wrap",
-)
+]
+
+# Where each name comes from; the names that are missing here are modules of this package.
+_SOURCES = {
+    "AdaptiveScale": "difflayers.layers",
+    "AdaptiveTarget": "difflayers.layers",
+    "BlackboxLayer": "difflayers.layers",
+    "FixedScale": "difflayers.layers",
+    "IMLELayer": "difflayers.layers",
+    "IdentityLayer": "difflayers.layers",
+    "LPGDLayer": "difflayers.layers",
+    "Noise": "difflayers.layers",
+    "PerturbedLayer": "difflayers.layers",
+    "RegularizedFrankWolfe": "difflayers.layers",
+    "SolutionPool": "difflayers.engine.pool",
+    "Solver": "difflayers.solver",
+    "SolverError": "difflayers.solver",
+    "UniformScales": "difflayers.layers",
+    "diagnose": "difflayers.layers.diagnosis",
+    "gaussian_noise": "difflayers.layers",
+    "gumbel_noise": "difflayers.layers",
+    "sum_of_gamma_noise": "difflayers.layers",
+    "warmup": "difflayers.warming",
+}
 
 
 def __getattr__(name: str) -> Any:
-    if name == "diagnose":
-        return importlib.import_module("difflayers.diagnosis").diagnose
-    if name in _ON_DEMAND:
-        return importlib.import_module(f"difflayers.{name}")
-    raise AttributeError(f"module 'difflayers' has no attribute {name!r}")
+    if name not in __all__:
+        raise AttributeError(f"module 'difflayers' has no attribute {name!r}")
+    if name in _SOURCES:
+        value = getattr(importlib.import_module(_SOURCES[name]), name)
+    else:
+        value = importlib.import_module(f"difflayers.{name}")
+    globals()[name] = value
+    return value
 
 
 def __dir__() -> list[str]:
-    return sorted([*__all__, *_ON_DEMAND, "__version__"])
+    return sorted([*__all__, "__version__"])

@@ -1,9 +1,11 @@
 """The layers as functions, for those who keep solver and options elsewhere (as torch.nn.functional does)."""
 
-from difflayers.blackbox import blackbox
-from difflayers.identity import identity
-from difflayers.imle import imle
-from difflayers.lagrangian import lpgd
+from difflayers.layers.blackbox import blackbox
+from difflayers.layers.identity import identity
+from difflayers.layers.imle import imle
+from difflayers.layers.lagrangian import lpgd
+from difflayers.layers.perturbed import perturbed
+from difflayers.layers.regularized import regularized_frank_wolfe
 from difflayers.losses.cone import cone_alignment_loss
 from difflayers.losses.contrastive import contrastive_loss
 from difflayers.losses.fenchel_young import fenchel_young_loss
@@ -12,8 +14,6 @@ from difflayers.losses.ranking import ranking_loss
 from difflayers.losses.regret import normalized_regret, regret
 from difflayers.losses.spo_plus import spo_plus_loss
 from difflayers.losses.structured_svm import structured_svm_loss
-from difflayers.perturbed import perturbed
-from difflayers.regularized import regularized_frank_wolfe
 
 __all__ = [
     "blackbox",

@@ -6,9 +6,9 @@ from functools import cached_property
 import numpy as np
 
 from difflayers import amwc
+from difflayers._arguments import as_array, count
 from difflayers.amwc import Solution
 from difflayers.amwc.solution import checked_labels, solution_from_clusters
-from difflayers.engine.arguments import as_array, count
 
 
 @dataclass(frozen=True, eq=False)

@@ -6,8 +6,8 @@ from functools import cached_property
 import numpy as np
 
 from difflayers import amwc
+from difflayers._arguments import as_array
 from difflayers.amwc import Solution
-from difflayers.engine.arguments import as_array
 
 
 @dataclass(frozen=True, eq=False)

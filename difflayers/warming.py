@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike
 
-from difflayers.engine.arguments import one_of_names
+from difflayers._arguments import one_of_names
 
 _DTYPES = ("float32", "float64")
 

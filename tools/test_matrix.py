@@ -3,7 +3,7 @@
     python tools/test_matrix.py                      every row of ROWS that this machine can make
     python tools/test_matrix.py --row 0              one row; row 0 is the release test
     python tools/test_matrix.py --python PATH        an interpreter that has the dependencies already
-    python tools/test_matrix.py -- tests/test_scales.py -x        other arguments for pytest
+    python tools/test_matrix.py -- tests/layers/test_scales.py -x        other arguments for pytest
 
 It ends with a table of what was tested and what was not, and fails where a test did. A row whose Python is
 not here, or whose torch comes only with CUDA, is reported as not tested. On Linux, PyPI serves CUDA builds

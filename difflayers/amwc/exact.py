@@ -8,12 +8,12 @@ from scipy.optimize import Bounds, LinearConstraint, milp
 from scipy.sparse import coo_array, csr_array, vstack
 from scipy.sparse.csgraph import dijkstra
 
+from difflayers._arguments import deadline_after
 from difflayers.amwc.constraints import solve_constrained
 from difflayers.amwc.problem import AMWC, check_problem
 from difflayers.amwc.search import solve
 from difflayers.amwc.solution import Solution, components, solution_from_clusters
 from difflayers.amwc.units import is_ordinary, solve_scaled
-from difflayers.engine.arguments import deadline_after
 from difflayers.graph.kernels import INDEX
 
 _TOLERANCE = 1e-6

@@ -7,7 +7,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import DTypeLike
 
-from difflayers.engine.arguments import as_array
+from difflayers._arguments import as_array
 from difflayers.graph.kernels import compressed_rows
 
 

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 from numba import njit
 
+from difflayers._arguments import as_array
 from difflayers.amwc.problem import AMWC
-from difflayers.engine.arguments import as_array
 from difflayers.graph.kernels import INDEX, join, root_of
 
 

@@ -9,11 +9,12 @@ import torch
 from torch import Tensor, nn
 
 from difflayers.engine.options import DEFAULTS, SolveOptions, Statistics
+from difflayers.engine.parallel import check_jobs
+from difflayers.engine.pool import SolutionPool
+from difflayers.engine.solving import Answers, Problems, solve_each, solve_together
 from difflayers.engine.tensors import solve_tensors
 from difflayers.engine.workers import Workers
-from difflayers.parallel import check_jobs
-from difflayers.pool import SolutionPool
-from difflayers.solver import Answers, Problems, Solver, solve_each, solve_together
+from difflayers.solver import Solver
 
 
 class BatchSolver(nn.Module):

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from difflayers.solver import all_finite
+from difflayers._arguments import all_finite
 
 
 def check_call(costs: Sequence[Tensor], targets: Sequence[Tensor], context: Sequence[Any] | None) -> None:

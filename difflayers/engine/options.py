@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal, TypedDict
 
-from difflayers.pool import SolutionPool
+from difflayers.engine.pool import SolutionPool
 
 
 class SolveOptions(TypedDict, total=False):

@@ -10,8 +10,9 @@ from torch import Tensor
 
 from difflayers.engine.batch import BatchSolver
 from difflayers.engine.checks import checked
-from difflayers.parallel import WorkerEnded, active_backend
-from difflayers.solver import Array, Failure, SolverError
+from difflayers.engine.parallel import WorkerEnded, active_backend
+from difflayers.engine.solving import Failure
+from difflayers.solver import Array, SolverError
 
 Rows = Sequence[int] | Tensor | Array | None
 """The instance (M,) of each of M problems; None where problem i is that of instance i modulo the batch."""

@@ -6,7 +6,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from difflayers.solver import Answers, Failure, MalformedSolutionError, Solver, SolverError, only
+from difflayers.engine.solving import Answers, Failure, only
+from difflayers.solver import MalformedSolutionError, Solver, SolverError
 
 
 def solve_tensors(

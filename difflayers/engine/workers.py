@@ -11,16 +11,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from difflayers.parallel import WorkerEnded, portable, run_tasks
-from difflayers.solver import (
-    Answers,
-    Failure,
-    MalformedSolutionError,
-    Problems,
-    Solver,
-    solve_each,
-    solve_together,
-)
+from difflayers.engine.parallel import WorkerEnded, portable, run_tasks
+from difflayers.engine.solving import Answers, Failure, Problems, solve_each, solve_together
+from difflayers.solver import MalformedSolutionError, Solver
 
 # The least time that a chunk should take, against some 0.1 ms of overhead in threads and 1 ms in processes.
 _THREAD_SECONDS, _PROCESS_SECONDS = 0.001, 0.01

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from difflayers.engine.arguments import counts
+from difflayers._arguments import counts
 
 
 def grid_edges(shape: tuple[int, int], distances: Sequence[int]) -> np.ndarray:

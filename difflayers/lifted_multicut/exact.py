@@ -8,8 +8,8 @@ from scipy.optimize import Bounds, LinearConstraint, milp
 from scipy.sparse import coo_array, csr_array
 from scipy.sparse.csgraph import breadth_first_order, connected_components, dijkstra, maximum_flow
 
+from difflayers._arguments import deadline_after
 from difflayers.amwc.units import is_ordinary
-from difflayers.engine.arguments import deadline_after
 from difflayers.lifted_multicut.problem import (
     LiftedMulticut,
     Solution,

@@ -12,7 +12,7 @@ from difflayers.engine.autograd import Estimator, Reduction, differentiate, redu
 from difflayers.engine.batch import BatchSolver
 from difflayers.engine.instances import each, flat
 from difflayers.engine.run import BatchRun
-from difflayers.solver import only
+from difflayers.engine.solving import only
 
 Tensors = Tensor | Sequence[Tensor]
 """One tensor (B, *shape), or one for each cost tensor of a solver that takes several."""

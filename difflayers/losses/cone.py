@@ -13,7 +13,7 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor, nn
 
-from difflayers.engine.arguments import one_of
+from difflayers._arguments import one_of
 from difflayers.engine.autograd import Reduction
 from difflayers.engine.batch import BatchSolver
 from difflayers.engine.checks import check_call
@@ -36,7 +36,7 @@ class ConeAlignmentLoss(nn.Module):
     Args:
         reduction: "mean", "sum", or "none" for a loss (B,).
         maximize: whether ĉ are rewards to be maximised: ĉ, not −ĉ, should lie in the cone.
-        n_jobs: how many projections run at the same time, see `difflayers.parallel.map_instances`.
+        n_jobs: how many projections run at the same time, see `difflayers.engine.parallel.map_instances`.
     """
 
     def __init__(self, reduction: Reduction = "mean", maximize: bool = False, n_jobs: int = 1) -> None:

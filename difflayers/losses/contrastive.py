@@ -9,7 +9,7 @@ from typing import Any, Literal, Unpack
 import torch
 from torch import Tensor, nn
 
-from difflayers.engine.arguments import one_of
+from difflayers._arguments import one_of
 from difflayers.engine.autograd import Reduction
 from difflayers.engine.batch import BatchSolver
 from difflayers.engine.options import SolveOptions

@@ -10,15 +10,15 @@ from typing import Any, Unpack
 import numpy as np
 from torch import nn
 
-from difflayers.engine.arguments import count, one_of, positive
+from difflayers._arguments import count, one_of, positive
 from difflayers.engine.autograd import Reduction
 from difflayers.engine.batch import BatchSolver
 from difflayers.engine.instances import as_like
 from difflayers.engine.options import SolveOptions
 from difflayers.engine.run import BatchRun
+from difflayers.layers.noise import Noise, gaussian_noise
+from difflayers.layers.perturbed import Perturbation
 from difflayers.losses.call import Tensors, evaluate, inner, pull_back, save, truths
-from difflayers.noise import Noise, gaussian_noise
-from difflayers.perturbed import Perturbation
 from difflayers.solver import Solver
 
 

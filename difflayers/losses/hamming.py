@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from difflayers.engine.arguments import one_of
+from difflayers._arguments import one_of
 from difflayers.engine.autograd import Reduction
 from difflayers.engine.instances import flat
 from difflayers.losses.call import mean_or_sum

@@ -7,8 +7,8 @@ from torch import Tensor
 
 from difflayers.engine.instances import flat
 from difflayers.engine.options import SolveOptions
+from difflayers.engine.pool import SolutionPool
 from difflayers.engine.run import BatchRun
-from difflayers.pool import SolutionPool
 
 Weigh = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 """From predicted and true scores (R, K) of K solutions to losses (R,) and ∂losses/∂scores (R, K)."""

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from difflayers.engine.arguments import one_of
+from difflayers._arguments import one_of
 from difflayers.engine.autograd import Reduction
 from difflayers.losses.call import mean_or_sum
 

@@ -6,14 +6,15 @@ from typing import Any, NamedTuple, Unpack
 import torch
 from torch import Tensor
 
-from difflayers.engine.arguments import one_of
+from difflayers._arguments import one_of
 from difflayers.engine.autograd import Reduction
 from difflayers.engine.batch import BatchSolver
 from difflayers.engine.checks import check_call
 from difflayers.engine.options import SolveOptions
 from difflayers.engine.run import BatchRun
+from difflayers.engine.solving import only
 from difflayers.losses.call import Tensors, inner, matched, mean_or_sum, several, truths
-from difflayers.solver import Solver, only
+from difflayers.solver import Solver
 
 
 class RegretSummary(NamedTuple):

@@ -8,7 +8,7 @@ from typing import Any, Unpack
 
 from torch import nn
 
-from difflayers.engine.arguments import one_of
+from difflayers._arguments import one_of
 from difflayers.engine.autograd import Reduction
 from difflayers.engine.batch import BatchSolver
 from difflayers.engine.instances import joined

@@ -8,7 +8,7 @@ from typing import Any, Unpack
 
 from torch import nn
 
-from difflayers.engine.arguments import one_of, positive
+from difflayers._arguments import one_of, positive
 from difflayers.engine.autograd import Reduction
 from difflayers.engine.batch import BatchSolver
 from difflayers.engine.options import SolveOptions

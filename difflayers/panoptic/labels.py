@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import ndimage
 
-from difflayers.engine.arguments import as_array
+from difflayers._arguments import as_array
 
 VOID = -1
 """The segment, and the class, of a pixel that belongs to nothing."""

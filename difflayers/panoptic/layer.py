@@ -10,13 +10,13 @@ from torch.autograd.function import once_differentiable
 
 from difflayers import amwc
 from difflayers.engine.compiler import outside_compiler
+from difflayers.engine.parallel import active_backend, map_instances
 from difflayers.graph.edges import grid_edges
+from difflayers.layers.scales import Scales, as_scales
 from difflayers.panoptic.labels import PanopticLabels, from_solution
 from difflayers.panoptic.lifted import Forward, LiftedSolver, lifted_backward, lifted_classes
 from difflayers.panoptic.matching import unmatched_classes
 from difflayers.panoptic.surrogate import SegmentMasks
-from difflayers.parallel import active_backend, map_instances
-from difflayers.scales import Scales, as_scales
 
 EdgeCosts = Sequence[tuple[Tensor, Tensor]]
 

@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor, nn
 from torch.nn.functional import logsigmoid
 
-from difflayers.engine.arguments import as_array
+from difflayers._arguments import as_array
 from difflayers.panoptic.labels import PanopticLabels
 from difflayers.panoptic.matching import match
 

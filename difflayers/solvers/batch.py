@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from difflayers.engine.arguments import as_array, count
-from difflayers.solver import Array, InfeasibleError, all_finite
+from difflayers._arguments import all_finite, as_array, count
+from difflayers.solver import Array, InfeasibleError
 
 # Sums of as large numbers, and differences of sums, stay finite.
 _MOST = float(np.finfo(np.float64).max) / 8

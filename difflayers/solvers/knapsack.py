@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numba import njit
 
-from difflayers.engine.arguments import as_array
+from difflayers._arguments import as_array
 from difflayers.solver import Array
 from difflayers.solvers.batch import batch_size, check_threads, checked_contexts, solve_batch
 

@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 from numba import njit
 
+from difflayers._arguments import count, counts
 from difflayers.amwc.problem import checked_edges
-from difflayers.engine.arguments import count, counts
 from difflayers.solver import Array
 from difflayers.solvers.batch import check_threads, solve_batch
 from difflayers.solvers.blossom import perfect_matchings

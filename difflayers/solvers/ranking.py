@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from difflayers.engine.arguments import as_array, count
+from difflayers._arguments import as_array, count
 from difflayers.solver import Array, InfeasibleError
 from difflayers.solvers.batch import checked_rows
 

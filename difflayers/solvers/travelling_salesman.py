@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numba import njit
 
-from difflayers.engine.arguments import count
+from difflayers._arguments import count
 from difflayers.solver import Array
 from difflayers.solvers.batch import check_threads, solve_batch
 

@@ -13,10 +13,10 @@ from torch.nn import functional as F
 
 import difflayers
 from difflayers import amwc
+from difflayers.engine.parallel import map_instances
 from difflayers.graph.edges import grid_edges
 from difflayers.panoptic import PanopticLabels, compact, reject_small, resize
 from difflayers.panoptic.labels import from_solution
-from difflayers.parallel import map_instances
 from examples.cops.config import Config
 from examples.cops.data.batches import STRIDE
 from examples.cops.data.samples import shrink_image, to_tensor

@@ -28,7 +28,7 @@ from torch import Tensor, nn
 
 import difflayers
 from difflayers import losses, solvers
-from difflayers.noise import gaussian_noise
+from difflayers.layers.noise import gaussian_noise
 
 INSTANCES = {5: 1000, 12: 500, 30: 100}
 FEATURES = 5

@@ -17,9 +17,9 @@ import torch
 from torch.testing import assert_close
 
 import difflayers
+from difflayers.engine.parallel import active_backend
+from difflayers.engine.solving import Problems
 from difflayers.engine.workers import Workers, chunks
-from difflayers.parallel import active_backend
-from difflayers.solver import Problems
 
 
 class Noting:

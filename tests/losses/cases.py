@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from difflayers import SolutionPool, functional, losses
-from difflayers.noise import gaussian_noise
+from difflayers.layers.noise import gaussian_noise
 from tests.losses.polytopes import Enumeration, matchings
 
 SUMS = np.concatenate([np.kron(np.eye(3), np.ones((1, 3))), np.kron(np.ones((1, 3)), np.eye(3))])

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from difflayers.engine.pool import SolutionPool
 from difflayers.functional import normalized_regret, regret
 from difflayers.losses import (
     ContrastiveLoss,
@@ -12,7 +13,6 @@ from difflayers.losses import (
     RankingLoss,
     SPOPlusLoss,
 )
-from difflayers.pool import SolutionPool
 from tests.losses.polytopes import Enumeration, drawn_costs, knapsacks, paths
 
 pyepo = pytest.importorskip("pyepo")

@@ -6,9 +6,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from difflayers.engine.pool import SolutionPool
 from difflayers.functional import contrastive_loss
 from difflayers.losses import ContrastiveLoss
-from difflayers.pool import SolutionPool
 from tests.losses.polytopes import POLYTOPES, Enumeration, drawn_costs, simplex
 
 polytopes = st.sampled_from(sorted(POLYTOPES))

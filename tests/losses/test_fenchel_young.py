@@ -6,8 +6,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from difflayers.layers.noise import gaussian_noise, gumbel_noise
 from difflayers.losses import FenchelYoungLoss
-from difflayers.noise import gaussian_noise, gumbel_noise
 from tests.losses.polytopes import POLYTOPES, Enumeration, drawn_costs
 
 polytopes = st.sampled_from(sorted(POLYTOPES))

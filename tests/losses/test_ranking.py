@@ -6,9 +6,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from difflayers.engine.pool import SolutionPool
 from difflayers.functional import ranking_loss
 from difflayers.losses import RankingLoss
-from difflayers.pool import SolutionPool
 from tests.losses.polytopes import POLYTOPES, Enumeration, drawn_costs, simplex
 
 KINDS = ("pointwise", "pairwise", "listwise")

@@ -4,12 +4,12 @@ from collections import deque
 
 import numpy as np
 import torch
+from tests.layers.test_estimators import ESTIMATORS, build
 
 from difflayers import amwc, lifted_multicut, multicut, mutex, panoptic, solvers
 from difflayers.graph import grid_edges
 from tests.losses.cases import CASES
 from tests.losses.polytopes import Enumeration, matchings
-from tests.test_estimators import ESTIMATORS, build
 
 EDGES = grid_edges((4, 4), [1])
 GRAPH = (16, EDGES)

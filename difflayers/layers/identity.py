@@ -9,14 +9,15 @@ from typing import Any, Literal, Unpack
 import torch
 from torch import Tensor, nn
 
-from difflayers.engine.arguments import one_of
+from difflayers._arguments import one_of
 from difflayers.engine.autograd import differentiate
 from difflayers.engine.batch import BatchSolver
 from difflayers.engine.checks import check_call
 from difflayers.engine.instances import flat, norms
 from difflayers.engine.options import SolveOptions
 from difflayers.engine.run import BatchRun
-from difflayers.solver import Solver, only
+from difflayers.engine.solving import only
+from difflayers.solver import Solver
 
 Projection = Literal["none", "mean", "norm", "std"]
 

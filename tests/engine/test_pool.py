@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from torch.testing import assert_close
 
 import difflayers
-from difflayers.pool import SolutionPool
+from difflayers.engine.pool import SolutionPool
 
 SUBSETS = np.array(list(itertools.product([0.0, 1.0], repeat=3)))[1:]
 

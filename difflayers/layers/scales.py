@@ -6,7 +6,7 @@ from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
-from difflayers.engine.arguments import positive
+from difflayers._arguments import positive
 from difflayers.solver import Array
 
 # One lock for all: drawing takes microseconds, and a lock inside the object could not be pickled or copied.

@@ -12,7 +12,7 @@ from torch.testing import assert_close
 
 from difflayers import PerturbedLayer, gaussian_noise, gumbel_noise, sum_of_gamma_noise
 from difflayers.functional import perturbed
-from difflayers.noise import Noise
+from difflayers.layers.noise import Noise
 
 DRAWS, REPETITIONS = 500, 64  # a batch of equal instances, of which each has draws of its own
 

@@ -10,7 +10,7 @@ from torch.testing import assert_close
 
 from difflayers import AdaptiveTarget, BlackboxLayer, IMLELayer, gumbel_noise, sum_of_gamma_noise
 from difflayers.functional import imle
-from difflayers.noise import Noise
+from difflayers.layers.noise import Noise
 
 COSTS = torch.tensor([0.3, -0.4, 0.1, 1.0], dtype=torch.float64)
 INCOMING = torch.tensor([1.0, -2.0, 0.5, 3.0], dtype=torch.float64)

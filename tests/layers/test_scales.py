@@ -5,7 +5,7 @@ import pytest
 import torch
 
 import difflayers
-from difflayers.scales import AdaptiveScale, FixedScale, UniformScales, as_scales
+from difflayers.layers.scales import AdaptiveScale, FixedScale, UniformScales, as_scales
 
 
 def test_fixed_scale_is_always_the_same_one():

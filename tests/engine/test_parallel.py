@@ -11,7 +11,7 @@ import pytest
 import torch
 
 import difflayers
-from difflayers.parallel import active_backend, map_instances
+from difflayers.engine.parallel import active_backend, map_instances
 
 
 class NeedsTwoArguments(Exception):

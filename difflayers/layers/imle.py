@@ -12,14 +12,15 @@ from typing import Any, Unpack
 import torch
 from torch import Tensor, nn
 
-from difflayers.engine.arguments import count, positive
+from difflayers._arguments import count, positive
 from difflayers.engine.autograd import differentiate
 from difflayers.engine.batch import BatchSolver
 from difflayers.engine.instances import each, moving_rows, norms
 from difflayers.engine.options import SolveOptions
 from difflayers.engine.run import BatchRun
-from difflayers.noise import Noise, gumbel_noise
-from difflayers.solver import Solver, only
+from difflayers.engine.solving import only
+from difflayers.layers.noise import Noise, gumbel_noise
+from difflayers.solver import Solver
 
 _ADAPTING = threading.Lock()
 

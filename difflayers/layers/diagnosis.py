@@ -12,9 +12,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from difflayers.blackbox import BlackboxLayer
 from difflayers.engine.checks import check_call
 from difflayers.engine.run import BatchRun
+from difflayers.layers.blackbox import BlackboxLayer
 from difflayers.pictures import new_figure
 from difflayers.solver import Array, SolverError
 

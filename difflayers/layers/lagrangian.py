@@ -10,13 +10,14 @@ from typing import Any, Literal, Unpack
 import torch
 from torch import Tensor, nn
 
-from difflayers.engine.arguments import one_of, positive
+from difflayers._arguments import one_of, positive
 from difflayers.engine.autograd import differentiate
 from difflayers.engine.batch import BatchSolver
 from difflayers.engine.instances import moving_rows
 from difflayers.engine.options import SolveOptions
 from difflayers.engine.run import BatchRun
-from difflayers.solver import Solver, only
+from difflayers.engine.solving import only
+from difflayers.solver import Solver
 
 Envelope = Literal["lower", "upper", "average"]
 

@@ -19,8 +19,9 @@ from difflayers.engine.compiler import uncompiled
 from difflayers.engine.instances import joined, moving_rows
 from difflayers.engine.options import SolveOptions
 from difflayers.engine.run import BatchRun
-from difflayers.scales import Scales, as_scales
-from difflayers.solver import Array, Solver, only
+from difflayers.engine.solving import only
+from difflayers.layers.scales import Scales, as_scales
+from difflayers.solver import Array, Solver
 
 
 class BlackboxLayer(nn.Module):

@@ -13,13 +13,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from difflayers.engine.arguments import count, positive
+from difflayers._arguments import count, positive
 from difflayers.engine.autograd import differentiate
 from difflayers.engine.batch import BatchSolver
 from difflayers.engine.instances import flat, moving_rows
 from difflayers.engine.options import SolveOptions
 from difflayers.engine.run import BatchRun
-from difflayers.solver import Array, Solver, only
+from difflayers.engine.solving import only
+from difflayers.solver import Array, Solver
 
 _NO_WEIGHT = 1e-12
 

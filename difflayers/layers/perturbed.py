@@ -11,13 +11,14 @@ from typing import Any, Literal, Unpack
 import torch
 from torch import Tensor, nn
 
-from difflayers.engine.arguments import count, one_of, positive
+from difflayers._arguments import count, one_of, positive
 from difflayers.engine.autograd import differentiate
 from difflayers.engine.batch import BatchSolver
 from difflayers.engine.options import SolveOptions
 from difflayers.engine.run import BatchRun
-from difflayers.noise import Noise, gaussian_noise
-from difflayers.solver import Solver, only
+from difflayers.engine.solving import only
+from difflayers.layers.noise import Noise, gaussian_noise
+from difflayers.solver import Solver
 
 Perturbation = Literal["additive", "multiplicative"]
 ControlVariate = Literal["none", "mean", "solution", "antithetic"]

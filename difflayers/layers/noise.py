@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from difflayers.engine.arguments import count
+from difflayers._arguments import count
 from difflayers.solver import Array
 
 # One lock for all, as in `scales`: a lock inside the object could not be pickled or copied.

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from difflayers.noise import Noise, gaussian_noise, gumbel_noise, sum_of_gamma_noise
+from difflayers.layers.noise import Noise, gaussian_noise, gumbel_noise, sum_of_gamma_noise
 
 KINDS = [gaussian_noise, gumbel_noise, partial(sum_of_gamma_noise, 3)]
 
