@@ -8,7 +8,7 @@ from numba import njit
 from difflayers.amwc import AMWC, Solution
 from difflayers.amwc.constraints import solve_constrained
 from difflayers.amwc.solution import solution_from_clusters
-from difflayers.graph.kernels import root_of
+from difflayers.graph.components import root_of
 from difflayers.multicut import Multicut
 
 

@@ -27,8 +27,8 @@ from difflayers.amwc.problem import AMWC, check_problem
 from difflayers.amwc.search import solve
 from difflayers.amwc.solution import Solution
 from difflayers.amwc.units import exponent, is_ordinary, scaled_down
-from difflayers.graph.kernels import INDEX, compressed_rows
 from difflayers.graph.minimum import greater, lesser
+from difflayers.graph.rows import INDEX, compressed_rows
 
 # A repulsive edge looks this often for another path round it.
 _PATHS_PER_EDGE = 8

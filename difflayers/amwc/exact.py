@@ -12,9 +12,10 @@ from difflayers._arguments import deadline_after
 from difflayers.amwc.constraints import solve_constrained
 from difflayers.amwc.problem import AMWC, check_problem
 from difflayers.amwc.search import solve
-from difflayers.amwc.solution import Solution, components, solution_from_clusters
+from difflayers.amwc.solution import Solution, solution_from_clusters
 from difflayers.amwc.units import is_ordinary, solve_scaled
-from difflayers.graph.kernels import INDEX
+from difflayers.graph.components import components
+from difflayers.graph.rows import INDEX
 
 _TOLERANCE = 1e-6
 

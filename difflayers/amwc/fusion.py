@@ -5,7 +5,8 @@ import numpy as np
 from difflayers.amwc.level import Level, contracted
 from difflayers.amwc.moves import objective
 from difflayers.amwc.multilevel import compact, improve, merge
-from difflayers.graph.kernels import INDEX, connected_parts
+from difflayers.graph.components import connected_parts
+from difflayers.graph.rows import INDEX
 
 # Standard deviation of the factors that perturb the edges between two attempts.
 _PERTURBATION = 0.3

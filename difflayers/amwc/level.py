@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 from numba import njit
 
-from difflayers.graph.kernels import contract, sum_rows
+from difflayers.graph.contraction import contract, sum_rows
 from difflayers.graph.minimum import lesser
 
 
@@ -13,7 +13,7 @@ class Level(NamedTuple):
     """A graph in compressed rows with its node costs and what they say of each node.
 
     Attributes:
-        indptr, neighbours, weights: the graph, see ``difflayers.graph.kernels``.
+        indptr, neighbours, weights: the graph, see `difflayers.graph.rows`.
         node_costs: (n, K) float.
         partitionable: (K,) bool.
         cheapest: (n,) int32, the cheapest label of a node.

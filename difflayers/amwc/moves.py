@@ -8,8 +8,8 @@ import numpy as np
 from numba import njit
 
 from difflayers.amwc.level import Level
-from difflayers.graph.kernels import INDEX
 from difflayers.graph.minimum import lesser
+from difflayers.graph.rows import INDEX
 
 
 @njit(nogil=True, cache=True)

@@ -5,7 +5,8 @@ import numpy as np
 from difflayers.amwc.level import Level, contracted
 from difflayers.amwc.merging import merge_partners
 from difflayers.amwc.moves import move_nodes, own_clusters
-from difflayers.graph.kernels import INDEX, connected_parts
+from difflayers.graph.components import connected_parts
+from difflayers.graph.rows import INDEX
 
 # Most visits a node in one pass of moves, on average; passes end long before, this bounds the worst case.
 MAX_VISITS = 20

@@ -4,11 +4,10 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
-from numba import njit
-from numpy.typing import DTypeLike
 
 from difflayers._arguments import as_array
-from difflayers.graph.kernels import compressed_rows
+from difflayers.graph.checks import checked_edges, owned
+from difflayers.graph.rows import compressed_rows
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,14 +67,14 @@ class AMWC:
         largest_node = _check_sums("node_costs", node_costs, all_finite, dtype)
         largest_edge = _check_sums("edge_costs", edge_costs, edges_finite, dtype)
         object.__setattr__(self, "_largest", (largest_node, largest_edge))
-        object.__setattr__(self, "node_costs", _owned(node_costs, dtype))
+        object.__setattr__(self, "node_costs", owned(node_costs, dtype))
         object.__setattr__(self, "edges", edges)
-        object.__setattr__(self, "edge_costs", _owned(edge_costs, dtype))
-        object.__setattr__(self, "partitionable", _owned(partitionable, np.bool_))
+        object.__setattr__(self, "edge_costs", owned(edge_costs, dtype))
+        object.__setattr__(self, "partitionable", owned(partitionable, np.bool_))
 
     @cached_property
     def rows(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """The graph as the solvers read it, sorted once; see ``difflayers.graph.kernels``."""
+        """The graph as the solvers read it, sorted once; see `difflayers.graph.rows`."""
         return compressed_rows(self.num_nodes, self.edges, self.edge_costs)
 
     def with_node_costs(self, node_costs: np.ndarray, partitionable: np.ndarray) -> "AMWC":
@@ -94,15 +93,15 @@ class AMWC:
                 f"node_costs has {checked.num_nodes} rows, but the problem has {self.num_nodes} nodes"
             )
         dtype = np.result_type(checked.node_costs, self.edge_costs)
-        object.__setattr__(checked, "node_costs", _owned(checked.node_costs, dtype))
+        object.__setattr__(checked, "node_costs", owned(checked.node_costs, dtype))
         # The old node costs may have been the only infinite ones.
         links = self.constrained and not np.isfinite(self.edge_costs).all()
         object.__setattr__(checked, "constrained", checked.constrained or links)
         object.__setattr__(checked, "_largest", (checked._largest[0], self._largest[1]))
         object.__setattr__(checked, "edges", self.edges)
-        object.__setattr__(checked, "edge_costs", _owned(self.edge_costs, dtype))
+        object.__setattr__(checked, "edge_costs", owned(self.edge_costs, dtype))
         indptr, neighbours, weights = self.rows
-        checked.__dict__["rows"] = indptr, neighbours, _owned(weights, dtype)
+        checked.__dict__["rows"] = indptr, neighbours, owned(weights, dtype)
         return checked
 
     @property
@@ -125,40 +124,6 @@ def check_problem(problem: AMWC) -> None:
     """Raise TypeError for what is no AMWC, such as a Multicut, whose solvers are its own module's."""
     if not isinstance(problem, AMWC):
         raise TypeError(f"problem must be an AMWC, got a {type(problem).__name__}")
-
-
-def checked_edges(edges: np.ndarray, num_nodes: int) -> np.ndarray:
-    """Edge list as writable, contiguous (m, 2) int32; raises as :class:`AMWC` says."""
-    edges = as_array("edges", edges)
-    if edges.size == 0 and edges.shape in ((0,), (0, 2)):
-        return np.empty((0, 2), np.int32)
-    if edges.dtype.kind not in "iu":
-        raise TypeError(f"edges must be integers, got {edges.dtype}")
-    if edges.ndim != 2 or edges.shape[1] != 2:
-        raise ValueError(f"edges must have shape (m, 2), got {edges.shape}")
-    if len(edges) >= 2**30:
-        raise ValueError(f"edges must have fewer than 2**30 rows, got {len(edges)}")
-    edges = _owned(edges, np.int32 if edges.dtype == np.int32 else np.int64)
-    checked = np.empty(edges.shape, np.int32)
-    wrong = _copy_edges(edges, num_nodes, checked)
-    if wrong >= 0:
-        row = edges[wrong].tolist()
-        if row[0] == row[1]:
-            raise ValueError(f"edges must join different nodes, but row {wrong} is {row}")
-        raise ValueError(f"edges must index nodes 0 to {num_nodes - 1}, but row {wrong} is {row}")
-    return checked
-
-
-@njit(nogil=True, cache=True)
-def _copy_edges(edges: np.ndarray, num_nodes: int, copy: np.ndarray) -> int:
-    """Copy edges to int32 and return the first row that is no edge between two nodes, -1 if all are."""
-    for e in range(edges.shape[0]):
-        u, v = edges[e, 0], edges[e, 1]
-        if u < 0 or v < 0 or u >= num_nodes or v >= num_nodes or u == v:
-            return e
-        copy[e, 0] = u
-        copy[e, 1] = v
-    return -1
 
 
 def _costs(name: str, costs: np.ndarray, ndim: int, shape: str) -> tuple[np.ndarray, bool]:
@@ -196,9 +161,3 @@ def _check_forbidden(node_costs: np.ndarray) -> None:
     none = (node_costs == np.inf).all(axis=1)
     if none.any():
         raise ValueError(f"node_costs allow no label at node {int(none.argmax())}: all of them are +inf")
-
-
-def _owned(array: np.ndarray, dtype: DTypeLike) -> np.ndarray:
-    # One layout and one writability flag, so that every kernel compiles once per dtype.
-    array = np.ascontiguousarray(array, dtype)
-    return array if array.flags.writeable else array.copy()

@@ -3,11 +3,11 @@
 from dataclasses import dataclass
 
 import numpy as np
-from numba import njit
 
 from difflayers._arguments import as_array
 from difflayers.amwc.problem import AMWC
-from difflayers.graph.kernels import INDEX, join, root_of
+from difflayers.graph.components import components, connected_segments, cut_edges
+from difflayers.graph.rows import INDEX
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,63 +84,6 @@ def _cost(problem: AMWC, labels: np.ndarray, cuts: np.ndarray) -> float:
         return float(nodes + cut_costs[cut_costs > -np.inf].sum(dtype=np.float64))
     # A product, as selecting by a mask takes five times as long; einsum, as the sum stays in float64.
     return float(nodes + np.einsum("e,e->", problem.edge_costs, cuts, dtype=np.float64))
-
-
-@njit(nogil=True, cache=True)
-def components(num_nodes: int, edges: np.ndarray) -> np.ndarray:
-    """Smallest node of the connected component of every node, O(m log n) at worst and linear in practice.
-
-    Edges are (m, 2) INDEX here and below.
-    """
-    parent = np.arange(num_nodes).astype(INDEX)
-    for e in range(edges.shape[0]):
-        join(parent, edges[e, 0], edges[e, 1])
-    for v in range(num_nodes):
-        parent[v] = root_of(parent, v)
-    return parent
-
-
-@njit(nogil=True, cache=True)
-def connected_segments(
-    edges: np.ndarray, partitionable: np.ndarray, labels: np.ndarray, cluster: np.ndarray
-) -> np.ndarray:
-    """Segments (n,) int64, numbered in the order of first nodes, linear in practice.
-
-    Those of things are connected parts of equal ``cluster`` (n,), those of other labels all of their nodes.
-    """
-    num_nodes, num_labels = labels.size, partitionable.size
-    parent = np.arange(num_nodes).astype(INDEX)
-    for e in range(edges.shape[0]):
-        u, v = edges[e, 0], edges[e, 1]
-        # Most edges are inner ones of a segment that is one tree already: the test of parents comes first.
-        if parent[u] == parent[v] or cluster[u] != cluster[v] or labels[u] != labels[v]:
-            continue
-        if partitionable[labels[u]]:
-            join(parent, u, v)
-    first = np.full(num_labels, -1, np.int32)
-    segments = np.empty(num_nodes, np.int64)
-    count = 0
-    for v in range(num_nodes):
-        root = parent[v]  # or an earlier node of the component, which has its segment already
-        if not partitionable[labels[v]]:
-            if first[labels[v]] < 0:
-                first[labels[v]] = v
-            root = first[labels[v]]
-        if root == v:
-            segments[v] = count
-            count += 1
-        else:
-            segments[v] = segments[root]
-    return segments
-
-
-@njit(nogil=True, cache=True)
-def cut_edges(edges: np.ndarray, segments: np.ndarray) -> np.ndarray:
-    """(m,) uint8, 1 where the two ends of an edge lie in different segments (n,)."""
-    cuts = np.empty(edges.shape[0], np.uint8)
-    for e in range(edges.shape[0]):
-        cuts[e] = segments[edges[e, 0]] != segments[edges[e, 1]]
-    return cuts
 
 
 def _checked(problem: AMWC, labels: np.ndarray, cuts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

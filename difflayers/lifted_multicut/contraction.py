@@ -8,7 +8,8 @@ parallel ones may stand side by side.
 import numpy as np
 from numba import njit
 
-from difflayers.graph.kernels import INDEX, join, numbered
+from difflayers.graph.components import join, numbered
+from difflayers.graph.rows import INDEX
 
 
 @njit(nogil=True, cache=True)
@@ -56,7 +57,7 @@ def contract(
     count: int,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Graph of the components: weights of parallels add up, one edge among them makes an edge, O(rows)."""
-    # As in `difflayers.graph.kernels.contract`: an entry more for the one that is cleared ahead, and views.
+    # As in `difflayers.graph.contraction`: an entry more for the one that is cleared ahead, and views.
     rows = np.empty(neighbours.size + 1, INDEX), np.empty(weights.size + 1, weights.dtype)
     new_base, new_indptr = np.empty(base.size + 1, base.dtype), np.zeros(count + 1, INDEX)
     _contract((indptr, neighbours, weights, base), component, new_indptr, *rows, new_base)

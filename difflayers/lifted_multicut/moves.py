@@ -6,7 +6,7 @@ Graphs are as in :mod:`difflayers.lifted_multicut.contraction`.
 import numpy as np
 from numba import njit
 
-from difflayers.graph.kernels import INDEX
+from difflayers.graph.rows import INDEX
 
 # Nodes looked at to see whether a cluster stays connected without one of them.
 _SEARCHED = 64

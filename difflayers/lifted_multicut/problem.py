@@ -5,9 +5,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from difflayers.amwc.solution import checked_labels, connected_segments, cut_edges
+from difflayers.amwc.solution import checked_labels
 from difflayers.amwc.units import exponent, scaled_up
-from difflayers.graph.kernels import INDEX
+from difflayers.graph.components import connected_segments, cut_edges
+from difflayers.graph.rows import INDEX
 from difflayers.multicut import Multicut
 
 

@@ -5,7 +5,8 @@ from typing import NamedTuple
 import numpy as np
 
 from difflayers.amwc.units import is_ordinary
-from difflayers.graph.kernels import INDEX, compressed_rows, connected_parts
+from difflayers.graph.components import connected_parts
+from difflayers.graph.rows import INDEX, compressed_rows
 from difflayers.lifted_multicut.contraction import contract, merge_partners
 from difflayers.lifted_multicut.moves import cut_weight, move_nodes
 from difflayers.lifted_multicut.problem import (

@@ -7,7 +7,7 @@ import numpy as np
 from numba import njit
 
 from difflayers._arguments import count
-from difflayers.amwc.problem import checked_edges
+from difflayers.graph.checks import checked_edges
 from difflayers.solver import Array
 from difflayers.solvers.batch import check_threads, solve_batch
 from difflayers.solvers.shortest_path import compressed_arcs

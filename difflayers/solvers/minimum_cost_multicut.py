@@ -8,8 +8,8 @@ import numpy as np
 
 from difflayers import multicut
 from difflayers._arguments import as_array, count
-from difflayers.amwc.problem import checked_edges
 from difflayers.amwc.search import PLANS
+from difflayers.graph.checks import checked_edges
 from difflayers.solver import Array
 from difflayers.solvers.batch import check_threads, checked_rows
 

@@ -8,7 +8,7 @@ import numpy as np
 from numba import njit
 
 from difflayers._arguments import count, indices
-from difflayers.amwc.problem import checked_edges
+from difflayers.graph.checks import checked_edges
 from difflayers.solver import Array
 from difflayers.solvers.batch import batch_size, check_threads, checked_contexts, solve_batch
 from difflayers.solvers.heap import drop_first, push

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from difflayers import multicut, mwc
 from difflayers.amwc import AMWC, certify, evaluate, is_feasible, lower_bound, solve, solve_exact
 from difflayers.amwc.bounds import pack_cycles
-from difflayers.graph.kernels import INDEX, compressed_rows
+from difflayers.graph.rows import INDEX, compressed_rows
 from tests.amwc.brute_force import minimum_cost
 from tests.amwc.problems import grid_problem, random_problem, random_problems
 

@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 
 from difflayers.amwc import AMWC, evaluate, is_feasible, solve
-from difflayers.amwc.problem import checked_edges
 from difflayers.graph import grid_edges
+from difflayers.graph.checks import checked_edges
 from difflayers.multicut import Multicut
 from difflayers.mwc import MWC
 
@@ -147,3 +147,8 @@ def test_a_solution_does_not_depend_on_how_the_rows_were_sorted(order):
     expected = np.zeros((99, 99))
     expected[edges[:, 0], edges[:, 1]] = expected[edges[:, 1], edges[:, 0]] = edge_costs
     assert (dense == expected).all()
+
+
+def test_a_node_beyond_int64_is_named_as_it_came():
+    with pytest.raises(ValueError, match=r"row 0 is \[18446744073709551615, 1\]"):
+        checked_edges(np.array([[2**64 - 1, 1]], np.uint64), num_nodes=2)

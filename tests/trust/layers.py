@@ -4,10 +4,10 @@ from collections import deque
 
 import numpy as np
 import torch
-from tests.layers.test_estimators import ESTIMATORS, build
 
 from difflayers import amwc, lifted_multicut, multicut, mutex, panoptic, solvers
 from difflayers.graph import grid_edges
+from tests.layers.test_estimators import ESTIMATORS, build
 from tests.losses.cases import CASES
 from tests.losses.polytopes import Enumeration, matchings
 

@@ -5,8 +5,8 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.layers.test_estimators import ESTIMATORS, build
 
+from tests.layers.test_estimators import ESTIMATORS, build
 from tests.losses.cases import CASES
 from tests.trust.malformed import attempt, budget
 
