@@ -1,5 +1,6 @@
 """Measures of a data set: exact PQ, mean IoU, instance AP."""
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,7 @@ from torch.utils.data import DataLoader, Subset
 from difflayers.panoptic import PanopticLabels, PanopticQuality, PanopticQualityResult
 from examples.cops.config import Config
 from examples.cops.data.batches import as_it_is
+from examples.cops.data.paths import plain_name
 from examples.cops.data.samples import Category, Sample
 from examples.cops.inference import Prediction
 from examples.cops.instances import Instance, average_precision, predicted_instances, true_instances
@@ -73,11 +75,13 @@ def evaluate(
         instance_files: whether `out` also receives `instances/`, in Cityscapes' format.
 
     Raises:
-        ValueError: where batch is below 1; naming the images where they cannot be predicted, since their
-            costs are not finite; and as reading a sample does.
+        ValueError: if batch is below 1; before the first image, if the id of an image cannot name its
+            instance files; naming the images, if their costs are not finite; and as reading a sample does.
     """
     if batch < 1:
         raise ValueError(f"batch must be at least 1, got {batch}")
+    if out is not None and instance_files:
+        check_ids(data)
     num_classes = len(data.is_thing)
     quality = PanopticQuality(num_classes, data.is_thing)
     confusion = np.zeros((num_classes, num_classes), dtype=np.int64)
@@ -104,6 +108,16 @@ def evaluate(
         [entry for part in parts for entry in part[2]], [entry for part in parts for entry in part[3]]
     )
     return Evaluation(total.compute(), mean_iou(np.sum([part[1] for part in parts], axis=0)), instances)
+
+
+def check_ids(data: Any) -> None:
+    """Raise ValueError if the ids of two images lead to one name of instance files, or an id to none."""
+    names = Counter(plain_name(data.file_ids(index)[0]) for index in range(len(data)))
+    name, count = names.most_common(1)[0]
+    if count > 1:
+        raise ValueError(
+            f"{count} images have the id {name!r}; their instance files would have the same names"
+        )
 
 
 def predict_data(predictor: Labeller, data: Any, batch: int) -> Iterator[tuple[int, Sample, Prediction]]:

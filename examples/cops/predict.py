@@ -8,12 +8,12 @@ from PIL import Image
 
 from difflayers.panoptic import PanopticLabels, resize
 from examples.cops.data import Category
-from examples.cops.data.folders import read_image
+from examples.cops.data.images import SUFFIXES, read_image
+from examples.cops.data.paths import file_to_write
 from examples.cops.inference import Prediction, Predictor, Solved
 from examples.cops.pictures import draw_names, grey, grid, overlay, tinted
 from examples.cops.submission import write_index, write_prediction
 
-SUFFIXES = {".bmp", ".jpg", ".jpeg", ".png", ".tif", ".tiff", ".webp"}
 READABLE = 512  # pixels of the longer side that names can be read on
 
 
@@ -47,10 +47,10 @@ def predict_files(
         )
         large, labels = enlarged(image, prediction.labels)
         drawn = draw_names(overlay(large, labels, categories), labels, categories)
-        (out / "overlay").mkdir(exist_ok=True)
-        Image.fromarray(drawn).save(out / "overlay" / f"{path.stem}.png")
+        Image.fromarray(drawn).save(file_to_write(out / "overlay", f"{path.stem}.png"))
         if explain:
-            explanation(image, prediction, predictor, categories, out / "explain" / f"{path.stem}.png")
+            picture = file_to_write(out / "explain", f"{path.stem}.png")
+            explanation(image, prediction, predictor, categories, picture)
         print(f"{path}: {len(prediction.labels.classes)} segments")
     write_index(out, annotations)
 

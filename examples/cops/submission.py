@@ -11,6 +11,7 @@ import numpy as np
 from PIL import Image
 
 from difflayers.panoptic import PanopticLabels, to_coco
+from examples.cops.data.paths import file_to_write, plain_name
 from examples.cops.data.samples import Category
 
 
@@ -24,12 +25,14 @@ def write_prediction(
         labels: the prediction.
         file_ids: the image's id, and the name of its PNG file.
         categories: of the classes.
+
+    Raises:
+        ValueError: if the name of the PNG file would lead out of `out/panoptic`.
     """
     image_id, file_name = file_ids
     rgb, segments = to_coco(labels, [category.id for category in categories])
-    path = out / "panoptic" / file_name
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(rgb).save(path)
+    # The format is named: a file_name that ends in .jpg must not change the ids.
+    Image.fromarray(rgb).save(file_to_write(out / "panoptic", file_name), format="PNG")
     return {"image_id": image_id, "file_name": file_name, "segments_info": segments}
 
 
@@ -45,21 +48,24 @@ def write_instances(
         scores: (S,) of its segments.
         name: of the image, as its ground truth begins: city, sequence and frame.
         categories: of the classes.
+
+    Raises:
+        ValueError: if the name holds a separator, so that the files could lie elsewhere.
     """
-    folder = out / "instances"
-    folder.mkdir(parents=True, exist_ok=True)
+    folder, name = out / "instances", plain_name(name)
     lines = []
     for segment, (kind, score) in enumerate(zip(labels.classes, scores, strict=True)):
         if categories[kind].is_thing:
             mask = f"{name}_{segment}.png"
-            Image.fromarray(np.uint8(255) * (labels.segments == segment)).save(folder / mask)
+            pixels = np.uint8(255) * (labels.segments == segment)
+            Image.fromarray(pixels).save(file_to_write(folder, mask))
             lines.append(f"{mask} {categories[kind].id} {score:.6f}\n")
-    (folder / f"{name}.txt").write_text("".join(lines))
+    file_to_write(folder, f"{name}.txt").write_text("".join(lines))
 
 
 def write_index(out: Path, annotations: Iterable[dict[str, Any]]) -> Path:
     """Write `out/panoptic.json` of all annotations, and return its path."""
-    path = out / "panoptic.json"
+    path = file_to_write(out, "panoptic.json")
     ordered = sorted(annotations, key=lambda entry: entry["file_name"])
     path.write_text(json.dumps({"annotations": ordered}))
     return path

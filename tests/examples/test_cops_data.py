@@ -14,7 +14,7 @@ from difflayers.panoptic.labels import VOID, PanopticLabels, compact, encode_ids
 from examples.cops.config import DRAWN
 from examples.cops.data import CocoPanoptic, open_dataset
 from examples.cops.data.batches import Crops, load_batches
-from examples.cops.data.folders import read_image
+from examples.cops.data.images import read_image
 from examples.cops.data.samples import Sample, augment, shrink, shrink_image, to_tensor
 from examples.cops.data.scenes import DrawnScenes
 
@@ -76,7 +76,7 @@ def test_a_folder_is_read_as_image_classes_and_segments(folder: Path) -> None:
 @pytest.mark.parametrize("part", ["train", "panoptic_train"])
 def test_more_bits_than_rgb_holds_are_refused_and_not_clipped(folder: Path, part: str) -> None:
     Image.fromarray(np.full((4, 6), 1000, np.uint16)).save(folder / part / "a.png")
-    with pytest.raises(ValueError, match=rf"{part}/a\.png: .*its mode is I;16, expected 8 bits a channel"):
+    with pytest.raises(ValueError, match=rf"{part}/a\.png: .*its mode is I;16, expected 8 bits per channel"):
         CocoPanoptic(folder, "train")[0]
 
 
@@ -154,7 +154,16 @@ def test_an_image_without_a_segment_is_all_void(folder: Path) -> None:
     [
         ("categories", [{"id": 3, "name": "car", "isthing": 1}], "category 21, which is not listed"),
         ("categories", [{"id": 3, "name": "x", "isthing": 1}] * 2, "two categories have the same id"),
-        ("categories", [{"name": "car"}], r"not a COCO-panoptic file \(KeyError\('isthing'\)\)"),
+        ("categories", [{"name": "car"}], r"not a COCO-panoptic file \(an entry lacks 'isthing'\)"),
+        ("categories", [{"id": 3, "name": "x", "isthing": "0"}], "isthing must be .* from 0 to 1, got '0'"),
+        ("categories", [{"id": 3, "name": "x", "isthing": 2}], "isthing must be .* from 0 to 1, got 2"),
+        ("categories", [{"id": "3", "name": "x", "isthing": 1}], "id must be a whole number, got '3'"),
+        ("categories", [{"id": 3.5, "name": "x", "isthing": 1}], "id must be a whole number, got 3.5"),
+        (
+            "categories",
+            [{"id": 3, "name": "x", "isthing": 1, "color": [0, 256, 0]}],
+            "color must be .* from 0 to 255, got 256",
+        ),
         ("images", [], "image 'a' is annotated but not listed"),
         ("annotations", [], "holds no annotation"),
     ],

@@ -2,23 +2,24 @@
 
 import colorsys
 import json
+from collections import Counter
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageOps
 from torch.utils.data import Dataset
 
 from difflayers.panoptic.labels import from_coco
 from examples.cops.data.cityscapes import cityscapes
+from examples.cops.data.images import read_image
 from examples.cops.data.layouts import PanopticFiles, coco_2017, plain
+from examples.cops.data.paths import below
 from examples.cops.data.samples import Category, Sample
 from examples.cops.data.scenes import DrawnScenes
 
 # What a value of another type or size than the format wants can lead to.
 _MALFORMED = (KeyError, TypeError, ValueError, AttributeError, OverflowError)
-DEEP_MODES = ("I", "F")  # of Pillow: 32 bits a pixel
 
 DRAWN_LENGTH = {"train": 2000, "val": 100}
 
@@ -50,22 +51,33 @@ class CocoPanoptic(Dataset[Sample]):
             self.categories = tuple(
                 _category(entry, index) for index, entry in enumerate(content["categories"])
             )
-            images = {entry["id"]: entry for entry in content["images"]}
+            images = {entry["id"]: entry["file_name"] for entry in content["images"]}
             self.annotations: list[dict[str, Any]] = content["annotations"]
-            orphans = {entry["image_id"] for entry in self.annotations} - images.keys()
+            used = {
+                _whole(info, "category_id") for entry in self.annotations for info in entry["segments_info"]
+            }
+            if orphans := {entry["image_id"] for entry in self.annotations} - images.keys():
+                raise ValueError(f"image {orphans.pop()!r} is annotated but not listed")
             self.png_names = [str(entry["file_name"]) for entry in self.annotations]
-            self.image_names = [
-                files.image_of(str(images[entry["image_id"]]["file_name"]))
+            self.png_paths = [below(self.labels_folder, name) for name in self.png_names]
+            self.image_paths = [
+                below(self.images_folder, files.image_of(str(images[entry["image_id"]])))
                 for entry in self.annotations
-                if not orphans
             ]
-            used = {int(info["category_id"]) for entry in self.annotations for info in entry["segments_info"]}
         except _MALFORMED as error:
-            raise ValueError(f"{self.json_path}: not a COCO-panoptic file ({error!r})") from error
-        if orphans:
-            raise ValueError(f"{self.json_path}: image {orphans.pop()!r} is annotated but not listed")
+            raise ValueError(f"{self.json_path}: not a COCO-panoptic file ({_reason(error)})") from error
+        self._check_annotations()
+        self._check_categories(files, used)
+
+    def _check_annotations(self) -> None:
         if not self.annotations:
             raise ValueError(f"{self.json_path}: holds no annotation")
+        listed = Counter(self.png_paths)
+        if len(listed) < len(self.annotations):
+            twice = listed.most_common(1)[0][0]
+            raise ValueError(f"{self.json_path}: two annotations have the file_name {twice.name!r}")
+
+    def _check_categories(self, files: PanopticFiles, used: set[int]) -> None:
         self.category_ids = [category.id for category in self.categories]
         if len(set(self.category_ids)) != len(self.category_ids):
             raise ValueError(f"{self.json_path}: two categories have the same id")
@@ -93,8 +105,7 @@ class CocoPanoptic(Dataset[Sample]):
 
     def __getitem__(self, index: int) -> Sample:
         annotation = self.annotations[index]
-        image_path = self.images_folder / self.image_names[index]
-        png_path = self.labels_folder / self.png_names[index]
+        image_path, png_path = self.image_paths[index], self.png_paths[index]
         image, rgb = read_image(image_path), read_image(png_path)
         if image.shape != rgb.shape:
             sizes = [f"{array.shape[1]} x {array.shape[0]}" for array in (image, rgb)]
@@ -162,28 +173,6 @@ def find_files(root: Path, split: str) -> PanopticFiles:
     raise FileNotFoundError(f"{root}: holds no data set of a known layout; looked for {looked_for}")
 
 
-def read_image(path: Path, upright: bool = False) -> np.ndarray:
-    """Read any image of 8 bits a channel as (H, W, 3) uint8; some of COCO's are grey.
-
-    Args:
-        path: the file.
-        upright: whether to turn it as its EXIF orientation says; labels are for the pixels as stored.
-
-    Raises:
-        FileNotFoundError: where there is no such file.
-        ValueError: where it cannot be read as an image, or has more bits, which RGB would clip.
-    """
-    try:
-        with Image.open(path) as image:
-            if image.mode in DEEP_MODES or image.mode.startswith("I;16"):
-                raise ValueError(f"its mode is {image.mode}, expected 8 bits a channel")
-            return np.asarray((ImageOps.exif_transpose(image) if upright else image).convert("RGB"))
-    except FileNotFoundError:
-        raise FileNotFoundError(f"{path}: no such file") from None
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise ValueError(f"{path}: cannot be read as an image ({error})") from error
-
-
 def _read_json(path: Path) -> dict[str, Any]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
@@ -197,13 +186,29 @@ def _read_json(path: Path) -> dict[str, Any]:
 
 
 def _category(entry: dict[str, Any], index: int) -> Category:
-    is_thing = bool(entry["isthing"])
+    is_thing = _whole(entry, "isthing", 0, 1) == 1
     color = entry.get("color")
     if color is None:
-        # Steps of the golden ratio keep any number of hues apart; things are the brighter ones.
+        # Steps of the golden ratio keep neighbouring classes apart; things are the brighter ones.
         hue = (0.58 + 0.61803398875 * index) % 1.0
-        color = [
-            255 * part for part in colorsys.hsv_to_rgb(hue, *((0.85, 0.95) if is_thing else (0.45, 0.65)))
-        ]
-    r, g, b = (int(part) for part in color)
-    return Category(int(entry["id"]), str(entry["name"]), is_thing, (r, g, b))
+        shade = (0.85, 0.95) if is_thing else (0.45, 0.65)
+        color = [int(255 * part) for part in colorsys.hsv_to_rgb(hue, *shade)]
+    r, g, b = (_whole({"color": part}, "color", 0, 255) for part in color)
+    return Category(_whole(entry, "id"), str(entry["name"]), is_thing, (r, g, b))
+
+
+def _whole(entry: dict[str, Any], key: str, low: int | None = None, high: int | None = None) -> int:
+    """The whole number that an entry has under a key, in [low, high] if these are given."""
+    value = entry[key]
+    wanted = "a whole number" if low is None else f"a whole number from {low} to {high}"
+    fits = isinstance(value, int) and (low is None or high is None or low <= value <= high)
+    if not fits:
+        raise ValueError(f"{key} must be {wanted}, got {value!r}")
+    return int(value)
+
+
+def _reason(error: Exception) -> str:
+    """What a malformed file lacks or has, in words."""
+    if isinstance(error, KeyError):
+        return f"an entry lacks {error}"
+    return str(error)
