@@ -34,7 +34,7 @@ test-slow: .venv/installed
 	$(BIN)/python -m pytest -m "slow or gpu"
 
 test-matrix: .venv/installed
-	$(BIN)/python tools/test_matrix.py
+	$(BIN)/nox
 
 check: .venv/installed
 	$(BIN)/ruff check
