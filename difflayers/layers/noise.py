@@ -4,11 +4,11 @@ import math
 import threading
 from collections.abc import Callable
 from functools import partial
-from typing import Any
 
 import numpy as np
 
 from difflayers._arguments import count
+from difflayers.engine.state import State, check_names, generator_to_tensor, tensor_to_generator
 from difflayers.solver import Array
 
 # One lock for all, as in `scales`: a lock inside the object could not be pickled or copied.
@@ -52,13 +52,18 @@ class Noise:
         with _DRAWING:
             return self.sample(self._generator, shape)
 
-    def state_dict(self) -> dict[str, Any]:
-        """Return the state of the generator as plain numbers."""
-        return {"generator": self._generator.bit_generator.state}
+    def state_dict(self) -> State:
+        """Return the state of the generator."""
+        return {"generator": generator_to_tensor(self._generator)}
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Set the generator to the state from `state_dict`."""
-        self._generator.bit_generator.state = state["generator"]
+    def load_state_dict(self, state: State) -> None:
+        """Continue with the draws that follow `state_dict`.
+
+        Raises:
+            ValueError: another kind of object saved the state.
+        """
+        check_names(state, ("generator",), "a Noise")
+        tensor_to_generator(state["generator"], self._generator, "a Noise")
 
     def __repr__(self) -> str:
         return self.name

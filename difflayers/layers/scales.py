@@ -2,11 +2,13 @@
 
 import math
 import threading
-from typing import Any, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 import numpy as np
+import torch
 
-from difflayers._arguments import positive
+from difflayers._arguments import count, positive
+from difflayers.engine.state import State, check_names, generator_to_tensor, tensor_to_generator
 from difflayers.solver import Array
 
 # One lock for all: drawing takes microseconds, and a lock inside the object could not be pickled or copied.
@@ -21,11 +23,11 @@ class Scales(Protocol):
         """Return the λ of one backward call, float64 of shape (N,); Eq. 4 averages over them."""
         ...
 
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(self) -> State:
         """Return what must be stored for the next draws to be repeated after a restart."""
         ...
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
+    def load_state_dict(self, state: State) -> None:
         """Continue from what `state_dict` returned."""
         ...
 
@@ -56,12 +58,17 @@ class FixedScale:
         """Return λ as a float64 array of shape (1,)."""
         return np.array([self.value])
 
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(self) -> State:
         """Return an empty dict: nothing changes from call to call."""
         return {}
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Do nothing, since there is no state."""
+    def load_state_dict(self, state: State) -> None:
+        """Check that there is no state, as that of another rule would be.
+
+        Raises:
+            ValueError: the state is not empty.
+        """
+        check_names(state, (), "a FixedScale")
 
     def __repr__(self) -> str:
         return f"FixedScale({self.value:g})"
@@ -82,9 +89,7 @@ class UniformScales:
         self.high: float = positive("high", high)
         if self.low > self.high:
             raise ValueError(f"low must not be above high, but low is {low} and high is {high}")
-        if isinstance(samples, bool) or not isinstance(samples, int) or samples < 1:
-            raise ValueError(f"samples must be an integer of at least 1, but is {samples!r}")
-        self.samples = samples
+        self.samples: int = count("samples", samples)
         self._generator = np.random.default_rng(seed)
 
     def draw(self) -> Array:
@@ -92,13 +97,18 @@ class UniformScales:
         with _DRAWING:
             return self._generator.uniform(self.low, self.high, self.samples)
 
-    def state_dict(self) -> dict[str, Any]:
-        """Return the state of the generator as plain numbers."""
-        return {"generator": self._generator.bit_generator.state}
+    def state_dict(self) -> State:
+        """Return the state of the generator."""
+        return {"generator": generator_to_tensor(self._generator)}
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Set the generator to the state from `state_dict`."""
-        self._generator.bit_generator.state = state["generator"]
+    def load_state_dict(self, state: State) -> None:
+        """Continue with the draws that follow `state_dict`.
+
+        Raises:
+            ValueError: another kind of object saved the state.
+        """
+        check_names(state, ("generator",), "UniformScales")
+        tensor_to_generator(state["generator"], self._generator, "UniformScales")
 
     def __repr__(self) -> str:
         return f"UniformScales({self.low:g}, {self.high:g}, samples={self.samples})"
@@ -151,13 +161,24 @@ class AdaptiveScale:
             moved = self.value * math.exp(self.rate * (self.target - float(np.mean(changed))))
             self.value = min(max(moved, self.low), self.high)
 
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(self) -> State:
         """Return the present λ."""
-        return {"value": self.value}
+        return {"value": torch.tensor(self.value, dtype=torch.float64, device="cpu")}
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Set λ to that of `state_dict`."""
-        self.value = positive("value", state["value"])
+    def load_state_dict(self, state: State) -> None:
+        """Set λ to that of `state_dict`.
+
+        Raises:
+            ValueError: another kind of object saved the state, or λ is not from `low` to `high`.
+        """
+        check_names(state, ("value",), "an AdaptiveScale")
+        value = float(state["value"])
+        if not self.low <= value <= self.high:
+            raise ValueError(
+                f"the value of an AdaptiveScale must be from low={self.low:g} to high={self.high:g}, "
+                f"got {value:g}"
+            )
+        self.value = value
 
     def __repr__(self) -> str:
         return f"AdaptiveScale({self.value:g}, target={self.target:g}, rate={self.rate:g})"

@@ -6,6 +6,7 @@ from functools import partial
 
 import numpy as np
 import pytest
+import torch
 from scipy import stats
 
 from difflayers.layers.noise import Noise, gaussian_noise, gumbel_noise, sum_of_gamma_noise
@@ -73,3 +74,15 @@ def test_a_distribution_of_ones_own_takes_a_line():
     laplace = Noise("laplace", lambda generator, shape: generator.laplace(size=shape), score=np.sign, seed=3)
     assert stats.kstest(laplace.draw((5000,)), stats.laplace.cdf).pvalue > 0.01
     assert repr(laplace) == "laplace"
+
+
+def test_the_state_of_a_generator_is_one_tensor_of_fixed_size():
+    noise = gaussian_noise(seed=5)
+    for _ in range(3):
+        (state,) = noise.state_dict().values()
+        assert (state.shape, state.dtype) == ((6,), torch.int64)
+        resumed = gaussian_noise()
+        resumed.load_state_dict({"generator": state})
+        np.testing.assert_array_equal(resumed.draw((5,)), noise.draw((5,)))
+    with pytest.raises(ValueError, match="the state of a Noise must hold 'generator', got 'value'"):
+        noise.load_state_dict({"value": torch.zeros(())})

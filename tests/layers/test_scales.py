@@ -168,3 +168,31 @@ def test_an_empty_batch_leaves_an_adaptive_scale_where_it_is():
 def test_a_number_that_is_no_scale_is_named_as_the_argument_it_was():
     with pytest.raises(ValueError, match="scales must be positive and finite, but is -1"):
         difflayers.BlackboxLayer(np.sign, scales=-1)
+
+
+def test_states_are_tensors_and_empty_where_nothing_changes():
+    assert FixedScale(3.0).state_dict() == {}
+    for scales in (UniformScales(1, 9), AdaptiveScale()):
+        assert scales.state_dict()
+        assert all(isinstance(value, torch.Tensor) for value in scales.state_dict().values())
+
+
+def test_a_state_of_another_rule_is_refused_by_name():
+    with pytest.raises(ValueError, match="the state of a FixedScale must hold nothing, got 'value'"):
+        FixedScale(1.0).load_state_dict(AdaptiveScale().state_dict())
+    with pytest.raises(ValueError, match="the state of an AdaptiveScale must hold 'value', got nothing"):
+        AdaptiveScale().load_state_dict(FixedScale(1.0).state_dict())
+    with pytest.raises(ValueError, match="the state of UniformScales must hold 'generator', got 'value'"):
+        UniformScales(1, 9).load_state_dict(AdaptiveScale().state_dict())
+    with pytest.raises(TypeError, match="the state of an AdaptiveScale must hold tensors, but value is a fl"):
+        AdaptiveScale().load_state_dict({"value": 1.0})
+    with pytest.raises(ValueError, match=r"the generator of UniformScales must be an int64 tensor of shape"):
+        UniformScales(1, 9).load_state_dict({"generator": torch.zeros(2)})
+
+
+@pytest.mark.parametrize("value", [1e7, 1e-7, 0.0, np.nan])
+def test_a_scale_beyond_the_limits_of_the_rule_is_refused(value):
+    scales = AdaptiveScale(2.0)
+    with pytest.raises(ValueError, match=r"must be from low=1e-06 to high=1e\+06, got"):
+        scales.load_state_dict({"value": torch.tensor(value, dtype=torch.float64)})
+    assert scales.value == 2.0

@@ -114,3 +114,12 @@ def test_a_function_needs_a_pool_that_is_kept():
 def test_unknown_kinds_are_refused():
     with pytest.raises(ValueError, match=r"kind must be one of .* but is 'triplet'"):
         ContrastiveLoss(Enumeration(simplex()), "triplet")
+
+
+@pytest.mark.parametrize("zero", [0.0, -0.0])
+def test_a_negative_zero_makes_no_solution_new(zero):
+    # The pool has items 0 and 1; the mean of ⟨ĉ, y* − v⟩ is −1/2, −1/2 and 1/2 for costs of 1 and 2.
+    costs = torch.tensor([[1.0, 2, 4]] * 3)
+    best = torch.tensor([[1.0, 0, 0], [1.0, zero, 0], [0.0, 1, 0]])
+    loss = ContrastiveLoss(Enumeration(simplex(3)), kind="nce")
+    assert loss(costs, true_solutions=best).item() == pytest.approx(-1 / 6)
