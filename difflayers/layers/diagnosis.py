@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from difflayers._files import replacing
 from difflayers.engine.checks import check_call
 from difflayers.engine.run import BatchRun
 from difflayers.layers.blackbox import BlackboxLayer
@@ -120,7 +121,8 @@ class Diagnosis:
         cosines.set_yticklabels(ticks, fontsize=7)
         figure.colorbar(image, ax=cosines)
         if path is not None:
-            figure.savefig(path, dpi=150)
+            with replacing(path) as new:
+                figure.savefig(new, dpi=150)
         return figure
 
 
