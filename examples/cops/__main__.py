@@ -11,16 +11,23 @@ from typing import Any
 import numpy as np
 import torch
 
-from examples.cops import runs
 from examples.cops.data import open_dataset
 from examples.cops.data.folders import CocoPanoptic
 from examples.cops.evaluate import evaluate
 from examples.cops.inference import Predictor
+from examples.cops.measure.submission import official_quality
 from examples.cops.network import DeepLabCops
 from examples.cops.network.published import load_published
 from examples.cops.predict import predict_files
-from examples.cops.processes import processes, rank
-from examples.cops.submission import official_quality
+from examples.cops.run import runs
+from examples.cops.run.options import (
+    add_config,
+    add_iterations,
+    add_schedule,
+    chosen_config,
+    given_iterations,
+)
+from examples.cops.run.processes import processes, rank
 
 
 def arguments() -> argparse.ArgumentParser:
@@ -42,11 +49,11 @@ def arguments() -> argparse.ArgumentParser:
         command.add_argument(
             "--out", type=Path, default=Path("runs/demo"), help="folder for what is written; %(default)s"
         )
-        runs.add_config(command)
-        runs.add_schedule(command)
+        add_config(command)
+        add_schedule(command)
         command.add_argument("--imagenet", type=Path, help="file of ImageNet weights of the ResNet-50")
         command.add_argument("--seed", type=int, help="of all that is random; that of the settings, or 0")
-        runs.add_iterations(command, "one", "two", "warm", "single")
+        add_iterations(command, "one", "two", "warm", "single")
         command.add_argument("--accumulation", type=int, help="backward passes that a batch is split into")
         command.add_argument("--workers", type=int, help="processes that read and augment")
     text = "PQ, mean IoU and AP of a checkpoint on a held-out split."
@@ -77,14 +84,14 @@ def arguments() -> argparse.ArgumentParser:
 
 
 def train(options: argparse.Namespace, device: torch.device) -> None:
-    config = runs.chosen_config(options.config, options.data, options.seed)
+    config = chosen_config(options.config, options.data, options.seed)
     given = {
         name: value for name in ("accumulation", "workers") if (value := getattr(options, name)) is not None
     }
     figures = runs.run(
         options.data,
         options.out,
-        replace(config, **given, **runs.given_iterations(options)),
+        replace(config, **given, **given_iterations(options)),
         schedule=options.schedule,
         device=device,
         imagenet=options.imagenet,
@@ -98,7 +105,7 @@ def train(options: argparse.Namespace, device: torch.device) -> None:
 
 def evaluate_checkpoint(options: argparse.Namespace, device: torch.device) -> None:
     if options.published is not None:
-        config = runs.chosen_config(options.published or None, options.data)
+        config = chosen_config(options.published or None, options.data)
         data = open_dataset(options.data, options.split)
         network = runs.build_network(config, len(data.categories))
         if not isinstance(network, DeepLabCops):

@@ -15,9 +15,9 @@ from examples.cops.data.batches import as_it_is
 from examples.cops.data.paths import plain_name
 from examples.cops.data.samples import Category, Sample
 from examples.cops.inference import Prediction
-from examples.cops.instances import Instance, average_precision, predicted_instances, true_instances
-from examples.cops.processes import gathered, rank, world
-from examples.cops.submission import write_index, write_instances, write_prediction
+from examples.cops.measure.instances import Instance, average_precision, predicted_instances, true_instances
+from examples.cops.measure.submission import write_index, write_instances, write_prediction
+from examples.cops.run.processes import gathered, rank, world
 
 
 class Labeller(Protocol):

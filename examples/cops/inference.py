@@ -9,19 +9,18 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from joblib import Parallel, delayed
 from torch.nn import functional as F
 
 import difflayers
 from difflayers import amwc
-from difflayers.engine.parallel import map_instances
-from difflayers.graph.edges import grid_edges
-from difflayers.panoptic import PanopticLabels, compact, reject_small, resize
-from difflayers.panoptic.labels import from_solution
+from difflayers.graph import grid_edges
+from difflayers.panoptic import PanopticLabels, compact, from_solution, reject_small, resize
 from examples.cops.config import Config
 from examples.cops.data.batches import STRIDE
 from examples.cops.data.samples import shrink_image, to_tensor
 from examples.cops.network import CopsNetwork
-from examples.cops.processes import solver_jobs
+from examples.cops.run.processes import solver_jobs
 from examples.cops.steps import autocast
 
 AmwcSolver = Callable[[amwc.AMWC], amwc.Solution]
@@ -118,7 +117,9 @@ class Predictor:
         predicted = time.perf_counter()
         shape = -(-size[0] // STRIDE), -(-size[1] // STRIDE)
         solve = partial(_solve, shape, self.config, self.is_thing, self.solver)
-        solved = map_instances(solve, instances, solver_jobs())
+        # The solver releases the GIL, so that threads use all cores.
+        jobs = solver_jobs() if len(instances) > 1 else 1
+        solved = Parallel(jobs, require="sharedmem")(delayed(solve)(*costs) for costs in instances)
         done = time.perf_counter()
         results = [
             at_full_resolution(image, size, found, labels, self.is_thing, self.config)

@@ -11,8 +11,8 @@ from examples.cops.data import Category
 from examples.cops.data.images import SUFFIXES, read_image
 from examples.cops.data.paths import file_to_write
 from examples.cops.inference import Prediction, Predictor, Solved
-from examples.cops.pictures import draw_names, grey, grid, overlay, tinted
-from examples.cops.submission import write_index, write_prediction
+from examples.cops.measure.pictures import draw_names, grey, grid, overlay, tinted
+from examples.cops.measure.submission import write_index, write_prediction
 
 READABLE = 512  # pixels of the longer side that names can be read on
 

@@ -14,7 +14,7 @@ from examples.cops.config import Config
 from examples.cops.data.batches import STRIDE, Batch
 from examples.cops.losses import stage_one_loss
 from examples.cops.network import CopsNetwork, Costs, Logits
-from examples.cops.processes import solver_jobs
+from examples.cops.run.processes import solver_jobs
 
 
 class CrossEntropyStep(nn.Module):

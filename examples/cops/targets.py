@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from difflayers.panoptic.labels import VOID, PanopticLabels
+from difflayers.panoptic import VOID, PanopticLabels
 
 THING_EDGE_WEIGHT = 4.0  # edges with at least one end on a thing
 SMALL_WEIGHT = 3.0  # pixels and edges on an instance below the small area

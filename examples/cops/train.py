@@ -16,11 +16,11 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from tqdm import tqdm
 
-from examples.cops.checkpoint import Checkpoint
 from examples.cops.config import Config
 from examples.cops.data.batches import Batch, Crops, load_batches
 from examples.cops.network import CopsNetwork
-from examples.cops.processes import gathered, rank, world
+from examples.cops.run.checkpoint import Checkpoint
+from examples.cops.run.processes import gathered, rank, world
 from examples.cops.steps import CrossEntropyStep, SolverStep, autocast
 
 STAGE_ONE, STAGE_TWO, SINGLE_STAGE = 1, 2, 3

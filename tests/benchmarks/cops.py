@@ -28,12 +28,13 @@ from torch.autograd.graph import saved_tensors_hooks
 from torch.utils.flop_counter import FlopCounterMode
 
 from difflayers import amwc
-from examples.cops import runs, train
-from examples.cops.checkpoint import Checkpoint
+from examples.cops import train
 from examples.cops.config import DRAWN, SETTINGS, Config, load
 from examples.cops.data import DrawnScenes, open_dataset
 from examples.cops.data.batches import Batch
 from examples.cops.inference import Predictor, Timing
+from examples.cops.run import runs
+from examples.cops.run.checkpoint import Checkpoint
 from examples.cops.steps import drop_costs, logits_of
 from tests.benchmarks.amwc import scene_module, solve_anew, timed
 

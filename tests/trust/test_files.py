@@ -15,10 +15,10 @@ import difflayers
 from difflayers import amwc, lpmp
 from difflayers.graph import grid_edges
 from difflayers.panoptic.labels import encode_ids
-from examples.cops.checkpoint import Checkpoint
 from examples.cops.data import CocoPanoptic
 from examples.cops.data.cityscapes import TRAIN_LABEL_IDS
 from examples.cops.network.weights import read_tensors
+from examples.cops.run.checkpoint import Checkpoint
 from tests.trust.malformed import attempt, budget
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from torch.utils.data import Dataset
 
-from difflayers.panoptic.labels import from_coco
+from difflayers.panoptic import from_coco
 from examples.cops.data.cityscapes import cityscapes
 from examples.cops.data.images import read_image
 from examples.cops.data.layouts import PanopticFiles, coco_2017, plain

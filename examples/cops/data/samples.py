@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from difflayers.panoptic.labels import VOID, PanopticLabels, compact, nearest, resize
+from difflayers.panoptic import VOID, PanopticLabels, compact, resize
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -112,11 +112,16 @@ def _label_window(
     """
     rows, columns, inside = _overlap(shape, top, left, size)
     read = [
-        nearest(to, side)[part] for to, side, part in zip(shape, labels.shape, (rows, columns), strict=True)
+        _nearest(to, side)[part] for to, side, part in zip(shape, labels.shape, (rows, columns), strict=True)
     ]
     segments = np.full(size, VOID, dtype=np.int32)
     segments[inside] = labels.segments[read[0][:, None], read[1]]
     return compact(segments, labels.classes, labels.is_crowd)
+
+
+def _nearest(to: int, side: int) -> np.ndarray:
+    """Rows (to,) of an image of `side` rows that one of `to` rows reads, as `resize` does."""
+    return (2 * np.arange(to) + 1) * side // (2 * to)
 
 
 def _overlap(

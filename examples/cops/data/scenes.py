@@ -6,7 +6,7 @@ import numpy as np
 from PIL import Image, ImageFilter
 from torch.utils.data import Dataset
 
-from difflayers.panoptic.labels import PanopticLabels
+from difflayers.panoptic import PanopticLabels
 from examples.cops.data.objects import Wardrobe, draw_bus, draw_car, draw_person, draw_tree
 from examples.cops.data.samples import Sample
 from examples.cops.data.street import BUS, CAR, CATEGORIES, PERSON, TREE, Street, draw_background, draw_bonnet

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image, ImageDraw
 
-from difflayers.panoptic.labels import VOID, PanopticLabels
+from difflayers.panoptic import VOID, PanopticLabels
 from examples.cops.data.samples import Category
 
 CATEGORIES = (

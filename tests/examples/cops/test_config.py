@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from examples.cops import runs
 from examples.cops.config import DRAWN, SETTINGS, Config, from_fields, load, names
 from examples.cops.network import Widths
+from examples.cops.run import options
 
 
 def write(tmp_path: Path, text: str, name: str = "a.toml") -> Path:
@@ -104,8 +104,8 @@ def test_a_number_given_by_hand_is_checked_too() -> None:
 
 def test_the_seed_of_a_file_counts_unless_another_is_given(tmp_path: Path) -> None:
     path = str(write(tmp_path, "seed = 3"))
-    assert runs.chosen_config([path], None).seed == 3
-    assert runs.chosen_config([path], None, 5).seed == 5
+    assert options.chosen_config([path], None).seed == 3
+    assert options.chosen_config([path], None, 5).seed == 5
 
 
 def test_a_key_in_two_files_is_refused(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from examples.cops.processes import rank
+from examples.cops.run.processes import rank
 
 
 class Checkpoint:

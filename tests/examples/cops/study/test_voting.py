@@ -8,17 +8,18 @@ import pytest
 import torch
 
 from difflayers.panoptic import PanopticLabels
-from examples.cops import calibrate as calibration
-from examples.cops import runs, study
-from examples.cops.calibrate import calibrate
-from examples.cops.centres import Votes, centre_targets, centres, group, voting_loss
-from examples.cops.checkpoint import Checkpoint
 from examples.cops.config import DRAWN
 from examples.cops.data import DrawnScenes, folders
 from examples.cops.data.batches import Crops
 from examples.cops.inference import Predictor
 from examples.cops.network import DeepLabCops, ResNet50, Widths
-from examples.cops.voting import CentreVoting, VotingPredictor, VotingStep, train_voting
+from examples.cops.run import runs
+from examples.cops.run.checkpoint import Checkpoint
+from examples.cops.study import calibrate as calibration
+from examples.cops.study import study
+from examples.cops.study.calibrate import calibrate
+from examples.cops.study.centres import Votes, centre_targets, centres, group, voting_loss
+from examples.cops.study.voting import CentreVoting, VotingPredictor, VotingStep, train_voting
 
 IS_THING = np.array([False, False, True, True])
 TINY = replace(

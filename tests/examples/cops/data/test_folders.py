@@ -10,7 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
-from difflayers.panoptic.labels import VOID, PanopticLabels, compact, encode_ids, resize
+from difflayers.panoptic import VOID, PanopticLabels, compact, encode_ids, resize
 from examples.cops.config import DRAWN
 from examples.cops.data import CocoPanoptic, open_dataset
 from examples.cops.data.batches import Crops, load_batches
@@ -18,7 +18,7 @@ from examples.cops.data.images import read_image
 from examples.cops.data.samples import Sample, augment, shrink, shrink_image, to_tensor
 from examples.cops.data.scenes import DrawnScenes
 
-SHARED = Path(__file__).resolve().parents[3] / "shared" / "data"
+SHARED = Path(__file__).resolve().parents[5] / "shared" / "data"
 needs_data = pytest.mark.skipif(not SHARED.is_dir(), reason=f"needs the real data sets in {SHARED}")
 
 

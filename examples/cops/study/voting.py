@@ -14,15 +14,15 @@ import torch
 from torch import Tensor, nn
 
 from difflayers import amwc
-from difflayers.panoptic.labels import from_solution
-from examples.cops.centres import SPREAD, Votes, centre_targets, group, voting_loss
-from examples.cops.checkpoint import Checkpoint
+from difflayers.panoptic import from_solution
 from examples.cops.config import Config
 from examples.cops.data.batches import STRIDE, Batch
 from examples.cops.inference import Prediction, Solved, at_full_resolution, network_input
 from examples.cops.network import CopsNetwork
 from examples.cops.network.small import separable
+from examples.cops.run.checkpoint import Checkpoint
 from examples.cops.steps import autocast
+from examples.cops.study.centres import SPREAD, Votes, centre_targets, group, voting_loss
 from examples.cops.train import STAGE_TWO, Log, Phase, train
 
 

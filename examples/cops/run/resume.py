@@ -2,8 +2,8 @@
 
 from dataclasses import asdict
 
-from examples.cops.checkpoint import Checkpoint
 from examples.cops.config import Config, from_fields
+from examples.cops.run.checkpoint import Checkpoint
 
 #: Settings that play no role for what a stage comes to, and how a batch is split, for when memory is short.
 FREE = {"inference_method", "multiple", "workers", "overlap", "accumulation"}

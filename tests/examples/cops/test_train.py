@@ -7,16 +7,16 @@ import numpy as np
 import pytest
 import torch
 
-from examples.cops import runs
-from examples.cops.checkpoint import Checkpoint
 from examples.cops.config import DRAWN, REAL, Config
 from examples.cops.data import folders, open_dataset
 from examples.cops.data.scenes import DrawnScenes
 from examples.cops.inference import Predictor
 from examples.cops.network import CopsNetwork
+from examples.cops.run import runs
+from examples.cops.run.checkpoint import Checkpoint
 from examples.cops.train import saves, train_stage_one, train_stage_two
 
-DATA = Path(__file__).resolve().parents[3] / "shared" / "data"
+DATA = Path(__file__).resolve().parents[4] / "shared" / "data"
 TINY = replace(
     DRAWN,
     size=(64, 96),

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from difflayers.panoptic.labels import VOID, PanopticLabels
+from difflayers.panoptic import VOID, PanopticLabels
 from examples.cops.data.samples import Category
-from examples.cops.pictures import overlay, panel, training_curve
+from examples.cops.measure.pictures import overlay, panel, training_curve
 
 CATEGORIES = (Category(1, "road", False, (100, 60, 20)), Category(2, "car", True, (0, 0, 200)))
 

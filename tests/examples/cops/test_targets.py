@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from difflayers.panoptic.labels import VOID, PanopticLabels
+from difflayers.panoptic import VOID, PanopticLabels
 from examples.cops.targets import Targets, stage_one_targets
 
 V = VOID

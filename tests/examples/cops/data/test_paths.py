@@ -12,8 +12,7 @@ from examples.cops.data import open_dataset
 from examples.cops.data.cityscapes import TRAIN_LABEL_IDS
 from examples.cops.data.paths import below, file_to_write, plain_name
 from examples.cops.evaluate import evaluate
-from tests.examples.test_cops_evaluate import Answers, perfect
-from tests.examples.test_cops_processes import write_scenes
+from tests.examples.cops.answers import Answers, perfect, write_scenes
 
 LEADING_OUT = [
     "../x.png",

@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from difflayers.panoptic.labels import VOID, encode_ids
+from difflayers.panoptic import VOID, encode_ids
 from examples.cops.data import CocoPanoptic, find_files, open_dataset
 from examples.cops.data.cityscapes import TRAIN_LABEL_IDS, image_in_city
 
-COCO_SAMPLE = Path(__file__).resolve().parents[3] / "shared" / "data" / "coco_sample"
+COCO_SAMPLE = Path(__file__).resolve().parents[5] / "shared" / "data" / "coco_sample"
 
 STUFF = ["road", "sidewalk", "building", "wall", "fence", "pole", "traffic light", "traffic sign"]
 STUFF += ["vegetation", "terrain", "sky"]

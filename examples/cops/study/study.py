@@ -17,20 +17,21 @@ import torch
 
 from difflayers import amwc
 from difflayers.mutex import semantic_mutex_watershed
-from examples.cops import runs
-from examples.cops.calibrate import calibrate
-from examples.cops.checkpoint import Checkpoint
 from examples.cops.config import Config
 from examples.cops.data import open_dataset
-from examples.cops.direct import DirectStep
 from examples.cops.evaluate import evaluate
 from examples.cops.inference import AmwcSolver, Predictor
-from examples.cops.pictures import training_curve
-from examples.cops.reproduce import table
-from examples.cops.resume import check_settings
-from examples.cops.single import single_stage
+from examples.cops.measure.pictures import training_curve
+from examples.cops.run import runs
+from examples.cops.run.checkpoint import Checkpoint
+from examples.cops.run.options import add_config, add_iterations, chosen_config, given_iterations
+from examples.cops.run.resume import check_settings
+from examples.cops.study.calibrate import calibrate
+from examples.cops.study.direct import DirectStep
+from examples.cops.study.reproduce import table
+from examples.cops.study.single import single_stage
+from examples.cops.study.voting import CentreVoting, VotingPredictor, train_voting
 from examples.cops.train import train_stage_one, train_stage_two
-from examples.cops.voting import CentreVoting, VotingPredictor, train_voting
 
 #: Rows that train stage 2 anew: its settings. Figure 4 of the paper, the solver's methods, learning rates.
 TRAINED: dict[str, dict[str, Any]] = {
@@ -200,13 +201,13 @@ def main() -> None:
         metavar="ROW",
         help='in quotation marks: "' + '", "'.join(rows) + '"',
     )
-    runs.add_config(parser)
-    runs.add_iterations(parser, "one", "two", "warm")
+    add_config(parser)
+    add_iterations(parser, "one", "two", "warm")
     options = parser.parse_args()
-    given = runs.given_iterations(options)
+    given = given_iterations(options)
     results = []
     for seed in options.seeds:
-        config = replace(runs.chosen_config(options.config, options.data, seed), **given)
+        config = replace(chosen_config(options.config, options.data, seed), **given)
         results.append(study(options.data, options.out / f"seed{seed}", config, options.rows))
     print(f"\n{table(results)}")
 

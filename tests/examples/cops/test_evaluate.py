@@ -12,53 +12,18 @@ import pytest
 import torch
 from PIL import Image
 
-from difflayers.graph.edges import grid_edges
+from difflayers.graph import grid_edges
 from difflayers.panoptic import PanopticLabels, PanopticQuality, from_coco
-from examples.cops import runs
-from examples.cops.config import DRAWN
 from examples.cops.data import Category, DrawnScenes, Sample, open_dataset
 from examples.cops.evaluate import Evaluation, count_classes, evaluate, mean_iou
 from examples.cops.inference import Prediction, Predictor, mean_probabilities
-from examples.cops.instances import average_precision, predicted_instances, true_instances
+from examples.cops.measure.instances import average_precision, predicted_instances, true_instances
+from examples.cops.measure.submission import official_quality, write_instances
 from examples.cops.predict import cut_maps, halfway, image_files, predict_files
-from examples.cops.submission import official_quality, write_instances
-from tests.examples.test_cops_processes import write_scenes
+from examples.cops.run import runs
+from tests.examples.cops.answers import CONFIG, Answers, blurred, perfect, write_scenes
 
-CONFIG = replace(DRAWN, size=(32, 48), distances=(1, 2, 4), thing_area=4.0, stuff_area=8.0)
-SHARED = Path(__file__).resolve().parents[3] / "shared" / "data"
-
-
-class Answers:
-    """A predictor that answers each image of a data set with a labelling made of its ground truth."""
-
-    config = CONFIG
-
-    def __init__(self, data, change) -> None:  # type: ignore[no-untyped-def]
-        self.answers = {}
-        for index in range(len(data)):
-            sample = data[index]
-            labels = change(sample.labels, np.random.default_rng(index))
-            scores = np.linspace(1, 0.5, len(labels.classes))
-            semantic = np.maximum(labels.semantic(), 0)  # before the rejection, every pixel has a class
-            self.answers[sample.image.tobytes()] = Prediction(labels, scores, semantic, None)  # type: ignore[arg-type]
-
-    def predict(self, images: list[np.ndarray]) -> list[Prediction]:
-        return [self.answers[image.tobytes()] for image in images]
-
-
-def perfect(labels: PanopticLabels, generator: np.random.Generator) -> PanopticLabels:
-    return PanopticLabels(labels.segments, labels.classes)
-
-
-def blurred(labels: PanopticLabels, generator: np.random.Generator) -> PanopticLabels:
-    """Some pixels of every segment go to another, some segments change class."""
-    segments = labels.segments.copy()
-    moved = generator.random(segments.shape) < 0.2
-    segments[moved] = np.roll(segments, 3, axis=1)[moved]
-    kinds = np.where(generator.random(len(labels.classes)) < 0.2, 0, labels.classes)
-    present, segments = np.unique(segments, return_inverse=True)
-    numbers = np.arange(len(present)) - int(present[0] < 0)
-    return PanopticLabels(numbers[segments].reshape(labels.shape), kinds[present[present >= 0]])
+SHARED = Path(__file__).resolve().parents[4] / "shared" / "data"
 
 
 @pytest.fixture
@@ -300,10 +265,10 @@ def test_timing_tells_network_solver_and_rest_apart(predictor: Predictor) -> Non
 
 FIRST_IMAGE = """
 import numpy as np
-from examples.cops import runs
+from examples.cops.run import runs
 from examples.cops.data import DrawnScenes
 from examples.cops.inference import Predictor
-from tests.examples.test_cops_evaluate import CONFIG
+from tests.examples.cops.answers import CONFIG
 from tests.test_warming import compiled
 
 scene = DrawnScenes("val", 0, 1, size=(52, 70))
@@ -315,7 +280,7 @@ print([kernel for kernel, signatures in compiled().items() if signatures - befor
 
 
 def test_the_first_image_compiles_nothing_so_its_time_counts_like_any_other() -> None:
-    root = Path(__file__).resolve().parents[2]
+    root = Path(__file__).resolve().parents[3]
     done = subprocess.run(
         [sys.executable, "-c", FIRST_IMAGE], cwd=root, capture_output=True, text=True, check=False
     )

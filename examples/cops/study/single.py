@@ -13,11 +13,11 @@ from typing import Any
 
 import numpy as np
 
-from examples.cops import runs
-from examples.cops.checkpoint import Checkpoint
 from examples.cops.config import Config
 from examples.cops.data import open_dataset
 from examples.cops.network import CopsNetwork
+from examples.cops.run import runs
+from examples.cops.run.checkpoint import Checkpoint
 from examples.cops.train import CLOCKS, train_stage_one, train_stage_two, train_through_solver
 
 CLOCK = "seconds" if runs.DEVICE.type == "cuda" else "cpu_seconds"  # of `train`'s

@@ -9,8 +9,7 @@ from matplotlib.figure import Figure  # not pyplot: no global state, no display
 from PIL import Image, ImageDraw, ImageFont
 from scipy import ndimage
 
-from difflayers.panoptic import draw
-from difflayers.panoptic.labels import PanopticLabels
+from difflayers.panoptic import PanopticLabels, draw
 from examples.cops.data.samples import Category
 
 UNKNOWN = (40, 60, 110)

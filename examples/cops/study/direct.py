@@ -12,11 +12,11 @@ from torch import Tensor, nn
 
 import difflayers
 from difflayers import amwc
-from difflayers.graph.edges import grid_edges
+from difflayers.graph import grid_edges
 from examples.cops.config import Config
 from examples.cops.data.batches import STRIDE, Batch
 from examples.cops.network import CopsNetwork
-from examples.cops.processes import solver_jobs
+from examples.cops.run.processes import solver_jobs
 from examples.cops.steps import drop_costs, logits_of
 from examples.cops.targets import stage_one_targets
 

@@ -14,14 +14,15 @@ import pytest
 import torch
 
 from difflayers.panoptic import PanopticLabels
-from examples.cops import runs
-from examples.cops.checkpoint import Checkpoint
 from examples.cops.config import DRAWN, Config
 from examples.cops.data import Category, DrawnScenes, Sample
-from examples.cops.resume import UNREAD, check_settings
+from examples.cops.run import runs
+from examples.cops.run.checkpoint import Checkpoint
+from examples.cops.run.resume import UNREAD, check_settings
 from examples.cops.train import train_stage_one, train_stage_two, train_through_solver
+from tests.examples.cops.answers import write_scenes
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[4]
 TINY = replace(
     DRAWN, size=(32, 48), distances=(1, 4), iterations_one=4, iterations_two=3, iterations_single=3,
     batch_one=4, batch_two=4, batch_single=4, warm_up=1,
@@ -44,8 +45,8 @@ import os, signal, sys
 import torch
 from pathlib import Path
 sys.path.insert(0, sys.argv[1])
-from examples.cops.checkpoint import Checkpoint
-from tests.examples import test_cops_processes as this
+from examples.cops.run.checkpoint import Checkpoint
+from tests.examples.cops.run import test_processes as this
 
 whole_save, saves = torch.save, 0
 
@@ -130,34 +131,6 @@ def test_two_processes_give_the_curve_of_one_that_accumulates(tmp_path: Path) ->
         assert len(curves[0]) == iterations
         for entry, expected in zip(*curves, strict=True):
             assert entry == pytest.approx(expected, rel=2e-4)
-
-
-def write_scenes(root: Path) -> Path:
-    """Four drawn scenes of 32 x 48 a split, in COCO-panoptic format."""
-    from PIL import Image
-
-    from difflayers.panoptic import to_coco
-
-    for split in ("train", "val"):
-        scenes = DrawnScenes(split, 0, 4, size=(32, 48))
-        ids = [category.id for category in scenes.categories]
-        annotations, images = [], []
-        for folder in (root / split, root / f"panoptic_{split}"):
-            folder.mkdir(parents=True)
-        for index in range(4):
-            sample = scenes[index]
-            rgb, segments = to_coco(sample.labels, ids)
-            Image.fromarray(sample.image).save(root / split / f"{index}.png")
-            Image.fromarray(rgb).save(root / f"panoptic_{split}" / f"{index}.png")
-            images.append({"id": index, "file_name": f"{index}.png"})
-            annotations.append({"image_id": index, "file_name": f"{index}.png", "segments_info": segments})
-        categories = [
-            {"id": c.id, "name": c.name, "isthing": int(c.is_thing), "color": c.color}
-            for c in scenes.categories
-        ]
-        content = {"images": images, "annotations": annotations, "categories": categories}
-        (root / f"panoptic_{split}.json").write_text(json.dumps(content))
-    return root
 
 
 def test_the_solver_overlapped_with_the_next_batch_changes_nothing(tmp_path: Path) -> None:

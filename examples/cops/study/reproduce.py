@@ -1,4 +1,4 @@
-"""``python -m examples.cops.reproduce``: Table 1's comparison over several seeds, with its spread.
+"""``python -m examples.cops.study.reproduce``: Table 1's comparison over several seeds, with its spread.
 
 For each seed: both stages, and a control that spends the iterations of stage 2 on more of stage 1, from the
 same network and at the same learning rate. With --schedule single also the single stage, for as long as the
@@ -13,13 +13,20 @@ from pathlib import Path
 
 import numpy as np
 
-from examples.cops import runs
-from examples.cops.checkpoint import Checkpoint
 from examples.cops.config import Config
 from examples.cops.data import open_dataset
 from examples.cops.evaluate import evaluate
 from examples.cops.inference import Predictor
-from examples.cops.single import single_stage
+from examples.cops.run import runs
+from examples.cops.run.checkpoint import Checkpoint
+from examples.cops.run.options import (
+    add_config,
+    add_iterations,
+    add_schedule,
+    chosen_config,
+    given_iterations,
+)
+from examples.cops.study.single import single_stage
 from examples.cops.train import train_stage_one
 
 CONTROL = "stage 1, continued"
@@ -56,23 +63,23 @@ def table(rows: Sequence[dict[str, dict[str, float]]]) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(
-        prog="python -m examples.cops.reproduce",
+        prog="python -m examples.cops.study.reproduce",
         description=__doc__,
         formatter_class=argparse.RawTextHelpFormatter,
     )
     parser.add_argument("--data", type=Path, help="data folder; drawn scenes without it")
     parser.add_argument("--out", type=Path, required=True, help="folder for what is written")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="one run each; 0 1 2")
-    runs.add_schedule(parser)
-    runs.add_config(parser)
-    runs.add_iterations(parser, "one", "two", "warm")
+    add_schedule(parser)
+    add_config(parser)
+    add_iterations(parser, "one", "two", "warm")
     options = parser.parse_args()
-    given = runs.given_iterations(options)
+    given = given_iterations(options)
     rows = []
     for seed in options.seeds:
         started = time.perf_counter()
         out = options.out / f"seed{seed}"
-        config = replace(runs.chosen_config(options.config, options.data, seed), **given)
+        config = replace(chosen_config(options.config, options.data, seed), **given)
         figures = runs.run(options.data, out, config, progress=False)
         figures[CONTROL] = control(options.data, out, config)
         if options.schedule == "single":

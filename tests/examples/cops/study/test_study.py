@@ -9,12 +9,13 @@ import pytest
 import torch
 
 from difflayers.panoptic import PanopticLabels
-from examples.cops import runs, single, study
-from examples.cops.checkpoint import Checkpoint
 from examples.cops.config import DRAWN
 from examples.cops.data import DrawnScenes, folders
 from examples.cops.data.batches import Batch, Crops
-from examples.cops.direct import DirectStep
+from examples.cops.run import runs
+from examples.cops.run.checkpoint import Checkpoint
+from examples.cops.study import single, study
+from examples.cops.study.direct import DirectStep
 from examples.cops.targets import stage_one_targets
 from examples.cops.train import train_stage_one
 

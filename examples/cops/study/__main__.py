@@ -1,0 +1,5 @@
+"""`python -m examples.cops.study`."""
+
+from examples.cops.study.study import main
+
+main()
