@@ -53,6 +53,8 @@ docs: .venv/installed-docs
 
 bench: .venv/installed-bench
 	$(BIN)/python -m tests.benchmarks.amwc
+	$(BIN)/python -m tests.benchmarks.cuts
+	$(BIN)/python -m tests.benchmarks.related
 	$(BIN)/python -m tests.benchmarks.growth
 	$(BIN)/python -m tests.benchmarks.layers
 	$(BIN)/python -m tests.benchmarks.parallel

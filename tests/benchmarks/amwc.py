@@ -1,27 +1,24 @@
 """AMWC and MWC solvers against stored reference objectives and, in the same run, bioimage-cpp's multicut.
 
-    python -m tests.benchmarks.amwc [path of the instances] [--presets coco cityscapes] [--repeats 5]
+    python -m tests.benchmarks.amwc [--presets coco cityscapes] [--repeats 5]
 
-The path holds scene.py and reference.json and defaults to ../shared/instances. Times are medians; "x GAEC" is
-the time of bioimage-cpp's greedy additive multicut on the same edges (without building its graph) over ours
-(which includes building the graph). The difference to the reference objective is in per cent of it,
-negative where ours is lower. The gap is between the cost and our lower bound, in per cent of the cost.
+Scenes are drawn by `scenes.py`. Times are medians. "x GAEC" is the time of bioimage-cpp's greedy additive
+multicut on the same edges, without the building of its graph, over our time, which includes ours. "to
+reference" is the difference to the objective of the COPS authors' C++ solver in per cent, negative where ours
+is lower. "gap" is between the cost and our lower bound, in per cent of the cost.
 """
 
 import argparse
-import importlib.util
-import json
 import statistics
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
 
 from difflayers import amwc, mwc
+from tests.benchmarks import scenes
 
 METHODS = ("fast", "default", "best")
 
@@ -29,19 +26,16 @@ METHODS = ("fast", "default", "best")
 def main() -> None:
     """Print a line for every instance and method, then the combinatorial work of a training step."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("path", nargs="?", default="../shared/instances", type=Path)
-    parser.add_argument("--presets", nargs="+", default=["coco", "cityscapes-crop", "cityscapes"])
+    parser.add_argument("--presets", nargs="+", default=list(scenes.PRESETS), choices=scenes.PRESETS)
     parser.add_argument("--repeats", default=5, type=int, help="runs of which the median counts")
     arguments = parser.parse_args()
-    scenes = scene_module(arguments.path)
-    references = json.loads((arguments.path / "reference.json").read_text())
     warm_up()
     print("preset           seed noise problem method     ms  x GAEC     objective  to reference     gap")
-    for reference in references:
+    for reference in scenes.references():
         if reference["preset"] not in arguments.presets:
             continue
         preset, seed, noise = (reference[key] for key in ("preset", "seed", "noise"))
-        instance = scenes.scene(**scenes.PRESETS[preset], seed=seed, noise=noise)[:4]
+        instance = scenes.preset(preset, seed, noise)[:4]
         for costs, total in ((instance[0], "node_cost_sum"), (instance[2], "edge_cost_sum")):
             if not np.isclose(costs.sum(), reference[total], rtol=1e-9):
                 raise SystemExit(
@@ -49,19 +43,7 @@ def main() -> None:
                 )
         report(instance, reference, arguments.repeats)
     for preset in arguments.presets:
-        training_step(
-            scenes.scene(**scenes.PRESETS[preset], seed=1, noise=2.5)[:4], preset, arguments.repeats
-        )
-
-
-def scene_module(path: Path) -> ModuleType:
-    """The instance generator, which is no part of the package."""
-    spec = importlib.util.spec_from_file_location("scene", path / "scene.py")
-    if spec is None or spec.loader is None or not (path / "scene.py").exists():
-        raise SystemExit(f"{path} holds no scene.py; give the path of the instances as the first argument")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+        training_step(scenes.preset(preset, 1, 2.5)[:4], preset, arguments.repeats)
 
 
 def report(instance: tuple[np.ndarray, ...], reference: dict[str, Any], repeats: int) -> None:

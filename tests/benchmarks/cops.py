@@ -2,11 +2,11 @@
 
     python -m tests.benchmarks.cops [--checkpoint runs/demo/stage2.pt] [--paper] [--estimate]
 
-Prints medians; the images of a batch are solved at once, one a core. Without a GPU the small network runs on
-all cores, and the paper's with `--paper`; on a GPU the paper's network runs in bfloat16. Solver times at the
-paper's sizes are those of instances drawn by scene.py, since an untrained network gives costs that no trained
-one gives; with --checkpoint also those of real costs. `--estimate` counts the operations and the activations
-of training, without running it.
+Prints medians. The images of a batch are solved at once, one per core. Without a GPU the small network runs
+on all cores, and the paper's network with `--paper`; on a GPU the paper's network runs in bfloat16. Solver
+times at the paper's sizes are those of scenes drawn by `scenes.py`, because an untrained network gives costs
+that no trained network gives. With `--checkpoint` there are also times of real costs. `--estimate` counts the
+operations and the activations of training, without running it.
 """
 
 import argparse
@@ -36,7 +36,8 @@ from examples.cops.inference import Predictor, Timing
 from examples.cops.run import runs
 from examples.cops.run.checkpoint import Checkpoint
 from examples.cops.steps import drop_costs, logits_of
-from tests.benchmarks.amwc import scene_module, solve_anew, timed
+from tests.benchmarks import scenes
+from tests.benchmarks.amwc import solve_anew, timed
 
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 PRESETS = {"coco": (640, 640), "cityscapes": (1024, 2048)}
@@ -47,7 +48,6 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--instances", default="../shared/instances", type=Path)
     parser.add_argument("--checkpoint", type=Path, help="of a trained network, for inference on real costs")
     parser.add_argument("--data", type=Path, help="of the checkpoint; drawn scenes without it")
     parser.add_argument("--paper", action="store_true", help="run the paper's network on the CPU too")
@@ -63,7 +63,7 @@ def main() -> None:
     if options.checkpoint is not None:
         trained_inference(options.checkpoint, options.data)
     if DEVICE.type == "cuda" or options.paper:
-        paper_inference(options.instances, options.repeats)
+        paper_inference(options.repeats)
     if DEVICE.type == "cuda":
         for name in PRESETS:
             training(name, replace(paper_settings(name), workers=os.cpu_count() or 1), batch=24)
@@ -102,15 +102,14 @@ def trained_inference(checkpoint: Path, data: Path | None) -> None:
             print(f"solver / network {median.solver / median.network:.2f}")
 
 
-def paper_inference(instances: Path, repeats: int) -> None:
+def paper_inference(repeats: int) -> None:
     """The paper's network on images of the paper's sizes, and the solver on instances of those sizes."""
-    scenes = scene_module(instances)
     for name, size in PRESETS.items():
         config = paper_settings(name)
         num_classes = {"coco": 133, "cityscapes": 19}[name]
         network = runs.build_network(config, num_classes).to(DEVICE).eval()
         cores = os.cpu_count() or 1
-        scene = scenes.scene(**scenes.PRESETS[name], seed=1, noise=2.5)[:4]
+        scene = scenes.preset(name, 1, 2.5)[:4]
         problems = [amwc.AMWC(*scene) for _ in range(cores)]
         for batch in (1, 4, 8) if DEVICE.type == "cuda" else (1,):
             images = torch.randn(batch, 3, *size, device=DEVICE)
@@ -144,13 +143,13 @@ def training(name: str, config: Config, batch: int, iterations: int = 9) -> None
 
     Each with the frozen trunk overlapped and in turn, which without a solver is a gain too.
     """
-    scenes = DrawnScenes("train", 0, 64, size=config.size)
+    drawn = DrawnScenes("train", 0, 64, size=config.size)
     for overlap in (True, False):
         settings = replace(config, overlap=overlap, batch_two=batch, iterations_two=iterations, warm_up=1)
         print(f"stage 2, {name} {config.size}, batch {batch}, {'overlapped' if overlap else 'in turn'}:")
         for what, step in (("with the solver", None), ("without", MeanCosts)):
-            network = runs.build_network(settings, len(scenes.categories)).to(DEVICE)
-            seconds = iteration_seconds(network, scenes, settings, step)
+            network = runs.build_network(settings, len(drawn.categories)).to(DEVICE)
+            seconds = iteration_seconds(network, drawn, settings, step)
             print(f"    {what}: {batch / seconds:.1f} images/s{peak_memory()}")
 
 

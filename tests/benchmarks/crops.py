@@ -1,9 +1,9 @@
 """What a training crop of the paper's sizes costs the CPU: reading it, and in stage 2 the layer and the loss.
 
-    python -m tests.benchmarks.crops [--cityscapes folder] [--coco folder] [--instances ../shared/instances]
+    python -m tests.benchmarks.crops [--cityscapes folder] [--coco folder]
 
 Medians of CPU seconds on one core, with the settings of `examples/cops/settings`. Reading is timed on the
-folders that are given. The layer solves instances that scene.py draws, forward and, with N = 5, backward.
+folders that are given. The layer solves scenes that `scenes.py` draws, forward and, with N = 5, backward.
 """
 
 import argparse
@@ -11,7 +11,6 @@ import statistics
 import time
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -21,7 +20,7 @@ from difflayers.panoptic import PanopticLabels, PanopticLayer, SoftPanopticQuali
 from examples.cops.config import Config
 from examples.cops.data import open_dataset
 from examples.cops.data.batches import STRIDE, Crops
-from tests.benchmarks.amwc import scene_module
+from tests.benchmarks import scenes
 from tests.benchmarks.cops import paper_settings
 
 INSTANCES = {"cityscapes": "cityscapes-crop", "coco": "coco"}
@@ -31,18 +30,16 @@ REPEATS = 7
 def main() -> None:
     """Print a line for reading, and one for each noise of the drawn instances."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--instances", default="../shared/instances", type=Path)
     for name in INSTANCES:
         parser.add_argument(f"--{name}", type=Path, metavar="FOLDER", help="the data, to time reading")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    scenes = scene_module(options.instances)
     for name, preset in INSTANCES.items():
         config = paper_settings(name)
         if (folder := getattr(options, name)) is not None:
             print(f"{name} {config.size}: {reading(folder, config):.2f} s to read a crop", flush=True)
         for noise in (1.5, 2.5):
-            seconds = solving(scenes, scenes.PRESETS[preset], noise, config)
+            seconds = solving(preset, noise, config)
             print(f"{name} {config.size}, noise {noise}: {seconds:.2f} s in layer and loss", flush=True)
 
 
@@ -57,12 +54,12 @@ def reading(folder: Path, config: Config) -> float:
     return statistics.median(taken[1:])
 
 
-def solving(scenes: Any, sizes: dict[str, Any], noise: float, config: Config) -> float:
+def solving(preset: str, noise: float, config: Config) -> float:
     """CPU seconds of the panoptic layer and the loss, forward and backward, on one image."""
-    node, _, edge, partitionable, truth = scenes.scene(**sizes, seed=1, noise=noise)
-    shape, distances = truth.shape, sizes["distances"]
-    segments, inverse = np.unique(truth, return_inverse=True)
-    labels = PanopticLabels(inverse.reshape(shape).astype(np.int32), segments // 10_000)
+    node, _, edge, partitionable, classes, objects = scenes.preset(preset, 1, noise)
+    shape, distances = classes.shape, scenes.PRESETS[preset]["distances"]
+    kinds, inverse = np.unique(np.stack([classes.ravel(), objects.ravel()]), axis=1, return_inverse=True)
+    labels = PanopticLabels(inverse.reshape(shape).astype(np.int32), kinds[0])
     node_costs = torch.from_numpy(np.float32(node.T).reshape(1, -1, *shape)).requires_grad_()
     height, width = shape
     sides = [[(height - d, width), (height, width - d)] for d in distances]

@@ -1,34 +1,32 @@
 """The solver on tensors: time an image, alone and in batches, on the CPU and on a GPU where there is one.
 
-    python -m tests.benchmarks.device [path of the instances] [--presets cityscapes] [--batches 1 8]
+    python -m tests.benchmarks.device [--presets cityscapes] [--batches 1 8]
 
-The path holds scene.py and defaults to ../shared/instances. Costs are float32 and on the device before the
-clock starts; times are medians. The difference is that to ``amwc.solve`` on the CPU, in per cent of it, the
-largest in the batch. "numba" is that solver, and "start" improves a solution that is good already.
+Costs are float32 and on the device before the clock starts. Times are medians. The difference is that to
+`amwc.solve` on the CPU, in per cent of it, the largest of the batch. "numba" is that solver, and "start"
+improves a solution that is good already.
 """
 
 import argparse
 from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
 import torch
 
 from difflayers import amwc
 from difflayers.amwc import device
-from tests.benchmarks.amwc import scene_module, solve_anew, timed
+from tests.benchmarks import scenes
+from tests.benchmarks.amwc import solve_anew, timed
 
 
 def main() -> None:
     """Print a line for every preset, noise, device, batch and method."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("path", nargs="?", default="../shared/instances", type=Path)
-    parser.add_argument("--presets", nargs="+", default=["coco", "cityscapes-crop", "cityscapes"])
+    parser.add_argument("--presets", nargs="+", default=list(scenes.PRESETS), choices=scenes.PRESETS)
     parser.add_argument("--noises", nargs="+", type=float, default=[1.5, 2.5, 4.0])
     parser.add_argument("--batches", nargs="+", type=int, default=[1, 8])
     parser.add_argument("--repeats", default=5, type=int, help="runs of which the median counts")
     arguments = parser.parse_args()
-    scenes = scene_module(arguments.path)
     devices = [torch.device("cpu")]
     if torch.cuda.is_available():
         devices.append(torch.device("cuda"))
@@ -37,8 +35,7 @@ def main() -> None:
     for preset in arguments.presets:
         for noise in arguments.noises:
             instances = [
-                scenes.scene(**scenes.PRESETS[preset], seed=seed, noise=noise)[:4]
-                for seed in range(1, max(arguments.batches) + 1)
+                scenes.preset(preset, seed, noise)[:4] for seed in range(1, max(arguments.batches) + 1)
             ]
             report(preset, noise, instances, devices, arguments.batches, arguments.repeats)
 

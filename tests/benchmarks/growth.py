@@ -1,9 +1,9 @@
 """How time and memory of the AMWC methods grow with the problem, from 10⁴ to 10⁷ edges.
 
-    python -m tests.benchmarks.growth [path of the instances] [--repeats 3] [--methods fast default]
+    python -m tests.benchmarks.growth [--repeats 3] [--methods fast default]
 
-The path holds scene.py and defaults to ../shared/instances. Every size is solved in a process of its own,
-so that the peak of its resident memory, less what it was once the problem stood, is that of the solver.
+Every size is solved in a process of its own, so that the peak of its resident memory, less what it was once
+the problem stood, is that of the solver.
 """
 
 import argparse
@@ -13,7 +13,8 @@ import sys
 from pathlib import Path
 
 from difflayers import amwc
-from tests.benchmarks.amwc import scene_module, solve_anew, timed, warm_up
+from tests.benchmarks import scenes
+from tests.benchmarks.amwc import solve_anew, timed, warm_up
 
 # Height and width; with the distances of the Cityscapes preset.
 SIZES = ((32, 32), (40, 48), (48, 96), (96, 192), (256, 256), (256, 512), (512, 1024), (768, 1152))
@@ -22,7 +23,6 @@ SIZES = ((32, 32), (40, 48), (48, 96), (96, 192), (256, 256), (256, 512), (512, 
 def main() -> None:
     """Print a line for every size and method."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("path", nargs="?", default="../shared/instances", type=Path)
     parser.add_argument("--methods", nargs="+", default=["fast", "default"])
     parser.add_argument(
         "--repeats", default=3, type=int, help="runs of large problems, of which the median counts"
@@ -36,7 +36,7 @@ def main() -> None:
     print("   nodes     edges  method       ms   ns an edge   bytes an edge beyond the problem", flush=True)
     for height, width in SIZES:
         for method in arguments.methods:
-            command = [sys.executable, "-m", "tests.benchmarks.growth", str(arguments.path)]
+            command = [sys.executable, "-m", "tests.benchmarks.growth"]
             options = ["--repeats", arguments.repeats, "--noise", arguments.noise, "--methods", method]
             size = ["--size", height, width]
             subprocess.run([*command, *map(str, options + size)], check=True)
@@ -46,9 +46,9 @@ def measure(arguments: argparse.Namespace) -> None:
     """Print the line of one size and method."""
     warm_up(quiet=True)
     (method,) = arguments.methods
-    scenes = scene_module(arguments.path)
-    options = scenes.PRESETS["cityscapes"] | dict(zip(("height", "width"), arguments.size, strict=True))
-    problem = amwc.AMWC(*scenes.scene(**options, seed=1, noise=arguments.noise)[:4])
+    scene = scenes.preset("cityscapes", 1, arguments.noise, shape=tuple(arguments.size))
+    problem = amwc.AMWC(*scene[:4])
+    del scene
     before = resident_bytes()
     Path("/proc/self/clear_refs").write_text("5")  # the peak starts anew
     edges = len(problem.edges)

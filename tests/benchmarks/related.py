@@ -1,14 +1,13 @@
 """Lifted multicut and mutex watersheds against bioimage-cpp's, in one run on the same instances.
 
-    python -m tests.benchmarks.related [path of the instances] [--presets ...] [--noises ...] [--repeats n]
+    python -m tests.benchmarks.related [--presets ...] [--noises ...] [--repeats n]
 
 Edges of distance 1 are the edges of the lifted multicut, all others its lifted edges. Times are medians in
 ms, those of bioimage-cpp without the building of its graph, which has a column of its own. Costs are sums
-over cut edges; mutex watersheds minimise none, so there it is only said whether the results are the same.
+over cut edges. Mutex watersheds minimise no cost, so the table only says whether their results are the same.
 """
 
 import argparse
-from pathlib import Path
 
 import numpy as np
 
@@ -17,7 +16,8 @@ from difflayers.amwc import AMWC
 from difflayers.lifted_multicut import LiftedMulticut
 from difflayers.multicut import Multicut
 from difflayers.mutex import mutex_watershed, semantic_mutex_watershed
-from tests.benchmarks.amwc import scene_module, timed
+from tests.benchmarks import scenes
+from tests.benchmarks.amwc import timed
 
 METHODS = ("fast", "default", "best")
 
@@ -25,22 +25,19 @@ METHODS = ("fast", "default", "best")
 def main() -> None:
     """Print a row for every instance, problem and solver."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("path", type=Path, nargs="?", default=Path("../shared/instances"))
-    parser.add_argument("--presets", nargs="+", default=["coco", "cityscapes-crop", "cityscapes"])
+    parser.add_argument("--presets", nargs="+", default=list(scenes.PRESETS), choices=scenes.PRESETS)
     parser.add_argument("--noises", nargs="+", type=float, default=[1.5, 2.5, 4.0])
     parser.add_argument("--repeats", type=int, default=5)
     arguments = parser.parse_args()
-    scenes = scene_module(arguments.path)
     warm_up()
     print(
         "preset           noise problem           who              ms   graph  x theirs      cost  to theirs"
     )
     for preset in arguments.presets:
         for noise in arguments.noises:
-            node_costs, edges, costs, things, _ = scenes.scene(**scenes.PRESETS[preset], seed=1, noise=noise)
-            problem = AMWC(node_costs, edges, costs, things)
+            problem = AMWC(*scenes.preset(preset, 1, noise)[:4])
             name = f"{preset:<16} {noise:>5}"
-            lifted(name, problem, scenes.PRESETS[preset]["width"], arguments.repeats)
+            lifted(name, problem, scenes.PRESETS[preset]["shape"][1], arguments.repeats)
             mutex(name, problem, arguments.repeats)
 
 
