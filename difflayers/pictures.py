@@ -1,22 +1,52 @@
 """Colours and outlines of label maps, as NumPy arrays; figures come from matplotlib where it is installed."""
 
-import colorsys
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 _GOLDEN = 0.618034
+_LEVELS_END = 384
+_MOST_COLORS = 100_000
 
 
 def palette(count: int) -> NDArray[np.uint8]:
-    """Return (count, 3) uint8 colours that are distinct; those of close numbers are far apart."""
-    colors = []
-    for index in range(count):
-        # Hues in steps of the golden ratio never repeat; three levels tell apart hues that come close.
-        saturation, value = ((0.65, 0.9), (0.9, 0.6), (0.4, 0.75))[index % 3]
-        colors.append(colorsys.hsv_to_rgb((0.58 + index * _GOLDEN) % 1, saturation, value))
-    return (np.array(colors).reshape(count, 3) * 255).round().astype(np.uint8)
+    """Return distinct colours, of which those with close numbers look unlike.
+
+    Args:
+        count: the number of colours, at most 100 000. A larger palette begins with the smaller ones.
+
+    Returns:
+        (count, 3) uint8.
+
+    Raises:
+        ValueError: if `count` is negative or too large.
+
+    Example:
+        >>> from difflayers import pictures
+        >>> pictures.palette(2).tolist()
+        [[80, 158, 230], [127, 153, 15]]
+    """
+    if not 0 <= count <= _MOST_COLORS:
+        raise ValueError(f"count must lie in [0, {_MOST_COLORS}], got {count}")
+    colors = _candidates(2 * count)
+    first = np.sort(np.unique(colors, axis=0, return_index=True)[1])
+    return colors[first[:count]]
+
+
+def _candidates(count: int) -> NDArray[np.uint8]:
+    """Colours (count, 3) in a fixed order, of which more than half differ."""
+    index = np.arange(count)
+    # Hues in steps of the golden ratio never repeat; three levels tell apart hues that come close.
+    hue = (0.58 + index * _GOLDEN) % 1
+    saturation, value = np.array(((0.65, 0.9), (0.9, 0.6), (0.4, 0.75)))[index % 3].T
+    # Three levels have some 2 000 colours, so later ones spread over all levels, by two more ratios.
+    spread = index >= _LEVELS_END
+    saturation[spread] = 0.3 + 0.7 * (index[spread] * 0.7548776662 % 1)
+    value[spread] = 0.4 + 0.6 * (index[spread] * 0.5698402910 % 1)
+    sector = (np.array([[5], [3], [1]]) + 6 * hue) % 6
+    channels = value * (1 - saturation * np.minimum(sector, 4 - sector).clip(0, 1))
+    return (channels.T * 255).round().astype(np.uint8)
 
 
 def segment_colors(colors: ArrayLike, is_thing: ArrayLike) -> NDArray[np.float32]:

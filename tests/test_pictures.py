@@ -4,14 +4,19 @@ import subprocess
 import sys
 
 import numpy as np
+import pytest
 
 from difflayers.pictures import outlines, palette, segment_colors
 
 
 def test_colours_of_a_palette_are_distinct_and_stay_when_it_grows():
-    colors = palette(133)
-    assert len(np.unique(colors, axis=0)) == 133
-    assert (palette(7) == colors[:7]).all()
+    colors = palette(20_000)
+    assert len(np.unique(colors, axis=0)) == 20_000
+    for count in (0, 1, 7, 133, 990, 1000):
+        assert (palette(count) == colors[:count]).all()
+    for count in (-1, 100_001):
+        with pytest.raises(ValueError, match="count must lie in"):
+            palette(count)
     few = palette(20).astype(int)
     apart = np.abs(few[:, None] - few).sum(2)[~np.eye(20, dtype=bool)]
     assert apart.min() > 50

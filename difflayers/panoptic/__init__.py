@@ -1,17 +1,14 @@
 """Panoptic segmentation: label encoding, exact and differentiable panoptic quality."""
 
 from difflayers.panoptic import draw
+from difflayers.panoptic.coco import decode_ids, encode_ids, from_coco, to_coco
 from difflayers.panoptic.labels import (
     VOID,
     PanopticLabels,
     compact,
-    decode_ids,
-    encode_ids,
-    from_coco,
     from_solution,
     reject_small,
     resize,
-    to_coco,
 )
 from difflayers.panoptic.layer import PanopticLayer, PanopticOutput
 from difflayers.panoptic.matching import match

@@ -1,12 +1,10 @@
 """Panoptic labelings: every pixel belongs to one segment or to none, every segment has one class."""
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import ndimage
 
 from difflayers._arguments import as_array
 
@@ -77,141 +75,6 @@ def compact(segments: ArrayLike, classes: ArrayLike, is_crowd: ArrayLike | None 
     return _keep(segments, classes, is_crowd, occurs)
 
 
-def encode_ids(ids: ArrayLike) -> NDArray[np.uint8]:
-    """Write segment ids as colours, id = R + 256 G + 65536 B.
-
-    Args:
-        ids: (h, w) integer in [0, 2²⁴).
-
-    Returns:
-        (h, w, 3) uint8.
-
-    Raises:
-        ValueError: on another shape or dtype, or an id that three bytes cannot hold.
-    """
-    ids = as_array("ids", ids)
-    if ids.ndim != 2 or ids.dtype.kind not in "iu":
-        raise ValueError(f"ids must be an (h, w) integer array, got {_describe(ids)}")
-    if ids.size and (ids.min() < 0 or ids.max() >= 1 << 24):
-        raise ValueError(f"ids must lie in [0, 2**24), got [{ids.min()}, {ids.max()}]")
-    ids = ids.astype(np.uint32)
-    return np.stack([ids & 255, (ids >> 8) & 255, ids >> 16], axis=-1).astype(np.uint8)
-
-
-def decode_ids(rgb: ArrayLike) -> NDArray[np.int32]:
-    """Read segment ids from colours, id = R + 256 G + 65536 B.
-
-    Args:
-        rgb: (h, w, 3) uint8.
-
-    Returns:
-        (h, w) int32.
-
-    Raises:
-        ValueError: on another shape or dtype.
-    """
-    rgb = as_array("rgb", rgb)
-    if rgb.ndim != 3 or rgb.shape[2] != 3 or rgb.dtype != np.uint8:
-        raise ValueError(f"rgb must be an (h, w, 3) uint8 array, got {_describe(rgb)}")
-    channels = rgb.astype(np.int32)
-    return channels[..., 0] + (channels[..., 1] << 8) + (channels[..., 2] << 16)
-
-
-def from_coco(
-    rgb: ArrayLike, segments_info: Sequence[Mapping[str, Any]], category_ids: Sequence[int]
-) -> PanopticLabels:
-    """Read one image of a COCO-panoptic data set.
-
-    The three inconsistencies below are errors, as the official evaluator has them for predictions; areas are
-    counted in the image, the `area` of `segments_info` is not read.
-
-    Args:
-        rgb: (h, w, 3) uint8, the panoptic PNG; id 0 is void.
-        segments_info: the annotation's list of dicts, of which `id`, `category_id` and `iscrowd` (0 where
-            absent) are read.
-        category_ids: (K,), the COCO category id of each class index.
-
-    Returns:
-        The labeling; segments in the order of `segments_info`.
-
-    Raises:
-        ValueError: on an unknown category, an id in the image that `segments_info` does not name, an id in
-            `segments_info` that has no pixel, and an id named twice.
-    """
-    listed = as_array("category_ids", category_ids)
-    if listed.ndim != 1 or listed.dtype.kind not in "iu":
-        raise ValueError(f"category_ids must be a list of integers, got {_describe(listed)}")
-    class_of = {int(category): index for index, category in enumerate(listed)}
-    if len(class_of) != len(listed):
-        raise ValueError("category_ids must be distinct")
-    pixel_ids = decode_ids(rgb)
-    ids = np.array([0, *(int(info["id"]) for info in segments_info)], dtype=np.int64)
-    for info in segments_info:
-        if int(info["category_id"]) not in class_of:
-            raise ValueError(
-                f"segments_info gives segment {info['id']} the category {info['category_id']}, "
-                "which category_ids does not list"
-            )
-    order = np.argsort(ids)
-    repeated = np.flatnonzero(np.diff(ids[order]) == 0)
-    if len(repeated):
-        duplicate = ids[order][repeated[0]]
-        raise ValueError(
-            "segments_info uses id 0, which is void"
-            if duplicate == 0
-            else f"segments_info names segment {duplicate} twice"
-        )
-    position = np.minimum(np.searchsorted(ids[order], pixel_ids), len(ids) - 1)
-    unknown = ids[order][position] != pixel_ids
-    if unknown.any():
-        raise ValueError(f"rgb holds segment id {pixel_ids[unknown][0]}, which segments_info does not name")
-    segments = (order - 1).astype(np.int32)[position]
-    occurs = np.bincount(segments.ravel() + 1, minlength=len(ids)) > 0
-    if not occurs[1:].all():
-        raise ValueError(f"segments_info names segment {ids[1:][~occurs[1:]][0]}, which has no pixel in rgb")
-    return PanopticLabels(
-        segments,
-        np.array([class_of[int(info["category_id"])] for info in segments_info], dtype=np.int64),
-        np.array([bool(info.get("iscrowd", 0)) for info in segments_info], dtype=bool),
-    )
-
-
-def to_coco(
-    labels: PanopticLabels, category_ids: Sequence[int]
-) -> tuple[NDArray[np.uint8], list[dict[str, Any]]]:
-    """Write a labeling as COCO-panoptic image and annotation.
-
-    Args:
-        labels: the labeling; its segment s gets the id s + 1, void the id 0.
-        category_ids: (K,), the COCO category id of each class index.
-
-    Returns:
-        (h, w, 3) uint8, and `segments_info`: for each segment a dict of plain Python values with `id`,
-        `category_id`, `area` in pixels, `bbox` [x, y, width, height] and `iscrowd`.
-
-    Raises:
-        ValueError: where a segment's class has no category id.
-    """
-    if len(labels.classes) and labels.classes.max() >= len(category_ids):
-        raise ValueError(
-            f"category_ids has {len(category_ids)} entries, but labels holds class {labels.classes.max()}"
-        )
-    ids = labels.segments + 1
-    areas = labels.areas()
-    boxes = ndimage.find_objects(ids, max_label=len(labels.classes)) if len(labels.classes) else []
-    segments_info = [
-        {
-            "id": segment + 1,
-            "category_id": int(category_ids[labels.classes[segment]]),
-            "area": int(areas[segment]),
-            "bbox": [columns.start, rows.start, columns.stop - columns.start, rows.stop - rows.start],
-            "iscrowd": int(labels.is_crowd[segment]),
-        }
-        for segment, (rows, columns) in enumerate(boxes)
-    ]
-    return encode_ids(ids), segments_info
-
-
 def from_solution(labels: ArrayLike, segments: ArrayLike, shape: tuple[int, int]) -> PanopticLabels:
     """Lay an AMWC or MWC solution out on the image whose pixels, row by row, are the graph's nodes.
 
@@ -226,14 +89,17 @@ def from_solution(labels: ArrayLike, segments: ArrayLike, shape: tuple[int, int]
     Raises:
         ValueError: where the lengths do not fit, or one segment holds nodes of two classes.
     """
-    labels, segments = np.asarray(labels), np.asarray(segments)
+    labels, segments = as_array("labels", labels), as_array("segments", segments)
     h, w = shape
-    if labels.shape != (h * w,) or segments.shape != (h * w,):
-        raise ValueError(
-            f"labels has shape {labels.shape} and segments {segments.shape}, "
-            f"but shape {(h, w)} has {h * w} pixels"
-        )
-    classes = np.zeros(segments.max() + 1 if segments.size else 0, dtype=np.int64)
+    for name, array in (("labels", labels), ("segments", segments)):
+        if array.shape != (h * w,) or array.dtype.kind not in "iu":
+            raise ValueError(f"{name} must be integers of shape {(h * w,)}, got {described(array)}")
+        if array.size and (array.min() < 0 or array.max() >= 1 << 31):
+            raise ValueError(f"{name} must lie in [0, 2**31), got [{array.min()}, {array.max()}]")
+    count = int(segments.max(initial=-1)) + 1
+    if count > segments.size:
+        raise ValueError(f"segments must be contiguous from 0, got {count - 1} for {segments.size} nodes")
+    classes = np.zeros(count, dtype=np.int64)
     classes[segments] = labels
     mixed = classes[segments] != labels
     if mixed.any():
@@ -260,7 +126,7 @@ def reject_small(
     """
     is_thing = np.asarray(is_thing)
     if is_thing.ndim != 1 or is_thing.dtype != bool:
-        raise ValueError(f"is_thing must be a (K,) bool array, got {_describe(is_thing)}")
+        raise ValueError(f"is_thing must be a (K,) bool array, got {described(is_thing)}")
     if len(labels.classes) and labels.classes.max() >= len(is_thing):
         raise ValueError(
             f"is_thing has {len(is_thing)} entries, but labels holds class {labels.classes.max()}"
@@ -298,16 +164,17 @@ def _checked(segments: ArrayLike, classes: ArrayLike) -> tuple[NDArray[np.int32]
     if classes.size == 0:
         classes = classes.astype(np.int64)  # np.asarray([]) is floating
     if segments.ndim != 2 or segments.dtype.kind not in "iu":
-        raise ValueError(f"segments must be an (h, w) integer array, got {_describe(segments)}")
+        raise ValueError(f"segments must be an (h, w) integer array, got {described(segments)}")
     if classes.ndim != 1 or classes.dtype.kind not in "iu":
-        raise ValueError(f"classes must be an (S,) integer array, got {_describe(classes)}")
+        raise ValueError(f"classes must be an (S,) integer array, got {described(classes)}")
     if segments.size and (segments.min() < VOID or segments.max() >= len(classes)):
         raise ValueError(
             f"segments must lie in [-1, {len(classes) - 1}] for {len(classes)} classes, "
             f"got [{segments.min()}, {segments.max()}]"
         )
-    if classes.size and classes.min() < 0:
-        raise ValueError(f"classes must be non-negative, got {classes.min()}")
+    if classes.size and (classes.min() < 0 or classes.max() >= 1 << 31):
+        wrong = classes[(classes < 0) | (classes >= 1 << 31)][0]
+        raise ValueError(f"classes must lie in [0, 2**31), got {wrong}")
     return segments.astype(np.int32, copy=False), classes.astype(np.int64, copy=False)
 
 
@@ -316,7 +183,7 @@ def _checked_crowd(is_crowd: ArrayLike | None, count: int) -> NDArray[np.bool_]:
     if crowd.size == 0:
         crowd = crowd.astype(bool)
     if crowd.dtype != bool or crowd.shape != (count,):
-        raise ValueError(f"is_crowd must be bool of the shape of classes, {(count,)}, got {_describe(crowd)}")
+        raise ValueError(f"is_crowd must be bool of the shape of classes, {(count,)}, got {described(crowd)}")
     return crowd
 
 
@@ -328,5 +195,5 @@ def _keep(
     return PanopticLabels(renumbered[segments], classes[kept], is_crowd[kept])
 
 
-def _describe(array: NDArray[Any]) -> str:
+def described(array: NDArray[Any]) -> str:
     return f"shape {array.shape}, dtype {array.dtype}"

@@ -72,7 +72,12 @@ def test_an_all_void_image_is_a_labeling():
         ((np.zeros((1, 2), int), [0.5]), r"classes must be .* dtype float64"),
         ((np.array([[0, 2]]), [0, 0]), r"segments must lie in \[-1, 1\] for 2 classes, got \[0, 2\]"),
         ((np.array([[0, -2]]), [0]), r"segments must lie in \[-1, 0\]"),
-        ((np.array([[0, 0]]), [-1]), r"classes must be non-negative, got -1"),
+        ((np.array([[0, 0]]), [-1]), r"classes must lie in \[0, 2\*\*31\), got -1"),
+        (
+            (np.array([[0, 0]]), np.array([2**64 - 1], np.uint64)),
+            "classes must lie in .* got 18446744073709551615",
+        ),
+        ((np.array([[0, 2**64 - 1]], np.uint64), [0]), r"got \[0, 18446744073709551615\]"),
         ((np.array([[0, 0]]), [0, 1]), r"every segment must have a pixel, but segment 1 has none"),
         ((np.array([[0, 0]]), [0], [True, False]), r"is_crowd must be bool of the shape of classes, \(1,\)"),
         ((np.array([[0, 0]]), [0], [1]), r"is_crowd must be bool .* dtype int64"),
@@ -138,6 +143,43 @@ def test_an_inconsistent_annotation_is_refused(infos, message):
         from_coco(rgb, [{"id": i, "category_id": c} for i, c in infos], [1, 2])
 
 
+@pytest.mark.parametrize("key", ["id", "category_id", "iscrowd"])
+@pytest.mark.parametrize("value", ["0", "1", 1.0, 0.5, None, [1], 2**64 - 1, -1, np.nan])
+def test_numbers_of_an_annotation_are_whole_numbers_or_refused_by_name(key, value):
+    info = {"id": 5, "category_id": 1, "iscrowd": 0, key: value}
+    with pytest.raises(
+        ValueError, match=f"segments_info.0..'{key}'.|category 18446744073709551615|category -1"
+    ):
+        from_coco(encode_ids(np.array([[0, 5]])), [info], [1, 2])
+
+
+@pytest.mark.parametrize("missing", ["id", "category_id"])
+def test_an_entry_without_id_or_category_is_refused_by_name(missing):
+    info = {"id": 5, "category_id": 1}
+    del info[missing]
+    with pytest.raises(ValueError, match=f"segments_info.0..'{missing}'. must be an integer, got None"):
+        from_coco(encode_ids(np.array([[0, 5]])), [info], [1, 2])
+    with pytest.raises(ValueError, match=r"segments_info\[0\] must be a dict, got 5"):
+        from_coco(encode_ids(np.array([[0, 5]])), [5], [1, 2])
+
+
+@pytest.mark.parametrize(("value", "expected"), [(0, False), (1, True), (False, False), (np.int64(1), True)])
+def test_a_crowd_is_a_flag(value, expected):
+    info = {"id": 5, "category_id": 1, "iscrowd": value}
+    assert from_coco(encode_ids(np.array([[5]])), [info], [1]).is_crowd.tolist() == [expected]
+
+
+@pytest.mark.parametrize(
+    "category_ids", [[1.5, 2.0], ["1", "2"], [1, 1], [[1, 2]], [True, False], [2**70, 1]]
+)
+def test_categories_that_are_no_distinct_integers_are_refused_both_ways(category_ids):
+    labels = PanopticLabels(np.array([[0, 1]]), [0, 1])
+    rgb, info = to_coco(labels, [1, 2])
+    for call in (lambda: from_coco(rgb, info, category_ids), lambda: to_coco(labels, category_ids)):
+        with pytest.raises(ValueError, match="category_ids must be"):
+            call()
+
+
 @pytest.mark.parametrize("index", [0, 1])
 def test_official_coco_ground_truth_survives_reading_and_writing_byte_for_byte(index):
     if not COCO_SAMPLE.exists():
@@ -167,8 +209,23 @@ def test_from_solution_lays_nodes_out_row_by_row():
 def test_from_solution_refuses_a_segment_of_two_classes():
     with pytest.raises(ValueError, match="segment 1 holds nodes of more than one class"):
         from_solution(np.array([0, 1, 2, 1]), np.array([0, 1, 1, 1]), (2, 2))
-    with pytest.raises(ValueError, match=r"labels has shape \(4,\) .* 6 pixels"):
+    with pytest.raises(ValueError, match=r"labels must be integers of shape \(6,\), got shape \(4,\)"):
         from_solution(np.zeros(4, int), np.zeros(4, int), (2, 3))
+
+
+@pytest.mark.parametrize(
+    ("labels", "segments", "message"),
+    [
+        ([0, 0], [0, -1], r"segments must lie in \[0, 2\*\*31\), got \[-1, 0\]"),
+        ([0, 0], np.array([0, 2**64 - 1], np.uint64), "got .*18446744073709551615"),
+        (np.array([0, 2**64 - 1], np.uint64), [0, 1], "labels must lie in .*18446744073709551615"),
+        ([0, 0], [0, 10**9], "segments must be contiguous from 0, got 1000000000 for 2 nodes"),
+        ([0.0, 0.0], [0, 0], "labels must be integers .* dtype float64"),
+    ],
+)
+def test_from_solution_refuses_numbers_that_are_no_labels_or_segments(labels, segments, message):
+    with pytest.raises(ValueError, match=message):
+        from_solution(labels, segments, (1, 2))
 
 
 def test_reject_small_uses_the_threshold_of_the_kind():

@@ -14,7 +14,7 @@ from PIL import Image
 import difflayers
 from difflayers import amwc, lpmp
 from difflayers.graph import grid_edges
-from difflayers.panoptic.labels import encode_ids
+from difflayers.panoptic import encode_ids
 from examples.cops.data import CocoPanoptic
 from examples.cops.data.cityscapes import TRAIN_LABEL_IDS
 from examples.cops.network.weights import read_tensors
