@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from difflayers._arguments import positive
 from difflayers._files import replacing
 from difflayers.engine.checks import check_call
 from difflayers.engine.run import BatchRun
@@ -37,9 +38,9 @@ class Diagnosis:
         suggested: lowest and highest λ that change from 10 to 90 % of the solutions; None where none does.
         own: (K,) the λ that the layer would use next.
         own_changed: (K,) share of solutions that each of them changes.
-        beaten: share of solutions that are beaten in the objective by the solver's answer to the costs of
-            another instance: none for an exact solver, most where it works in the other sense; NaN where
-            the solver fails on those.
+        beaten: share of solutions that are beaten in the objective by the solver's answer to other costs,
+            those of another instance or the negative ones: none for an exact solver, most for a solver that
+            works in the other sense; NaN if the solver fails on all other costs.
         seconds: (B,) how long each instance's solve took; one number, the mean, for a batched solver.
         failures: share of the problems that the solver found no solution for.
     """
@@ -140,7 +141,8 @@ def diagnose(
     The layer's own state, such as its generator and an adaptive λ, is left as it is.
 
     Args:
-        layer: the layer; its solver is called twice for the batch and once more for each λ, its own too.
+        layer: the layer; its solver is called three times for the batch and once more per λ, including
+            the λ of the layer itself.
         costs: (B, *shape), or several such tensors, as the layer is called with.
         loss: from the layer's solutions to the loss that is trained with, for the incoming gradient.
         gradient: the incoming gradient itself, one (B, *shape) for each cost, in place of `loss`.
@@ -150,8 +152,19 @@ def diagnose(
 
     Raises:
         TypeError: the layer has no λ, or the costs are no floating-point tensors.
-        ValueError: neither or both of loss and gradient are given, or the batch is empty.
+        ValueError: neither or both of loss and gradient are given, the gradient has a NaN or infinite value
+            or another shape than the solutions, a scale is not positive and finite, or the batch is empty.
         SolverError: a solver failed, and `on_failure` is "raise".
+
+    Example:
+        >>> layer = BlackboxLayer(lambda c: np.eye(2)[c.argmin()])
+        >>> costs = torch.tensor([[0.0, 1.0], [0.0, 3.0], [0.0, 5.0], [0.0, 7.0]])
+        >>> push = torch.tensor([[1.0, 0.0]]).expand(4, 2)  # against item 0, which is the cheaper one
+        >>> found = diagnose(layer, costs, gradient=push, scales=[0.5, 2.0, 4.0, 8.0])
+        >>> found.changed.tolist()
+        [0.0, 0.25, 0.5, 1.0]
+        >>> found.suggested
+        (2.0, 4.0)
     """
     if not isinstance(layer, BlackboxLayer):
         raise TypeError(f"layer must be a BlackboxLayer, which has λ, but is a {type(layer).__name__}")
@@ -159,8 +172,9 @@ def diagnose(
         raise ValueError("either loss or gradient must be given")
     tensors = [costs] if isinstance(costs, Tensor) else list(costs)
     check_call(tensors, (), context)
-    if len(tensors[0]) == 0:
-        raise ValueError("costs have an empty batch, of which there is nothing to say")
+    if sum(tensor.numel() for tensor in tensors) == 0:
+        raise ValueError("costs must hold at least one number, but are empty")
+    given = None if scales is None else _checked_scales(scales)
     solver = layer.solver
     exact = solver.minimized([cost.detach() for cost in tensors])
     pool, solver.pool = solver.pool, None  # what is asked here is what the solver would do
@@ -171,7 +185,7 @@ def diagnose(
         seconds = _timed(run)
         solutions = run.saved
         incoming = _incoming(solutions, tensors, loss, gradient)
-        tried = _candidates(batch, incoming) if scales is None else np.sort(np.asarray(scales, float))
+        tried = _candidates(batch, incoming) if given is None else given
         state = copy.deepcopy(layer.scales.state_dict())
         own = layer.scales.draw()
         layer.scales.load_state_dict(state)
@@ -183,12 +197,12 @@ def diagnose(
             )
             parts = [(there - y).flatten(1) for there, y in zip(moved, solutions, strict=True)]
             gradients.append(torch.cat(parts, 1) / scale)
+        active = torch.cat([g.flatten(1) for g in incoming], 1).any(1) & ~run.failed
         beaten = _beaten(run, solutions)
     finally:
         solver.pool = pool
     solves = solver.statistics.solves - before[0]
     failures = solver.statistics.failures - before[1]
-    active = torch.cat([g.flatten(1) for g in incoming], 1).any(1) & ~run.failed
     vectors = torch.stack(gradients)[:, active].cpu()
     changed = vectors.any(2).double()
     shares, own_changed = np.split(
@@ -233,17 +247,42 @@ def _incoming(
     loss: Callable[..., Tensor] | None,
     gradient: Tensor | Sequence[Tensor] | None,
 ) -> list[Tensor]:
-    if loss is None:
-        assert gradient is not None
-        given = [gradient] if isinstance(gradient, Tensor) else gradient
+    if gradient is not None:
+        given: list[Any] = list(gradient) if isinstance(gradient, list | tuple) else [gradient]
+        if len(given) != len(costs):
+            raise ValueError(
+                f"gradient must hold {len(costs)} tensors, one per cost tensor, got {len(given)}"
+            )
     else:
+        assert loss is not None
         leaves = [
             y.detach().clone().to(cost.device, cost.dtype).requires_grad_()
             for y, cost in zip(solutions, costs, strict=True)
         ]
         with torch.enable_grad():
-            given = torch.autograd.grad(loss(*leaves), leaves)
+            value = loss(*leaves)
+        if not isinstance(value, Tensor) or value.numel() != 1 or not value.requires_grad:
+            raise ValueError("loss must return one number that depends on the solutions, as a tensor")
+        parts = torch.autograd.grad(value, leaves, allow_unused=True)
+        given = [torch.zeros_like(y) if g is None else g for g, y in zip(parts, leaves, strict=True)]
+    for index, (g, y) in enumerate(zip(given, solutions, strict=True)):
+        if not isinstance(g, Tensor):
+            raise TypeError(f"gradient[{index}] must be a tensor, got a {type(g).__name__}")
+        if g.shape != y.shape:
+            raise ValueError(f"gradient[{index}] must have shape {tuple(y.shape)}, got {tuple(g.shape)}")
+        if not g.isfinite().all():
+            row = int((~g.isfinite()).flatten(1).any(1).int().argmax())
+            raise ValueError(f"gradient[{index}] has a NaN or infinite value in instance {row}")
     return [g.detach().to(y) for g, y in zip(given, solutions, strict=True)]
+
+
+def _checked_scales(scales: Sequence[float]) -> Array:
+    values = np.asarray(scales, dtype=np.float64)
+    if values.ndim != 1 or len(values) == 0:
+        raise ValueError(f"scales must hold at least one λ, got {scales!r}")
+    for value in values.tolist():
+        positive("each of scales", value)
+    return np.sort(values)
 
 
 def _candidates(costs: Sequence[Tensor], incoming: Sequence[Tensor]) -> Array:
@@ -262,18 +301,28 @@ def _cosines(vectors: Tensor) -> Array:
 
 
 def _beaten(run: BatchRun, solutions: Sequence[Tensor]) -> float:
-    """Return how many solutions cost more than what the solver says to the costs of the next instance.
+    """Return the share of solutions that cost more than the solver's answer to other costs.
 
-    The other one is feasible too, since the context stays, and so beats an optimum only in the wrong sense.
+    The other costs are those of the next instance, and the negative ones, for which an exact solver gives the
+    worst solution. Both answers are feasible, since the context stays, so that they beat an optimum only if
+    the solver works in the other sense.
     """
     costs = run.tensors(run.costs)
-    try:
-        others = run.solve([cost.roll(1, 0) for cost in costs])
-    except SolverError:  # costs may forbid what another instance needs
+    own = _objective(costs, solutions)
+    different = beaten = torch.zeros_like(own, dtype=torch.bool)
+    tried = False
+    for others in ([cost.roll(1, 0) for cost in costs], [-cost for cost in costs]):
+        try:
+            other = _objective(costs, run.solve(others))
+        except SolverError:  # other costs may forbid what an instance needs, or be refused
+            continue
+        tried = True
+        different = different | (other != own)
+        beaten = beaten | (other < own)
+    different = different & ~run.failed
+    if not tried:
         return math.nan
-    other, own = _objective(costs, others), _objective(costs, solutions)
-    different = (other != own) & ~run.failed
-    return float((other < own)[different].double().mean()) if different.any() else 0.0
+    return float(beaten[different].double().mean()) if different.any() else 0.0
 
 
 def _objective(costs: Sequence[Tensor], solutions: Sequence[Tensor]) -> Tensor:

@@ -13,7 +13,7 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor, nn
 
-from difflayers._arguments import one_of
+from difflayers._arguments import as_array, one_of
 from difflayers.engine.autograd import Reduction
 from difflayers.engine.batch import BatchSolver
 from difflayers.engine.checks import check_call
@@ -128,22 +128,50 @@ def binding_normals(
         For each solution a float64 array (·, n).
 
     Raises:
-        ValueError: a solution breaks an inequality or bound by more than the tolerance.
+        ValueError: only one of A_ub and b_ub is given, the shapes do not fit, a number is NaN or infinite, or
+            a solution breaks an inequality or bound by more than the tolerance.
+
+    Example:
+        >>> binding_normals([[1.0, 0.0]], A_ub=[[1.0, 1.0]], b_ub=[1.0])  # y₁ ≤ 1, −y₂ ≤ 0, y₁ + y₂ ≤ 1
+        [array([[ 1.,  0.],
+               [ 0., -1.],
+               [ 1.,  1.]])]
     """
-    solutions = np.asarray(true_solutions, dtype=np.float64)
+    solutions = _numbers("true_solutions", true_solutions)
+    if solutions.ndim == 0:
+        raise ValueError("true_solutions must have shape (B, *shape), got one number")
     solutions = solutions.reshape(len(solutions), math.prod(solutions.shape[1:]))
     identity = np.eye(solutions.shape[1])
-    rows, limits = [identity, -identity], [np.ones(len(identity)), np.zeros(len(identity))]
+    rows, limits = [identity, 0 - identity], [np.ones(len(identity)), np.zeros(len(identity))]
+    if (A_ub is None) != (b_ub is None):
+        given, missing = ("A_ub", "b_ub") if b_ub is None else ("b_ub", "A_ub")
+        raise ValueError(f"{given} is given without {missing}: inequalities need both")
     if A_ub is not None and b_ub is not None:
-        rows.append(np.asarray(A_ub, dtype=np.float64))
-        limits.append(np.asarray(b_ub, dtype=np.float64))
+        rows.append(_rows("A_ub", A_ub, len(identity)))
+        limits.append(_numbers("b_ub", b_ub))
+        if limits[-1].shape != rows[-1].shape[:1]:
+            raise ValueError(f"b_ub must have shape ({len(rows[-1])},), got {limits[-1].shape}")
     matrix, limit = np.concatenate(rows), np.concatenate(limits)
-    equal = np.empty((0, len(identity))) if A_eq is None else np.asarray(A_eq, dtype=np.float64)
+    equal = np.empty((0, len(identity))) if A_eq is None else _rows("A_eq", A_eq, len(identity))
     slack = limit - solutions @ matrix.T
     for instance, row in enumerate(slack):
         if row.min(initial=0) < -tolerance:
             raise ValueError(f"true_solutions breaks a constraint in instance {instance}")
     return [np.concatenate([matrix[row <= tolerance], equal, -equal]) for row in slack]
+
+
+def _numbers(name: str, value: ArrayLike) -> Array:
+    array = as_array(name, value)
+    if array.dtype.kind not in "fbiu" or not np.isfinite(array).all():
+        raise ValueError(f"{name} must hold finite real numbers")
+    return array.astype(np.float64)
+
+
+def _rows(name: str, value: ArrayLike, columns: int) -> Array:
+    array = _numbers(name, value)
+    if array.ndim != 2 or array.shape[1] != columns:
+        raise ValueError(f"{name} must have shape (K, {columns}), got {array.shape}")
+    return array
 
 
 @outside_compiler

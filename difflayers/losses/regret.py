@@ -1,5 +1,6 @@
 """Regret: what decisions for predicted costs truly cost beyond the best ones."""
 
+import warnings
 from collections.abc import Sequence
 from typing import Any, NamedTuple, Unpack
 
@@ -15,6 +16,9 @@ from difflayers.engine.run import BatchRun
 from difflayers.engine.solving import only
 from difflayers.losses.call import Tensors, inner, matched, mean_or_sum, several, truths
 from difflayers.solver import Solver
+
+_CLEARLY = 1e-5
+"""The share of what is paid below which a negative regret may be rounding."""
 
 
 class RegretSummary(NamedTuple):
@@ -137,6 +141,7 @@ def normalized_regret(
     return _ratio(float(regrets[counted].sum()), float(optima[counted].abs().sum()))
 
 
+@torch.no_grad()
 def _measure(
     solver: BatchSolver,
     costs: Tensors,
@@ -163,7 +168,21 @@ def _measure(
     regrets = inner(truth, solutions) - optima
     for each in (regrets, optima):
         each[run.failed] = torch.nan
+    paid = inner([true.abs() for true in truth], [y.abs() for y in best])
+    _warn_if_negative(regrets, paid)
     return regrets, optima, solutions
+
+
+def _warn_if_negative(regrets: Tensor, paid: Tensor) -> None:
+    """Warn if the regrets (B,) add up to a negative number, clearly so beside the costs that are paid."""
+    if regrets.nansum() < -_CLEARLY * paid.nansum():
+        warnings.warn(
+            f"the regrets of this batch add up to {float(regrets.nansum()):g}: decisions for predicted costs "
+            "are better than those for true costs. Look at `maximize`, which must say what the solver does, "
+            "and at `true_solutions`, which must be the best",
+            RuntimeWarning,
+            stacklevel=5,  # the caller of `regret`, `normalized_regret` or `Regret.update`
+        )
 
 
 def _ratio(regrets: float, optima: float) -> float:

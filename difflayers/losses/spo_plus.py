@@ -25,7 +25,9 @@ class SPOPlusLoss(nn.Module):
     gradient is the subgradient 2 (y* − W(2ĉ − c)).
 
     Args:
-        solver: a callable on NumPy arrays, see `difflayers.Solver`; an exact one for the above to hold.
+        solver: a callable on NumPy arrays, see `difflayers.Solver`. The above holds if the solver is exact,
+            also for negative costs, which 2ĉ − c has where ĉ is below c / 2: a solver that clips negative
+            costs makes losses below the regret, and below 0.
         reduction: "mean", "sum", or "none" for a loss (B,).
         options: how the solver is run, see `difflayers.engine.batch.BatchSolver`.
     """

@@ -78,7 +78,9 @@ def checked_rows(array: Array, shape: tuple[int, ...] | None, domain: str = "any
             return np.maximum(rows, 0)
         raise ValueError(
             f"costs have the negative value {lowest:g} in instance {_first(rows == lowest)}, but this solver "
-            "needs non-negative ones; shift them, or build it with clip_negative=True to take 0 instead"
+            "needs non-negative ones. Predict costs that are not negative, for example through softplus. In "
+            "the perturbed problems of a layer, a solver with clip_negative=True takes 0 instead. Do not "
+            "clip under SPOPlusLoss or StructuredSVMLoss, which would be no upper bounds any more"
         )
     return rows if rows.flags.writeable else rows.copy()  # a kernel would be compiled again for read-only
 

@@ -25,7 +25,8 @@ class GridShortestPath:
         source: (row, column) of the first cell of the path.
         target: of the last one; by default the last cell of the grid.
         clip_negative: take 0 in place of negative costs, as Vlastelica et al. do for the perturbed costs of
-            the backward pass; they are an error otherwise.
+            the backward pass; they are an error otherwise. Under `SPOPlusLoss` and `StructuredSVMLoss`, which
+            need the solution of the negative costs, clipping makes losses that are no upper bounds.
         n_threads: threads among which a batch is shared out.
 
     Raises:

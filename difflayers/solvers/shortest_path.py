@@ -28,7 +28,8 @@ class ShortestPath:
         target: the last one; by default the last node.
         directed: False to let a path use every edge in both directions.
         clip_negative: take 0 in place of negative costs where Dijkstra's algorithm needs them to be
-            non-negative; they are an error otherwise.
+            non-negative; they are an error otherwise. Under `SPOPlusLoss` and `StructuredSVMLoss`, which need
+            the solution of the negative costs, clipping makes losses that are no upper bounds.
         n_threads: threads among which a batch is shared out.
 
     Attributes:

@@ -130,9 +130,9 @@ def test_failures_and_times_are_reported():
     layer = difflayers.BlackboxLayer(solver, on_failure="zero_grad")
     found = difflayers.diagnose(layer, gaps(1, 2, 3, 9), gradient=push(4), scales=[1.0])
     assert len(found.seconds) == 4
-    # Once for itself, once for another; the solver was asked 4 + 3 + 3 times, and 3 for its own λ.
-    assert found.failures == pytest.approx(2 / 13)
-    assert "15.4% of the problems had no solution" in str(found)
+    # Two failed, of 4 + 3 problems, 3 for the own λ, 3 with the costs of others and 2 with negative costs.
+    assert found.failures == pytest.approx(2 / 15)
+    assert "13.3% of the problems had no solution" in str(found)
     with pytest.raises(difflayers.SolverError, match="instance 3: TimeoutError: too long"):
         difflayers.diagnose(difflayers.BlackboxLayer(solver), gaps(1, 2, 3, 9), gradient=push(4))
 
@@ -162,5 +162,64 @@ def test_what_cannot_be_diagnosed_is_refused_by_name():
         difflayers.diagnose(difflayers.PerturbedLayer(np.sign), torch.ones(2, 3), gradient=torch.ones(2, 3))
     with pytest.raises(TypeError, match=r"costs\[0\] must be a tensor, but is a ndarray"):
         difflayers.diagnose(layer, np.ones((2, 3)), gradient=torch.ones(2, 3))
-    with pytest.raises(ValueError, match="costs have an empty batch"):
+    with pytest.raises(ValueError, match="costs must hold at least one number"):
         difflayers.diagnose(layer, torch.ones(0, 3), gradient=torch.ones(0, 3))
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_a_gradient_that_is_not_finite_is_an_error_and_no_report(bad):
+    layer, gradient = difflayers.BlackboxLayer(cheaper), push(3).clone()
+    gradient[1, 0] = bad
+    with pytest.raises(ValueError, match=r"gradient\[0\] has a NaN or infinite value in instance 1"):
+        difflayers.diagnose(layer, gaps(1, 2, 3), gradient=gradient)
+    with pytest.raises(ValueError, match=r"gradient\[0\] has a NaN or infinite value in instance 0"):
+        difflayers.diagnose(layer, gaps(1, 2, 3), loss=lambda y: (bad * y).sum())
+
+
+def test_a_gradient_that_does_not_fit_is_refused_by_name():
+    layer = difflayers.BlackboxLayer(cheaper)
+    for gradient, kind, text in (
+        (push(3), ValueError, r"gradient\[0\] must have shape \(2, 2\), got \(3, 2\)"),
+        ([push(2), push(2)], ValueError, "gradient must hold 1 tensors, one per cost tensor, got 2"),
+        (np.ones((2, 2)), TypeError, r"gradient\[0\] must be a tensor, got a ndarray"),
+    ):
+        with pytest.raises(kind, match=text):
+            difflayers.diagnose(layer, gaps(1, 2), gradient=gradient)
+    for value in (torch.tensor(1.0), 1.0):
+        with pytest.raises(ValueError, match="loss must return one number that depends on the solutions"):
+            difflayers.diagnose(layer, gaps(1, 2), loss=lambda y, value=value: value)
+    with pytest.raises(ValueError, match="loss must return one number"):
+        difflayers.diagnose(layer, gaps(1, 2), loss=lambda y: y.sum(1))
+
+
+@pytest.mark.parametrize(
+    ("scales", "text"),
+    [
+        ([0.0, 1.0], "each of scales must be positive and finite, but is 0.0"),
+        ([-1.0], "each of scales must be positive and finite, but is -1.0"),
+        ([np.nan], "each of scales must be positive and finite, but is nan"),
+        ([], r"scales must hold at least one λ, got \[\]"),
+        (3.0, r"scales must hold at least one λ, got 3.0"),
+    ],
+)
+def test_scales_that_cannot_be_are_refused(scales, text):
+    with pytest.raises(ValueError, match=text):
+        difflayers.diagnose(difflayers.BlackboxLayer(cheaper), gaps(1, 2), gradient=push(2), scales=scales)
+
+
+def test_a_wrong_sense_is_seen_when_every_answer_is_the_same():
+    # Up to two of three items by value: as costs to be minimised, none of them is worth taking.
+    def best_two(costs):
+        chosen = np.zeros(3)
+        order = np.argsort(costs)[:2]
+        chosen[order] = costs[order] < 0
+        return chosen
+
+    values = torch.tensor([[3.0, 1.0, 2.0], [1.0, 2.0, 3.0]], dtype=torch.float64)
+    incoming = torch.ones(2, 3, dtype=torch.float64)
+    wrong = difflayers.diagnose(
+        difflayers.BlackboxLayer(best_two, maximize=True), values, gradient=incoming, scales=[1.0]
+    )
+    right = difflayers.diagnose(difflayers.BlackboxLayer(best_two), -values, gradient=incoming, scales=[1.0])
+    assert (wrong.beaten, right.beaten) == (1.0, 0.0)
+    assert "does the solver minimise" in str(wrong)

@@ -132,3 +132,19 @@ def test_normals_that_do_not_fit_are_refused_with_their_instance():
         cone_alignment_loss(costs, normals=[np.full((2, 3), np.nan), np.ones((2, 3))])
     with pytest.raises(ValueError, match="normals has 1 matrices, but the costs have a batch of 2"):
         cone_alignment_loss(costs, normals=[np.ones((2, 3))])
+
+
+@pytest.mark.parametrize(
+    ("matrices", "text"),
+    [
+        ({"A_ub": [[1, 1]]}, "A_ub is given without b_ub: inequalities need both"),
+        ({"b_ub": [1]}, "b_ub is given without A_ub: inequalities need both"),
+        ({"A_ub": [[1, 1]], "b_ub": [1, 2]}, r"b_ub must have shape \(1,\), got \(2,\)"),
+        ({"A_ub": [[1, 1, 1]], "b_ub": [1]}, r"A_ub must have shape \(K, 2\), got \(1, 3\)"),
+        ({"A_eq": [1, 1]}, r"A_eq must have shape \(K, 2\), got \(2,\)"),
+        ({"A_ub": [[1, np.nan]], "b_ub": [1]}, "A_ub must hold finite real numbers"),
+    ],
+)
+def test_matrices_that_are_no_program_are_refused_by_name(matrices, text):
+    with pytest.raises(ValueError, match=text):
+        binding_normals([[1.0, 0.0]], **matrices)

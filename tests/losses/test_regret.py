@@ -120,3 +120,54 @@ def test_nothing_to_normalise_by_is_an_error():
     zeros = torch.zeros(2, 3)
     with pytest.raises(ValueError, match="all optima are zero"):
         normalized_regret(Enumeration(simplex(3)), zeros, true_costs=zeros)
+
+
+def by_each_function(solver, costs, **arguments):
+    yield lambda: regret(solver, costs, **arguments)
+    yield lambda: normalized_regret(solver, costs, **arguments)
+    yield lambda: Regret(solver, **{k: arguments.pop(k) for k in ("maximize",) if k in arguments}).update(
+        costs, **arguments
+    )
+
+
+def test_a_negative_regret_warns_of_the_wrong_sense_where_it_was_called():
+    solver = Enumeration(simplex(3))  # which minimises
+    for call in by_each_function(solver, PREDICTED, true_costs=TRUE, maximize=True):
+        with pytest.warns(RuntimeWarning, match="Look at `maximize`") as warned:
+            call()
+        assert [warning.filename for warning in warned] == [__file__]
+
+
+def test_solutions_that_are_not_the_best_warn_too():
+    worst = torch.eye(3)[TRUE.argmax(1)]
+    with pytest.warns(RuntimeWarning, match="add up to -7: decisions for predicted costs are better"):
+        # The decisions cost 3, −1 and 7, and the worst ones 4, 5 and 7.
+        regret(Enumeration(simplex(3)), PREDICTED, true_costs=TRUE, true_solutions=worst)
+
+
+@pytest.mark.filterwarnings("error")
+def test_rounding_and_a_few_lucky_instances_do_not_warn():
+    # In float32 the costs 16 777 217 and 16 777 216 are equal, and item 0 comes first.
+    true = torch.tensor([[2.0**24 + 1, 2.0**24]], dtype=torch.float64)
+    solver = Enumeration(simplex(2))
+
+    def in_single(costs):
+        return solver(costs.astype(np.float32))
+
+    assert regret(in_single, torch.tensor([[1.0, 0.0]]), true_costs=true).item() == -1
+    # What is given as the best of the first instance is beaten by 1, those of the others win by 6 and 7.
+    costs, true, best = PREDICTED[[0, 2, 2]], TRUE[[0, 2, 2]], torch.eye(3)[[2, 0, 1]]
+    assert regret(Enumeration(simplex(3)), costs, true_costs=true, true_solutions=best) == 4
+
+
+def test_regret_has_no_gradient_whatever_the_solver_returns():
+    items = torch.eye(3, requires_grad=True)
+
+    def solver(costs):
+        return items[costs.argmin(1)]
+
+    costs, true = PREDICTED.clone().requires_grad_(), TRUE.clone().requires_grad_()
+    each, y = regret(solver, costs, true_costs=true, tensors=True, reduction="none", return_solution=True)
+    assert each.tolist() == BY_HAND
+    assert not each.requires_grad
+    assert not y.requires_grad

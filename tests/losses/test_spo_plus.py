@@ -6,8 +6,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from difflayers import SolverError
 from difflayers.functional import regret
 from difflayers.losses import SPOPlusLoss
+from difflayers.solvers import ShortestPath
 from tests.losses.polytopes import POLYTOPES, Enumeration, drawn_costs
 
 polytopes = st.sampled_from(sorted(POLYTOPES))
@@ -100,3 +102,16 @@ def test_several_costs_add_up():
     apart = apart + SPOPlusLoss(matchings, "none")(seconds[0], true_costs=seconds[1])
     torch.testing.assert_close(joint, apart)
     assert [solution.shape for solution in solutions] == [firsts[0].shape, seconds[0].shape]
+
+
+def test_clipped_costs_break_the_bound_and_no_message_recommends_them():
+    # 2ĉ − c adds up to −5 + 1 along the better path, clipped 1, and to 0.2 + 0.2 along the other.
+    edges = [[0, 1], [1, 3], [0, 2], [2, 3]]
+    costs, true = torch.tensor([[0.5, 1, 2.1, 2.1]]), torch.tensor([[6.0, 1, 4, 4]])
+    exact = SPOPlusLoss(ShortestPath(4, edges), batched=True)
+    assert exact(costs, true_costs=true) == 0
+    clipped = SPOPlusLoss(ShortestPath(4, edges, directed=False, clip_negative=True), batched=True)
+    assert clipped(costs, true_costs=true).item() == pytest.approx(-4.4)
+    refusing = SPOPlusLoss(ShortestPath(4, edges, directed=False), batched=True)
+    with pytest.raises(SolverError, match=r"negative value -5 .* Do not clip under SPOPlusLoss"):
+        refusing(costs, true_costs=true)
