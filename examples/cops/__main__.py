@@ -4,7 +4,6 @@
 """
 
 import argparse
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -88,10 +87,11 @@ def train(options: argparse.Namespace, device: torch.device) -> None:
     given = {
         name: value for name in ("accumulation", "workers") if (value := getattr(options, name)) is not None
     }
+    config = config.change(run=given, **given_iterations(options))
     figures = runs.run(
         options.data,
         options.out,
-        replace(config, **given, **given_iterations(options)),
+        config,
         schedule=options.schedule,
         device=device,
         imagenet=options.imagenet,
@@ -115,7 +115,7 @@ def evaluate_checkpoint(options: argparse.Namespace, device: torch.device) -> No
         print(load_published(network, options.checkpoint))
     else:
         network, config, categories = runs.load_network(options.checkpoint)
-        data = open_dataset(options.data, options.split, config.seed)
+        data = open_dataset(options.data, options.split, config.training.seed)
         if [category.name for category in data.categories] != [category.name for category in categories]:
             raise SystemExit(
                 f"the checkpoint knows the classes {[c.name for c in categories]}, "

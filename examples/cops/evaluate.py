@@ -124,7 +124,7 @@ def predict_data(predictor: Labeller, data: Any, batch: int) -> Iterator[tuple[i
     """Predict this process's part of a data set: index, sample and prediction of every image."""
     own = range(rank(), len(data), world())
     samples = DataLoader(
-        Subset(data, own), batch_size=None, num_workers=predictor.config.workers, collate_fn=as_it_is
+        Subset(data, own), batch_size=None, num_workers=predictor.config.run.workers, collate_fn=as_it_is
     )
     waiting: list[tuple[int, Sample]] = []
     for index, sample in zip(own, samples, strict=True):

@@ -88,7 +88,7 @@ class Predictor:
     def __init__(
         self, network: CopsNetwork, is_thing: np.ndarray, config: Config, solver: AmwcSolver | None = None
     ) -> None:
-        self.solver = solver or partial(amwc.solve, method=config.inference_method)
+        self.solver = solver or partial(amwc.solve, method=config.inference.method)
         self.network = network.eval()
         self.is_thing = is_thing
         self.config = config
@@ -144,16 +144,16 @@ class Predictor:
                 v[:, : max(rows - d, 0), :columns].float().cpu().numpy(),
                 h[:, :rows, : max(columns - d, 0)].float().cpu().numpy(),
             )
-            for d, (v, h) in zip(self.config.distances, costs.edge, strict=True)
+            for d, (v, h) in zip(self.config.network.distances, costs.edge, strict=True)
         ]
         return [(np.ascontiguousarray(node[i]), [(v[i], h[i]) for v, h in edges]) for i in range(len(batch))]
 
 
 def network_input(images: Sequence[np.ndarray], config: Config) -> tuple[torch.Tensor, tuple[int, int]]:
     """Images of one size, shrunk, normalised and padded, (B, 3, H, W); and their size without the padding."""
-    small = [shrink_image(image, config.max_side) for image in images]
+    small = [shrink_image(image, config.data.max_side) for image in images]
     height, width = small[0].shape[:2]
-    padding = (0, -width % config.multiple, 0, -height % config.multiple)
+    padding = (0, -width % config.inference.multiple, 0, -height % config.inference.multiple)
     return F.pad(torch.stack([to_tensor(image) for image in small]), padding), (height, width)
 
 
@@ -175,7 +175,7 @@ def at_full_resolution(
     whole = resize(covered, (image.shape[0], image.shape[1]))
     # Thresholds are for the shrunken image.
     shrunk = (image.shape[0] * image.shape[1]) / (height * width)
-    areas = config.thing_area * shrunk, config.stuff_area * shrunk
+    areas = config.rejection.thing_area * shrunk, config.rejection.stuff_area * shrunk
     kept = reject_small(whole, is_thing[labels.classes], *areas)
     return Prediction(
         PanopticLabels(kept.segments, labels.classes[kept.classes]),
@@ -194,7 +194,7 @@ def _solve(
     edge_costs: list[tuple[np.ndarray, np.ndarray]],
 ) -> tuple[Solved, PanopticLabels]:
     flat = np.concatenate([side.ravel() for pair in edge_costs for side in pair])
-    problem = amwc.AMWC(node_costs, grid_edges(shape, config.distances), flat, is_thing)
+    problem = amwc.AMWC(node_costs, grid_edges(shape, config.network.distances), flat, is_thing)
     solution = solver(problem)
     labels = from_solution(solution.labels, solution.segments, shape)
     return Solved(node_costs, edge_costs, solution, shape), labels

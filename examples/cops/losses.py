@@ -45,7 +45,7 @@ def stage_one_loss(
     logits: Logits, targets: Sequence[Targets], config: Config
 ) -> tuple[Tensor, dict[str, float]]:
     """The loss of stage 1 and its parts for the log."""
-    semantic = semantic_loss(logits.semantic, targets, config.semantic_fraction)
-    affinity = affinity_loss(logits.boundary, targets, config.affinity_fraction)
-    total = semantic + config.affinity_weight * affinity
+    semantic = semantic_loss(logits.semantic, targets, config.stage1.semantic_fraction)
+    affinity = affinity_loss(logits.boundary, targets, config.stage1.affinity_fraction)
+    total = semantic + config.stage1.affinity_weight * affinity
     return total, {"semantic": semantic.item(), "affinity": affinity.item()}

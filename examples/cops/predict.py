@@ -71,7 +71,7 @@ def explanation(
     path: Path,
 ) -> None:
     """Draw what the labelling comes from: above classes, below the boundaries and cuts at each distance."""
-    solved, distances = prediction.solved, predictor.config.distances
+    solved, distances = prediction.solved, predictor.config.network.distances
     best = solved.node_costs.argmin(1).reshape(solved.shape)
     classes, segments = np.unique(best, return_inverse=True)
     argmax = PanopticLabels(segments.reshape(solved.shape).astype(np.int32), classes)

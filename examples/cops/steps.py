@@ -47,27 +47,29 @@ class SolverStep(nn.Module):
         self.network, self.config, self.frozen_trunk = network, config, frozen_trunk
         self.layer = PanopticLayer(
             is_thing,
-            config.distances,
-            solver=partial(amwc.solve, method=config.method),
-            lifted_solver=partial(amwc.solve, method=config.method),
+            config.network.distances,
+            solver=partial(amwc.solve, method=config.solver.method),
+            lifted_solver=partial(amwc.solve, method=config.solver.method),
             n_jobs=solver_jobs(),
         )
-        stuff_area = config.stuff_area * config.crop_stuff_factor
-        self.loss = SoftPanopticQualityLoss(is_thing, config.thing_area, stuff_area, STRIDE**2)
+        stuff_area = config.rejection.stuff_area * config.loss.crop_stuff_factor
+        self.loss = SoftPanopticQualityLoss(is_thing, config.rejection.thing_area, stuff_area, STRIDE**2)
 
     def forward(self, batch: Batch, trunk: Any = None) -> tuple[Tensor, dict[str, float]]:
         self.network.train(not self.frozen_trunk)
         costs = self.network.costs(logits_of(self.network, batch.images, self.config, trunk))
-        costs = drop_costs(costs, self.config.cost_dropout)
-        low, high = self.config.scales
-        self.layer.scales = difflayers.UniformScales(low, high, self.config.samples, seed=batch.scale_seed)
+        costs = drop_costs(costs, self.config.loss.cost_dropout)
+        low, high = self.config.solver.scales
+        self.layer.scales = difflayers.UniformScales(
+            low, high, self.config.solver.samples, seed=batch.scale_seed
+        )
         output = self.layer(costs.node, costs.edge, batch.labels)
         value = self.loss(output.masks, batch.labels)
         exact = PanopticQuality(len(self.layer.is_thing), self.layer.is_thing)
         for prediction, target in zip(output.labels, batch.labels, strict=True):
-            areas = self.config.thing_area / STRIDE**2, self.config.stuff_area / STRIDE**2
+            areas = self.config.rejection.thing_area / STRIDE**2, self.config.rejection.stuff_area / STRIDE**2
             exact.update(reject_small(prediction, self.layer.is_thing, *areas), target)
-        return self.config.loss_weight * value, {"soft_pq": 1 - value.item(), "pq": exact.compute().pq}
+        return self.config.loss.weight * value, {"soft_pq": 1 - value.item(), "pq": exact.compute().pq}
 
 
 def drop_costs(costs: Costs, probability: float) -> Costs:
@@ -82,7 +84,7 @@ def drop_costs(costs: Costs, probability: float) -> Costs:
 
 def autocast(config: Config, device: torch.device) -> torch.autocast:
     """Mixed precision, if the settings want it."""
-    return torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bfloat16")
+    return torch.autocast(device.type, torch.bfloat16, enabled=config.training.precision == "bfloat16")
 
 
 def logits_of(network: CopsNetwork, images: Tensor, config: Config, trunk: Any = None) -> Logits:

@@ -60,10 +60,10 @@ def train_stage_one(
     network.costs.requires_grad_(False)  # no loss of this stage sees it
     phase = Phase(
         STAGE_ONE,
-        config.iterations_one,
-        config.batch_one,
-        config.warm_up_one,
-        [{"params": list(network.parameters()), "lr": config.learning_rate_one}],
+        config.stage1.iterations,
+        config.stage1.batch,
+        config.stage1.warm_up,
+        [{"params": list(network.parameters()), "lr": config.stage1.learning_rate}],
         CrossEntropyStep(network, config),
     )
     return train(network, data, config, phase, checkpoint, progress)
@@ -83,13 +83,13 @@ def train_stage_two(
     for distance, parameters in enumerate(network.full_training_groups()):
         for parameter in parameters:
             parameter.requires_grad_(True)
-        reduction = max(1.0, distance * config.rate_reduction)
-        groups.append({"params": parameters, "lr": config.learning_rate_two / reduction})
+        reduction = max(1.0, distance * config.stage2.rate_reduction)
+        groups.append({"params": parameters, "lr": config.stage2.learning_rate / reduction})
     phase = Phase(
         STAGE_TWO,
-        config.iterations_two,
-        config.batch_two,
-        config.warm_up,
+        config.stage2.iterations,
+        config.stage2.batch,
+        config.stage2.warm_up,
         groups,
         step or SolverStep(network, data.is_thing, config, frozen_trunk=True),
         frozen_trunk=True,
@@ -104,10 +104,10 @@ def train_through_solver(
     network.requires_grad_(True)
     phase = Phase(
         SINGLE_STAGE,
-        config.iterations_single,
-        config.batch_single,
-        config.warm_up,
-        [{"params": list(network.parameters()), "lr": config.learning_rate_single}],
+        config.single.iterations,
+        config.single.batch,
+        config.single.warm_up,
+        [{"params": list(network.parameters()), "lr": config.single.learning_rate}],
         SolverStep(network, data.is_thing, config, frozen_trunk=False),
     )
     return train(network, data, config, phase, checkpoint, progress)
@@ -134,10 +134,10 @@ def train(
     trained = [p for group in optimizer.param_groups for p in group["params"] if p.requires_grad]
 
     # The batch is split into parts, over the processes and, within each, over its backward passes.
-    parts = world() * config.accumulation
+    parts = world() * config.run.accumulation
     if phase.batch % parts:
         raise ValueError(f"a batch of {phase.batch} images cannot be split into {parts} equal parts")
-    own_parts = range(rank() * config.accumulation, (rank() + 1) * config.accumulation)
+    own_parts = range(rank() * config.run.accumulation, (rank() + 1) * config.run.accumulation)
     left = range(len(log), phase.iterations)
     crops = Crops(data, config, phase.stage, phase.batch // parts, parts)
     batches = load_batches(crops, [(i, part) for i in left for part in own_parts], device)
@@ -159,9 +159,9 @@ def train(
             # DDP averages the gradients over the processes in the last backward pass only.
             with step.no_sync() if world() > 1 and part != own_parts[-1] else nullcontext():
                 loss, figures = step(batch, trunk)
-                (loss / config.accumulation).backward()
+                (loss / config.run.accumulation).backward()
             entries.append({"loss": loss.item(), **figures})
-        nn.utils.clip_grad_norm_(trained, config.gradient_norm)
+        nn.utils.clip_grad_norm_(trained, config.training.gradient_norm)
         optimizer.step()
         entries = [entry for own in gathered(entries) for entry in own]
         figures = {name: float(np.mean([entry[name] for entry in entries])) for name in entries[0]}
@@ -222,12 +222,12 @@ def ahead(batches: Iterator[Batch], network: Any, config: Config) -> Iterator[tu
     with ThreadPoolExecutor(1) as pool:
         following = pool.submit(prepare)
         while (prepared := following.result()) is not None:
-            if config.overlap:
+            if config.run.overlap:
                 following = pool.submit(prepare)
             if stream is not None:
                 _record(prepared, torch.cuda.current_stream(device))
             yield prepared
-            if not config.overlap:
+            if not config.run.overlap:
                 following = pool.submit(prepare)
 
 

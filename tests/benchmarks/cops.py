@@ -15,7 +15,6 @@ import statistics
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -29,12 +28,13 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from difflayers import amwc
 from examples.cops import train
-from examples.cops.config import DRAWN, SETTINGS, Config, load
+from examples.cops.config import DRAWN, Config
 from examples.cops.data import DrawnScenes, open_dataset
 from examples.cops.data.batches import Batch
 from examples.cops.inference import Predictor, Timing
 from examples.cops.run import runs
 from examples.cops.run.checkpoint import Checkpoint
+from examples.cops.run.settings import SETTINGS, load
 from examples.cops.steps import drop_costs, logits_of
 from tests.benchmarks import scenes
 from tests.benchmarks.amwc import solve_anew, timed
@@ -66,7 +66,7 @@ def main() -> None:
         paper_inference(options.repeats)
     if DEVICE.type == "cuda":
         for name in PRESETS:
-            training(name, replace(paper_settings(name), workers=os.cpu_count() or 1), batch=24)
+            training(name, paper_settings(name).change(run={"workers": os.cpu_count() or 1}), batch=24)
     else:
         print("no GPU: images a second in bfloat16 and training at the paper's sizes are skipped")
         training("drawn", DRAWN, batch=8)
@@ -79,7 +79,7 @@ def paper_settings(name: str) -> Config:
 def trained_inference(checkpoint: Path, data: Path | None) -> None:
     """Network, solver and rest on held-out images, with the costs of a trained network."""
     network, config, _ = runs.load_network(checkpoint)
-    held_out = open_dataset(data, "val", config.seed)
+    held_out = open_dataset(data, "val", config.training.seed)
     images = [held_out[index].image for index in range(min(40, len(held_out)))]
     cores = os.cpu_count() or 1
     for batch in (1, cores):
@@ -87,7 +87,7 @@ def trained_inference(checkpoint: Path, data: Path | None) -> None:
             predictor = Predictor(
                 network.to(DEVICE),
                 held_out.is_thing,
-                replace(config, inference_method=method),  # type: ignore[arg-type]
+                config.change(inference={"method": method}),  # type: ignore[arg-type]
             )
             timings = []
             for start in range(0, len(images) - batch + 1, batch):
@@ -143,10 +143,12 @@ def training(name: str, config: Config, batch: int, iterations: int = 9) -> None
 
     Each with the frozen trunk overlapped and in turn, which without a solver is a gain too.
     """
-    drawn = DrawnScenes("train", 0, 64, size=config.size)
+    drawn = DrawnScenes("train", 0, 64, size=config.data.size)
     for overlap in (True, False):
-        settings = replace(config, overlap=overlap, batch_two=batch, iterations_two=iterations, warm_up=1)
-        print(f"stage 2, {name} {config.size}, batch {batch}, {'overlapped' if overlap else 'in turn'}:")
+        settings = config.change(
+            run={"overlap": overlap}, stage2={"batch": batch, "iterations": iterations, "warm_up": 1}
+        )
+        print(f"stage 2, {name} {config.data.size}, batch {batch}, {'overlapped' if overlap else 'in turn'}:")
         for what, step in (("with the solver", None), ("without", MeanCosts)):
             network = runs.build_network(settings, len(drawn.categories)).to(DEVICE)
             seconds = iteration_seconds(network, drawn, settings, step)
@@ -161,7 +163,7 @@ def estimate(name: str) -> None:
     config = paper_settings(name)
     with torch.device("meta"):
         network = runs.build_network(config, {"coco": 133, "cityscapes": 19}[name])
-        crop, whole = torch.empty(1, 3, *config.size), torch.empty(1, 3, *PRESETS[name])
+        crop, whole = torch.empty(1, 3, *config.data.size), torch.empty(1, 3, *PRESETS[name])
     trunk = operations(lambda: network.trunk(crop))
     forward = operations(lambda: network(crop))
     print(f"{name} inference, {PRESETS[name]}: {operations(lambda: network(whole)):.2f} TFLOP an image")
@@ -171,7 +173,7 @@ def estimate(name: str) -> None:
         for parameter in (p for group in network.full_training_groups() for p in group):
             parameter.requires_grad_(True)
         print(
-            f"{name} stage {stage}, {config.size}: {total:.2f} TFLOP and "
+            f"{name} stage {stage}, {config.data.size}: {total:.2f} TFLOP and "
             f"{activations(network, crop):.2f} GiB of activations in bfloat16 a crop"
         )
 
@@ -206,7 +208,7 @@ class MeanCosts(torch.nn.Module):
 
     def forward(self, batch: Batch, trunk: Any = None) -> tuple[torch.Tensor, dict[str, float]]:
         costs = self.network.costs(logits_of(self.network, batch.images, self.config, trunk))
-        costs = drop_costs(costs, self.config.cost_dropout)
+        costs = drop_costs(costs, self.config.loss.cost_dropout)
         return costs.node.mean() + sum(side.mean() for pair in costs.edge for side in pair), {}
 
 

@@ -37,10 +37,10 @@ def main() -> None:
     for name, preset in INSTANCES.items():
         config = paper_settings(name)
         if (folder := getattr(options, name)) is not None:
-            print(f"{name} {config.size}: {reading(folder, config):.2f} s to read a crop", flush=True)
+            print(f"{name} {config.data.size}: {reading(folder, config):.2f} s to read a crop", flush=True)
         for noise in (1.5, 2.5):
             seconds = solving(preset, noise, config)
-            print(f"{name} {config.size}, noise {noise}: {seconds:.2f} s in layer and loss", flush=True)
+            print(f"{name} {config.data.size}, noise {noise}: {seconds:.2f} s in layer and loss", flush=True)
 
 
 def reading(folder: Path, config: Config) -> float:
@@ -66,16 +66,16 @@ def solving(preset: str, noise: float, config: Config) -> float:
     costs = iter(torch.from_numpy(np.float32(edge)).split([h * w for pair in sides for h, w in pair]))
     vertical_and_horizontal = [[next(costs).reshape(1, *side) for side in pair] for pair in sides]
     edge_costs = [(v.requires_grad_(), h.requires_grad_()) for v, h in vertical_and_horizontal]
-    solve = partial(amwc.solve, method=config.method)
-    scales = UniformScales(*config.scales, config.samples, seed=0)
+    solve = partial(amwc.solve, method=config.solver.method)
+    scales = UniformScales(*config.solver.scales, config.solver.samples, seed=0)
     layer = PanopticLayer(partitionable, distances, scales, solve, solve)
-    stuff_area = config.stuff_area * config.crop_stuff_factor
-    loss = SoftPanopticQualityLoss(partitionable, config.thing_area, stuff_area, STRIDE**2)
+    stuff_area = config.rejection.stuff_area * config.loss.crop_stuff_factor
+    loss = SoftPanopticQualityLoss(partitionable, config.rejection.thing_area, stuff_area, STRIDE**2)
     taken = []
     for _ in range(1 + REPEATS):
         started = time.process_time()
         value = loss(layer(node_costs, edge_costs, [labels]).masks, [labels])
-        (config.loss_weight * value).backward()
+        (config.loss.weight * value).backward()
         taken.append(time.process_time() - started)
     return statistics.median(taken[1:])
 

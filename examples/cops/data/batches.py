@@ -61,17 +61,21 @@ class Crops(Dataset[Batch]):
     def __getitem__(self, key: tuple[int, int]) -> Batch:
         iteration, part = key
         config = self.config
-        seeds = (config.seed, self.stage, iteration)
+        seeds = (config.training.seed, self.stage, iteration)
         generator = np.random.default_rng(seeds if self.parts == 1 else (*seeds, part))
         torch_seed = int(generator.integers(2**62))
         scale_seed = int(generator.integers(2**31)) if self.stage > 1 else 0
         samples = [
-            augment(shrink(self.data[i], config.max_side), config.size, generator, config.scale)
+            augment(
+                shrink(self.data[i], config.data.max_side), config.data.size, generator, config.data.scale
+            )
             for i in generator.integers(len(self.data), size=self.size)
         ]
         labels = quarter_labels(samples)
         targets = [
-            stage_one_targets(label, self.data.is_thing, config.distances, STRIDE**2, config.small_area)
+            stage_one_targets(
+                label, self.data.is_thing, config.network.distances, STRIDE**2, config.stage1.small_area
+            )
             for label in labels
             if self.stage == 1
         ]
@@ -85,7 +89,7 @@ def load_batches(crops: Crops, keys: Sequence[tuple[int, int]], device: torch.de
         crops,
         batch_size=None,
         sampler=keys,
-        num_workers=crops.config.workers,
+        num_workers=crops.config.run.workers,
         collate_fn=as_it_is,
         pin_memory=device.type == "cuda",
     )

@@ -13,11 +13,12 @@ from collections.abc import Sequence
 
 from torch import nn
 
+from examples.cops.config import Widths
 from examples.cops.network.backbone import EfficientNetLite0
 from examples.cops.network.costs import Costs, CostScaling, Logits
 from examples.cops.network.deeplab import DeepLabCops
 from examples.cops.network.resnet import ResNet50
-from examples.cops.network.small import SmallCops, Widths
+from examples.cops.network.small import SmallCops
 
 CopsNetwork = SmallCops | DeepLabCops
 BACKBONES = {"lite0": EfficientNetLite0, "resnet50": ResNet50}
@@ -49,6 +50,5 @@ __all__ = [
     "Logits",
     "ResNet50",
     "SmallCops",
-    "Widths",
     "make_network",
 ]

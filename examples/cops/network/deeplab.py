@@ -10,10 +10,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from examples.cops.config import Widths
 from examples.cops.network.backbone import Features
 from examples.cops.network.costs import CostScaling, Logits
 from examples.cops.network.resnet import ConvNorm
-from examples.cops.network.small import Widths, without_batch_norm
+from examples.cops.network.small import without_batch_norm
 
 ASPP_DROPOUT = 0.1  # of Panoptic-DeepLab
 

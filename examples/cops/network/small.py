@@ -5,26 +5,15 @@ and predictor, depthwise-separable predictors, and the semantic logits join the 
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from examples.cops.config import Widths
 from examples.cops.network.backbone import Features
 from examples.cops.network.costs import CostScaling, Logits
-
-
-@dataclass(frozen=True)
-class Widths:
-    """Channels and dilations of a decoder; the defaults are the paper's."""
-
-    aspp: int = 256
-    decoder: int = 256
-    project_res3: int = 64
-    project_res2: int = 32
-    dilations: tuple[int, ...] = (6, 12, 18)
 
 
 class DecoderParts(NamedTuple):

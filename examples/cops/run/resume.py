@@ -1,36 +1,34 @@
 """Whether what lies in a folder of results may be taken up: a run of other settings may not."""
 
-from dataclasses import asdict
+from dataclasses import fields
 
-from examples.cops.config import Config, from_fields
+from examples.cops.config import Config
 from examples.cops.run.checkpoint import Checkpoint
+from examples.cops.run.settings import from_fields
 
-#: Settings that play no role for what a stage comes to, and how a batch is split, for when memory is short.
-FREE = {"inference_method", "multiple", "workers", "overlap", "accumulation"}
-OF_SINGLE = {"iterations_warm", "iterations_single", "batch_single", "learning_rate_single"}
-OF_TWO = {"iterations_two", "batch_two", "learning_rate_two", "rate_reduction"}
-OF_SOLVER = {"thing_area", "stuff_area", "crop_stuff_factor", "warm_up", "scales", "samples", "method"}
-OF_SOLVER |= {"loss_weight", "cost_dropout"}
-UNREAD = {
-    "stage 1": FREE | OF_SINGLE | OF_TWO | OF_SOLVER,
-    "stage 2": FREE | OF_SINGLE,
-    "warm-up": FREE | (OF_SINGLE - {"iterations_warm"}) | OF_TWO | OF_SOLVER | {"iterations_one"},
-    "single stage": FREE | OF_TWO | {"iterations_one"},
+_FIRST = ("data", "network", "stage1", "training")
+_SOLVER = ("rejection", "loss", "solver")
+#: The tables of settings that decide what each stage comes to; a stage begins with what the first one left.
+READ = {
+    "stage 1": _FIRST,
+    "stage 2": (*_FIRST, "stage2", *_SOLVER),
+    "warm-up": _FIRST,  # its iterations are those of stage 1 then
+    "single stage": (*_FIRST, "single", *_SOLVER),
 }
 
 
 def check_settings(checkpoint: Checkpoint, config: Config, stage: str) -> None:
-    """Raise ValueError where a checkpoint is of other classes than its `about`, or of other settings.
+    """Raise ValueError if a checkpoint is of other classes than its `about`, or of other settings.
 
     Args:
-        checkpoint: of a stage, which may not have begun; where its `about` names no classes, any will do.
+        checkpoint: of a stage, which may not have begun; if its `about` names no classes, any will do.
         config: the settings now.
-        stage: its name; settings that it does not read may differ.
+        stage: its name; settings in tables that it does not read may differ.
     """
     if (state := checkpoint.load()) is None:
         return
-    before, now = asdict(from_fields(state["about"]["config"])), asdict(config)
-    other = [f"{n} {before[n]}, now {now[n]}" for n in now if n not in UNREAD[stage] and before[n] != now[n]]
+    before = from_fields(state["about"]["config"])
+    other = [entry for table in READ[stage] for entry in differences(before, config, table)]
     then, given = (about.get("categories", []) for about in (state["about"], checkpoint.about))
     if given and [row[:3] for row in then] != [row[:3] for row in given]:
         other.append(f"the classes {[row[1] for row in then]}, now {[row[1] for row in given]}")
@@ -38,3 +36,10 @@ def check_settings(checkpoint: Checkpoint, config: Config, stage: str) -> None:
         raise ValueError(
             f"{checkpoint.path}: was trained with {', '.join(other)}; choose another --out, or delete it"
         )
+
+
+def differences(before: Config, now: Config, table: str) -> list[str]:
+    """The settings of a table that are not the same, each with both values."""
+    old, new = getattr(before, table), getattr(now, table)
+    pairs = [(f"{table}.{e.name}", getattr(old, e.name), getattr(new, e.name)) for e in fields(old)]
+    return [f"{name} {then}, now {value}" for name, then, value in pairs if then != value]

@@ -2,7 +2,7 @@
 
 import json
 import math
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from difflayers.panoptic import PanopticLabels, PanopticQualityResult
-from examples.cops.config import Config, from_fields
+from examples.cops.config import Config
 from examples.cops.data import Category, open_dataset
 from examples.cops.evaluate import evaluate
 from examples.cops.inference import Predictor
@@ -20,6 +20,7 @@ from examples.cops.run.checkpoint import Checkpoint
 from examples.cops.run.options import Schedule
 from examples.cops.run.processes import rank
 from examples.cops.run.resume import check_settings
+from examples.cops.run.settings import described, from_fields
 from examples.cops.train import CLOCKS, Log, train_stage_one, train_stage_two, train_through_solver
 
 SHOWN = 4  # held-out images in the picture
@@ -38,11 +39,13 @@ def build_network(config: Config, num_classes: int, imagenet: Path | None = None
     Raises:
         ValueError: where there are weights, but the backbone is another; and as `ResNet50.load_imagenet`.
     """
-    torch.manual_seed(config.seed)
-    backbone = BACKBONES[config.backbone]()
+    torch.manual_seed(config.training.seed)
+    backbone = BACKBONES[config.network.backbone]()
     if imagenet is not None:
         if not isinstance(backbone, ResNet50):
-            raise ValueError(f"{imagenet}: weights of a ResNet-50, but the backbone is {config.backbone}")
+            raise ValueError(
+                f"{imagenet}: weights of a ResNet-50, but the backbone is {config.network.backbone}"
+            )
         print(f"{imagenet}: {backbone.load_imagenet(imagenet)}")
     return _with_heads(backbone, config, num_classes)
 
@@ -61,7 +64,7 @@ def load_network(path: Path) -> tuple[CopsNetwork, Config, list[Category]]:
     about = state["about"]
     config = from_fields(about["config"])
     categories = [Category(*row) for row in about["categories"]]
-    kind = BACKBONES[config.backbone]
+    kind = BACKBONES[config.network.backbone]
     backbone = kind() if kind is ResNet50 else kind(pretrained=False)
     network = _with_heads(backbone, config, len(categories))
     network.load_state_dict(state["network"])
@@ -97,25 +100,26 @@ def run(
     Raises:
         ValueError: where a stage in `out` is of other classes or settings; and as what is called.
     """
-    train, held_out = (open_dataset(data, split, config.seed) for split in ("train", "val"))
+    train, held_out = (open_dataset(data, split, config.training.seed) for split in ("train", "val"))
     check_classes(train, held_out)
     network = build_network(config, len(train.categories), imagenet).to(device)
-    about = {"config": asdict(config), "categories": [list(category) for category in train.categories]}
-    short = replace(config, iterations_one=config.iterations_warm)
-    stages: dict[str, tuple[Any, Config]] = {
-        "two": {"stage 1": (train_stage_one, config), "stage 2": (train_stage_two, config)},
-        "single": {"warm-up": (train_stage_one, short), "single stage": (train_through_solver, config)},
+    if schedule == "single":
+        config = config.change(stage1={"iterations": config.single.warm_iterations})
+    about = described(config, train.categories)
+    stages = {
+        "two": {"stage 1": train_stage_one, "stage 2": train_stage_two},
+        "single": {"warm-up": train_stage_one, "single stage": train_through_solver},
     }[schedule]
     log: Log = []
     figures: dict[str, dict[str, float]] = {}
     clocks: dict[str, dict[str, float]] = {name: {} for name in CLOCKS}
     shown: dict[str, list[PanopticLabels]] = {}
     busiest = busiest_images(held_out)
-    for name, (train_stage, settings) in stages.items():
+    for name, train_stage in stages.items():
         file = name.replace(" ", "")
         checkpoint = Checkpoint(out / f"{file}.pt", about=about, events=out / "events" / file)
         check_settings(checkpoint, config, name)
-        log += train_stage(network, train, settings, checkpoint, progress and rank() == 0)
+        log += train_stage(network, train, config, checkpoint, progress and rank() == 0)
         for clock, taken in clocks.items():
             taken[name] = (checkpoint.load() or {}).get(clock, 0.0)  # killed runs included
         predictor = Predictor(network, held_out.is_thing, config)
@@ -179,4 +183,11 @@ def draw(data: Any, images: list[int], predictions: dict[str, list[PanopticLabel
 
 
 def _with_heads(backbone: torch.nn.Module, config: Config, num_classes: int) -> CopsNetwork:
-    return make_network(backbone, config.heads, num_classes, config.distances, config.widths, config.size)
+    return make_network(
+        backbone,
+        config.network.heads,
+        num_classes,
+        config.network.distances,
+        config.network.widths,
+        config.data.size,
+    )

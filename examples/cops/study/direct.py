@@ -31,18 +31,18 @@ class DirectStep(nn.Module):
     def forward(self, batch: Batch, trunk: Any = None) -> tuple[Tensor, dict[str, float]]:
         self.network.eval()
         costs = self.network.costs(logits_of(self.network, batch.images, self.config, trunk))
-        costs = drop_costs(costs, self.config.cost_dropout)
+        costs = drop_costs(costs, self.config.loss.cost_dropout)
         shape = costs.node.shape[2], costs.node.shape[3]
-        edges = grid_edges(shape, self.config.distances)
+        edges = grid_edges(shape, self.config.network.distances)
 
         def solve(node_costs: np.ndarray, edge_costs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
             problem = amwc.AMWC(node_costs, edges, edge_costs, self.is_thing)
-            solution = amwc.solve(problem, self.config.method)
+            solution = amwc.solve(problem, self.config.solver.method)
             indicators = np.eye(len(self.is_thing), dtype=node_costs.dtype)[solution.labels]
             return indicators, solution.cuts.astype(edge_costs.dtype)
 
-        low, high = self.config.scales
-        scales = difflayers.UniformScales(low, high, self.config.samples, seed=batch.scale_seed)
+        low, high = self.config.solver.scales
+        scales = difflayers.UniformScales(low, high, self.config.solver.samples, seed=batch.scale_seed)
         layer = difflayers.BlackboxLayer(solve, scales=scales, n_jobs=solver_jobs())
         flat = torch.cat([side.flatten(1) for pair in costs.edge for side in pair], 1)
         labels, cuts = layer(costs.node.flatten(2).transpose(1, 2), flat)
@@ -51,7 +51,7 @@ class DirectStep(nn.Module):
     def _loss(self, batch: Batch, labels: Tensor, cuts: Tensor) -> tuple[Tensor, dict[str, float]]:
         """Wrong labels per known pixel plus wrong cuts per known edge, times the weight of stage 2's loss."""
         targets = [
-            stage_one_targets(label, self.is_thing, self.config.distances, STRIDE**2, 0.0)
+            stage_one_targets(label, self.is_thing, self.config.network.distances, STRIDE**2, 0.0)
             for label in batch.labels
         ]
         classes = torch.stack([target.semantic.flatten() for target in targets]).to(labels.device)
@@ -65,4 +65,4 @@ class DirectStep(nn.Module):
         counted = (weights > 0).to(cuts.device)
         wrong_cuts = (cuts - truth.to(cuts.device)).abs()[counted].sum() / counted.sum().clamp(min=1)
         figures = {"wrong_labels": wrong_labels.item(), "wrong_cuts": wrong_cuts.item()}
-        return self.config.loss_weight * (wrong_labels + wrong_cuts), figures
+        return self.config.loss.weight * (wrong_labels + wrong_cuts), figures

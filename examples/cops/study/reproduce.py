@@ -8,7 +8,6 @@ two stages. A run that is repeated takes up what it finds in --out.
 import argparse
 import time
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -35,16 +34,14 @@ CONTROL = "stage 1, continued"
 def control(data: Path | None, out: Path, config: Config) -> dict[str, float]:
     """Train the network of ``out``'s first stage on with stage 1's loss for as long as stage 2 would take."""
     network, _, _ = runs.load_network(out / "stage1.pt")
-    longer = replace(
-        config,
-        iterations_one=config.iterations_two,
-        batch_one=config.batch_two,
-        learning_rate_one=config.learning_rate_two,
-        seed=config.seed + 1000,  # other crops than those that stage 1 began with
+    two = config.stage2
+    longer = config.change(
+        stage1={"iterations": two.iterations, "batch": two.batch, "learning_rate": two.learning_rate},
+        training={"seed": config.training.seed + 1000},  # other crops than those that stage 1 began with
     )
-    train = open_dataset(data, "train", config.seed)
+    train = open_dataset(data, "train", config.training.seed)
     train_stage_one(network, train, longer, Checkpoint(out / "control.pt"), progress=False)
-    held_out = open_dataset(data, "val", config.seed)
+    held_out = open_dataset(data, "val", config.training.seed)
     quality = evaluate(Predictor(network, held_out.is_thing, config), held_out).quality
     print(f"{CONTROL}: {runs.table_row(quality)}", flush=True)
     return runs.summary(quality)
@@ -79,7 +76,7 @@ def main() -> None:
     for seed in options.seeds:
         started = time.perf_counter()
         out = options.out / f"seed{seed}"
-        config = replace(chosen_config(options.config, options.data, seed), **given)
+        config = chosen_config(options.config, options.data, seed).change(**given)
         figures = runs.run(options.data, out, config, progress=False)
         figures[CONTROL] = control(options.data, out, config)
         if options.schedule == "single":

@@ -7,7 +7,6 @@ an earlier run can be compared.
 """
 
 import json
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -35,12 +34,12 @@ def single_stage(data: Path | None, out: Path, config: Config) -> dict[str, floa
         PQ, PQ_th and PQ_st on the held-out images.
     """
     if CLOCK == "cpu_seconds":
-        config = replace(config, workers=0)  # whose time would not be counted
+        config = config.change(run={"workers": 0})  # whose time would not be counted
     folder = out / "single"
     plan = folder / "time.json"
     if not plan.exists():
         network, _, _ = runs.load_network(out / "stage1.pt")
-        seconds = seconds_an_iteration(network, open_dataset(data, "train", config.seed), config)
+        seconds = seconds_an_iteration(network, open_dataset(data, "train", config.training.seed), config)
         content = {"seconds": seconds, "iterations": iterations_as_long(config, seconds)}
         folder.mkdir(exist_ok=True)
         plan.write_text(json.dumps(content))
@@ -49,10 +48,12 @@ def single_stage(data: Path | None, out: Path, config: Config) -> dict[str, floa
     print(
         f"{CLOCK} an iteration: "
         + ", ".join(f"{name} {seconds:.2f}" for name, seconds in measured["seconds"].items())
-        + f"; the single stage gets {config.iterations_warm} + {iterations} iterations",
+        + f"; the single stage gets {config.single.warm_iterations} + {iterations} iterations",
         flush=True,
     )
-    settings = replace(config, iterations_single=iterations, warm_up=min(config.warm_up, iterations))
+    settings = config.change(
+        single={"iterations": iterations, "warm_up": min(config.single.warm_up, iterations)}
+    )
     figures = runs.run(data, folder, settings, progress=False, schedule="single")
     taken = sum(json.loads((folder / "figures.json").read_text())[CLOCK].values())
     print(f"single stage: {taken:.0f} {CLOCK} of {budget(config, measured['seconds']):.0f}", flush=True)
@@ -67,32 +68,26 @@ def seconds_an_iteration(network: CopsNetwork, data: Any, config: Config) -> dic
         data: the training images.
         config: of the run.
     """
-    still = replace(
-        config,
-        iterations_one=TIMED,
-        iterations_two=TIMED,
-        iterations_single=TIMED,
-        learning_rate_one=0.0,
-        learning_rate_two=0.0,
-        learning_rate_single=0.0,
-    )
+    no_change = {"iterations": TIMED, "learning_rate": 0.0}
+    still = config.change(stage1=no_change, stage2=no_change, single=no_change)
     taken: dict[str, list[float]] = {name: [] for name in PHASES}
     for turn in range(1 + ROUNDS):
         for name, train in PHASES.items():
             started = CLOCKS[CLOCK]()
-            train(network, data, replace(still, seed=config.seed + turn), Unkept(), progress=False)
+            turned = still.change(training={"seed": config.training.seed + turn})
+            train(network, data, turned, Unkept(), progress=False)
             taken[name].append((CLOCKS[CLOCK]() - started) / TIMED)
     return {name: float(np.median(seconds[1:])) for name, seconds in taken.items()}
 
 
 def budget(config: Config, seconds: dict[str, float]) -> float:
     """Seconds of stage 1 and stage 2."""
-    return config.iterations_one * seconds["stage 1"] + config.iterations_two * seconds["stage 2"]
+    return config.stage1.iterations * seconds["stage 1"] + config.stage2.iterations * seconds["stage 2"]
 
 
 def iterations_as_long(config: Config, seconds: dict[str, float]) -> int:
     """Iterations through the solver that, after the warm-up, fit into the time of both stages."""
-    total, warm = budget(config, seconds), config.iterations_warm * seconds["stage 1"]
+    total, warm = budget(config, seconds), config.single.warm_iterations * seconds["stage 1"]
     iterations = int((total - warm) / seconds["single stage"])
     if iterations < 1:
         raise SystemExit(f"the warm-up alone takes {warm:.0f} of {total:.0f} s")

@@ -7,7 +7,6 @@ some; without it all run. What was finished before is read from --out.
 import argparse
 import json
 from collections.abc import Callable
-from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -26,6 +25,7 @@ from examples.cops.run import runs
 from examples.cops.run.checkpoint import Checkpoint
 from examples.cops.run.options import add_config, add_iterations, chosen_config, given_iterations
 from examples.cops.run.resume import check_settings
+from examples.cops.run.settings import described
 from examples.cops.study.calibrate import calibrate
 from examples.cops.study.direct import DirectStep
 from examples.cops.study.reproduce import table
@@ -34,17 +34,17 @@ from examples.cops.study.voting import CentreVoting, VotingPredictor, train_voti
 from examples.cops.train import train_stage_one, train_stage_two
 
 #: Rows that train stage 2 anew: its settings. Figure 4 of the paper, the solver's methods, learning rates.
-TRAINED: dict[str, dict[str, Any]] = {
+TRAINED: dict[str, dict[str, dict[str, Any]]] = {
     "stage 2": {},
-    "N = 1": {"samples": 1},
-    "N = 10": {"samples": 10},
-    "λ from 1 to 50": {"scales": (1.0, 50.0)},
-    "λ from 1 to 5 000": {"scales": (1.0, 5000.0)},
-    "λ from 1 000 to 5 000": {"scales": (1000.0, 5000.0)},
-    "trained with fast": {"method": "fast"},
-    "trained with best": {"method": "best"},
-    "learning rate 5e-5": {"learning_rate_two": 5e-5},
-    "learning rates of the authors": {"learning_rate_two": 1e-3, "rate_reduction": 20.0},
+    "N = 1": {"solver": {"samples": 1}},
+    "N = 10": {"solver": {"samples": 10}},
+    "λ from 1 to 50": {"solver": {"scales": (1.0, 50.0)}},
+    "λ from 1 to 5 000": {"solver": {"scales": (1.0, 5000.0)}},
+    "λ from 1 000 to 5 000": {"solver": {"scales": (1000.0, 5000.0)}},
+    "trained with fast": {"solver": {"method": "fast"}},
+    "trained with best": {"solver": {"method": "best"}},
+    "learning rate 5e-5": {"stage2": {"learning_rate": 5e-5}},
+    "learning rates of the authors": {"stage2": {"learning_rate": 1e-3, "rate_reduction": 20.0}},
 }
 #: Rows that label the images with the network of stage 2 in another way.
 INFERRED: dict[str, AmwcSolver] = {
@@ -62,8 +62,8 @@ SINGLE = "single stage, as long as both stages"
 
 def stage_one_row(data: Path | None, out: Path, config: Config) -> dict[str, float]:
     """Train and measure stage 1."""
-    train = open_dataset(data, "train", config.seed)
-    about = {"config": asdict(config), "categories": [list(category) for category in train.categories]}
+    train = open_dataset(data, "train", config.training.seed)
+    about = described(config, train.categories)
     network = runs.build_network(config, len(train.categories)).to(runs.DEVICE)
     train_stage_one(network, train, config, Checkpoint(out / "stage1.pt", about=about), progress=False)
     return measure(out / "stage1.pt", data)
@@ -73,8 +73,8 @@ def trained_row(name: str, data: Path | None, out: Path, config: Config) -> dict
     """Train and measure stage 2 from the stage 1 in `out`, with what the row changes."""
     start = file_name(CALIBRATED) if name == AFTER_CALIBRATION else "stage1"
     network, _, _ = runs.load_network(out / f"{start}.pt")
-    train = open_dataset(data, "train", config.seed)
-    about = {"config": asdict(config), "categories": [list(category) for category in train.categories]}
+    train = open_dataset(data, "train", config.training.seed)
+    about = described(config, train.categories)
     checkpoint = Checkpoint(out / f"{file_name(name)}.pt", about=about)
     step = DirectStep(network, train.is_thing, config) if name == DIRECT else None
     train_stage_two(network, train, config, checkpoint, progress=False, step=step)
@@ -89,7 +89,7 @@ def inferred_row(name: str, data: Path | None, out: Path, config: Config) -> dic
 def measure(checkpoint: Path, data: Path | None, solver: AmwcSolver | None = None) -> dict[str, float]:
     """PQ, PQ_th and PQ_st of a checkpoint on the held-out images."""
     network, config, _ = runs.load_network(checkpoint)
-    held_out = open_dataset(data, "val", config.seed)
+    held_out = open_dataset(data, "val", config.training.seed)
     predictor = Predictor(network, held_out.is_thing, config, solver)
     return runs.summary(evaluate(predictor, held_out).quality)
 
@@ -97,11 +97,11 @@ def measure(checkpoint: Path, data: Path | None, solver: AmwcSolver | None = Non
 def calibrated_row(data: Path | None, out: Path, config: Config) -> dict[str, float]:
     """Measure the network of stage 1 with one constant, chosen on training images, on all its edge costs."""
     network, _, categories = runs.load_network(out / "stage1.pt")
-    found = calibrate(network, open_dataset(data, "train", config.seed), config)
+    found = calibrate(network, open_dataset(data, "train", config.training.seed), config)
     print(
         "PQ on training images: " + "  ".join(f"{offset:+g}: {100 * pq:.1f}" for offset, pq in found.items())
     )
-    about = {"config": asdict(config), "categories": [list(category) for category in categories]}
+    about = described(config, categories)
     path = out / f"{file_name(CALIBRATED)}.pt"
     Checkpoint(path, about=about).save(network=network.state_dict())
     return measure(path, data)
@@ -111,11 +111,11 @@ def voting_row(name: str, data: Path | None, out: Path, config: Config) -> dict[
     """Train and measure centre voting on the network of stage 1, whose classes it takes over."""
     network, _, _ = runs.load_network(out / "stage1.pt")
     if name == VOTING_LONGER:
-        config = replace(config, iterations_two=config.iterations_one, batch_two=config.batch_one)
-    train, held_out = (open_dataset(data, split, config.seed) for split in ("train", "val"))
-    torch.manual_seed(config.seed)
+        config = config.change(stage2={"iterations": config.stage1.iterations, "batch": config.stage1.batch})
+    train, held_out = (open_dataset(data, split, config.training.seed) for split in ("train", "val"))
+    torch.manual_seed(config.training.seed)
     voting = CentreVoting(network, config).to(runs.DEVICE)
-    checkpoint = Checkpoint(out / f"{file_name(name)}.pt", about={"config": asdict(config)})
+    checkpoint = Checkpoint(out / f"{file_name(name)}.pt", about=described(config))
     train_voting(voting, train, config, checkpoint, progress=False)
     predictor = VotingPredictor(voting, held_out.is_thing, config)
     return runs.summary(evaluate(predictor, held_out).quality)
@@ -151,7 +151,7 @@ def study(data: Path | None, out: Path, config: Config, rows: list[str]) -> dict
     for name in dict.fromkeys((*needed, *rows)):
         if name in results:
             continue
-        changed = replace(config, **TRAINED.get(name, {}))
+        changed = config.change(**TRAINED.get(name, {}))
         if name in TRAINED and name not in START and changed == config:
             results[name] = results["stage 2"]  # what the row says is a setting of the data set already
         else:
@@ -207,7 +207,7 @@ def main() -> None:
     given = given_iterations(options)
     results = []
     for seed in options.seeds:
-        config = replace(chosen_config(options.config, options.data, seed), **given)
+        config = chosen_config(options.config, options.data, seed).change(**given)
         results.append(study(options.data, options.out / f"seed{seed}", config, options.rows))
     print(f"\n{table(results)}")
 

@@ -43,7 +43,7 @@ class CentreVoting(nn.Module):
         self.config = config
         self.head = nn.ModuleDict({"last": copy.deepcopy(network.affinity_layer).requires_grad_(True)})
         for name, channels in (("heatmap", 1), ("offsets", 2)):
-            predict = nn.Conv2d(config.widths.decoder, channels, 1)
+            predict = nn.Conv2d(config.network.widths.decoder, channels, 1)
             nn.init.normal_(predict.weight, 0, 0.001)
             self.head[name] = nn.Sequential(separable(predict.in_channels, predict.in_channels), predict)
 
@@ -58,7 +58,7 @@ class CentreVoting(nn.Module):
             features = self.head["last"](self.network.affinity_input(trunk, semantic))
             heatmap, offsets = (self.head[name](features).float() for name in ("heatmap", "offsets"))
         # In units of the longest distance of the affinities, so that few steps of the optimiser reach as far.
-        return semantic.float(), Votes(heatmap[:, 0], max(self.config.distances) * offsets)
+        return semantic.float(), Votes(heatmap[:, 0], max(self.config.network.distances) * offsets)
 
 
 class VotingStep(nn.Module):
@@ -70,7 +70,7 @@ class VotingStep(nn.Module):
 
     def forward(self, batch: Batch, trunk: Any) -> tuple[Tensor, dict[str, float]]:
         self.voting.head.train()
-        sigma = SPREAD * sqrt(self.voting.config.thing_area) / STRIDE
+        sigma = SPREAD * sqrt(self.voting.config.rejection.thing_area) / STRIDE
         targets = [centre_targets(labels, self.is_thing, sigma) for labels in batch.labels]
         return voting_loss(self.voting(trunk)[1], targets)
 
@@ -81,10 +81,10 @@ def train_voting(
     """Train the head on the crops of stage 2, at the learning rate of stage 1. Returns the log."""
     phase = Phase(
         STAGE_TWO,
-        config.iterations_two,
-        config.batch_two,
-        config.warm_up,
-        [{"params": list(voting.head.parameters()), "lr": config.learning_rate_one}],
+        config.stage2.iterations,
+        config.stage2.batch,
+        config.stage2.warm_up,
+        [{"params": list(voting.head.parameters()), "lr": config.stage1.learning_rate}],
         VotingStep(voting, data.is_thing),
         frozen_trunk=True,
     )

@@ -1,7 +1,6 @@
 """A small data set on disk, and a labeler that answers from its ground truth."""
 
 import json
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +11,11 @@ from examples.cops.config import DRAWN
 from examples.cops.data import DrawnScenes
 from examples.cops.inference import Prediction
 
-CONFIG = replace(DRAWN, size=(32, 48), distances=(1, 2, 4), thing_area=4.0, stuff_area=8.0)
+CONFIG = DRAWN.change(
+    data={"size": (32, 48)},
+    network={"distances": (1, 2, 4)},
+    rejection={"thing_area": 4.0, "stuff_area": 8.0},
+)
 
 
 def write_scenes(root: Path) -> Path:

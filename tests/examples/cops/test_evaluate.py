@@ -295,11 +295,11 @@ def test_cuts_are_laid_out_as_the_edges_are_listed(predictor: Predictor) -> None
     solved = found.solved
     segments = solved.solution.segments.reshape(solved.shape)
     stuff = ~predictor.is_thing[solved.solution.labels].reshape(solved.shape)
-    for d, (vertical, horizontal) in zip(CONFIG.distances, cut_maps(solved), strict=True):
+    for d, (vertical, horizontal) in zip(CONFIG.network.distances, cut_maps(solved), strict=True):
         assert np.array_equal(vertical, segments[d:] != segments[:-d])
         assert np.array_equal(horizontal, segments[:, d:] != segments[:, :-d])
     assert sum(side.size for pair in cut_maps(solved) for side in pair) == len(
-        grid_edges(solved.shape, CONFIG.distances)
+        grid_edges(solved.shape, CONFIG.network.distances)
     )
     assert stuff.shape == solved.shape
 

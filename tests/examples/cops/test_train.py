@@ -1,6 +1,5 @@
 """The pipeline end to end: losses fall, stage 2 reaches the costs, a resumed run is the same run."""
 
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,15 +16,11 @@ from examples.cops.run.checkpoint import Checkpoint
 from examples.cops.train import saves, train_stage_one, train_stage_two
 
 DATA = Path(__file__).resolve().parents[4] / "shared" / "data"
-TINY = replace(
-    DRAWN,
-    size=(64, 96),
-    distances=(1, 4),
-    iterations_one=4,
-    iterations_two=4,
-    batch_one=2,
-    batch_two=2,
-    warm_up=1,
+TINY = DRAWN.change(
+    data={"size": (64, 96)},
+    network={"distances": (1, 4)},
+    stage1={"iterations": 4, "batch": 2},
+    stage2={"iterations": 4, "batch": 2, "warm_up": 1},
 )
 
 
@@ -41,10 +36,12 @@ def test_stage_one_and_two_learn_on_real_images(tmp_path: Path) -> None:
     if not (DATA / "pennfudan").is_dir():
         pytest.skip(f"{DATA / 'pennfudan'} is absent: the real images are not part of the repository")
     data = open_dataset(DATA / "pennfudan", "train")
-    config = replace(
-        REAL, size=(96, 96), max_side=128, distances=(1, 4), iterations_one=24, iterations_two=6, batch_one=4,
-        batch_two=4, warm_up=1,
-    )  # fmt: skip
+    config = REAL.change(
+        data={"size": (96, 96), "max_side": 128},
+        network={"distances": (1, 4)},
+        stage1={"iterations": 24, "batch": 4},
+        stage2={"iterations": 6, "batch": 4, "warm_up": 1},
+    )
     network = runs.build_network(config, len(data.categories))
     log = train_stage_one(network, data, config, Checkpoint(tmp_path / "1.pt"), progress=False)
     losses = [entry["loss"] for entry in log]
@@ -76,7 +73,7 @@ def test_the_authors_rates_fall_with_the_steps_from_the_costs(tmp_path: Path) ->
     groups = network.full_training_groups()
     assert {id(p) for p in groups[0]} == {id(p) for p in network.costs.parameters()}
     assert any(p is network.semantic_predictor.weight for p in groups[1])
-    config = replace(TINY, iterations_two=1, learning_rate_two=1e-3, rate_reduction=20.0)
+    config = TINY.change(stage2={"iterations": 1, "learning_rate": 1e-3, "rate_reduction": 20.0})
     checkpoint = Checkpoint(tmp_path / "2.pt")
     train_stage_two(network, data, config, checkpoint, progress=False)
     state = checkpoint.load()
@@ -136,7 +133,7 @@ def test_imagenet_weights_for_another_backbone_are_refused() -> None:
 def test_prediction_covers_images_of_any_size() -> None:
     is_thing = tiny_scenes().is_thing
     network = runs.build_network(TINY, len(is_thing))
-    config: Config = replace(TINY, max_side=100, thing_area=0.0, stuff_area=0.0)
+    config: Config = TINY.change(data={"max_side": 100}, rejection={"thing_area": 0.0, "stuff_area": 0.0})
     image = np.random.default_rng(0).integers(0, 256, (131, 57, 3), dtype=np.uint8)
     labels = Predictor(network, is_thing, config)(image)
     assert labels.segments.shape == (131, 57)

@@ -2,7 +2,6 @@
 
 import json
 import shutil
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -119,7 +118,7 @@ def test_a_corrupt_image_is_named(folder: Path, damage: str) -> None:
 
 def test_a_corrupt_image_is_named_by_another_process_that_reads_it(folder: Path) -> None:
     (folder / "train" / "a.png").write_bytes(b"hello")
-    crops = Crops(CocoPanoptic(folder, "train"), replace(DRAWN, workers=1), stage=2, size=1)
+    crops = Crops(CocoPanoptic(folder, "train"), DRAWN.change(run={"workers": 1}), stage=2, size=1)
     with pytest.raises(ValueError, match=r"train/a\.png: cannot be read as an image"):
         list(load_batches(crops, [(0, 0)], torch.device("cpu")))
 

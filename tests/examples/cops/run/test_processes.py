@@ -6,7 +6,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from dataclasses import asdict, fields, replace
+from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
@@ -18,15 +18,19 @@ from examples.cops.config import DRAWN, Config
 from examples.cops.data import Category, DrawnScenes, Sample
 from examples.cops.run import runs
 from examples.cops.run.checkpoint import Checkpoint
-from examples.cops.run.resume import UNREAD, check_settings
+from examples.cops.run.resume import READ, check_settings
+from examples.cops.run.settings import described
 from examples.cops.train import train_stage_one, train_stage_two, train_through_solver
 from tests.examples.cops.answers import write_scenes
 
 ROOT = Path(__file__).resolve().parents[4]
-TINY = replace(
-    DRAWN, size=(32, 48), distances=(1, 4), iterations_one=4, iterations_two=3, iterations_single=3,
-    batch_one=4, batch_two=4, batch_single=4, warm_up=1,
-)  # fmt: skip
+TINY = DRAWN.change(
+    data={"size": (32, 48)},
+    network={"distances": (1, 4)},
+    stage1={"iterations": 4, "batch": 4},
+    stage2={"iterations": 3, "batch": 4, "warm_up": 1},
+    single={"iterations": 3, "batch": 4, "warm_up": 1},
+)
 STAGES = {1: train_stage_one, 2: train_stage_two, 3: train_through_solver}
 
 
@@ -93,10 +97,11 @@ def test_a_run_killed_in_the_middle_of_a_checkpoint_gives_the_same_curve_bit_for
 @pytest.mark.slow
 def test_two_processes_give_the_curve_of_one_that_accumulates(tmp_path: Path) -> None:
     settings = (
-        "size = [32, 48]\ndistances = [1, 4]\nthing_area = 32\nstuff_area = 128\n"
-        "batch_one = 4\nbatch_two = 4\n"
-        "iterations_one = 4\niterations_two = 3\nwarm_up = 1\nlearning_rate_two = 1e-6\n"
-        "[widths]\naspp = 16\ndecoder = 16\nproject_res3 = 8\nproject_res2 = 8\ndilations = [1, 2, 3]\n"
+        "[data]\nsize = [32, 48]\n[rejection]\nthing_area = 32\nstuff_area = 128\n"
+        "[stage1]\nbatch = 4\niterations = 4\n"
+        "[stage2]\nbatch = 4\niterations = 3\nwarm_up = 1\nlearning_rate = 1e-6\n"
+        "[network]\ndistances = [1, 4]\nwidths.aspp = 16\nwidths.decoder = 16\n"
+        "widths.project_res3 = 8\nwidths.project_res2 = 8\nwidths.dilations = [1, 2, 3]\n"
     )
     (tmp_path / "tiny.toml").write_text(settings)
     data = write_scenes(tmp_path / "data")
@@ -135,14 +140,17 @@ def test_two_processes_give_the_curve_of_one_that_accumulates(tmp_path: Path) ->
 
 def test_the_solver_overlapped_with_the_next_batch_changes_nothing(tmp_path: Path) -> None:
     results = [
-        trained(replace(TINY, overlap=overlap), 2, tmp_path / str(overlap)) for overlap in (True, False)
+        trained(TINY.change(run={"overlap": overlap}), 2, tmp_path / str(overlap))
+        for overlap in (True, False)
     ]
     assert results[0][0] == results[1][0]
     assert torch.equal(results[0][1], results[1][1])
 
 
 def test_processes_that_read_change_nothing(tmp_path: Path) -> None:
-    here, there = (trained(replace(TINY, workers=workers), 1, tmp_path / str(workers)) for workers in (0, 2))
+    here, there = (
+        trained(TINY.change(run={"workers": workers}), 1, tmp_path / str(workers)) for workers in (0, 2)
+    )
     assert here[0] == there[0]
     assert torch.equal(here[1], there[1])
 
@@ -150,7 +158,7 @@ def test_processes_that_read_change_nothing(tmp_path: Path) -> None:
 @pytest.mark.parametrize("stage", [1, 2, 3])
 def test_bfloat16_starts_at_the_loss_of_float32(stage: int, tmp_path: Path) -> None:
     results = [
-        trained(replace(TINY, precision=precision), stage, tmp_path / precision)
+        trained(TINY.change(training={"precision": precision}), stage, tmp_path / precision)
         for precision in ("float32", "bfloat16")
     ]
     (log, weights), (half_log, half_weights) = results
@@ -209,31 +217,47 @@ def test_splits_of_other_classes_are_refused_with_both_files(tmp_path: Path) -> 
 
 
 def test_a_run_of_other_settings_is_not_taken_up(tmp_path: Path) -> None:
-    config = replace(TINY, iterations_one=1, iterations_two=1)
+    config = TINY.change(stage1={"iterations": 1}, stage2={"iterations": 1})
     started = Checkpoint(
-        tmp_path / "stage1.pt", about={"config": asdict(config), "categories": [[1, "sky", False, (0, 0, 0)]]}
+        tmp_path / "stage1.pt", about=described(config, [Category(1, "sky", False, (0, 0, 0))])
     )
     started.save()
-    for free in (replace(config, workers=2, accumulation=2), replace(config, iterations_two=9)):
+    for free in (
+        config.change(run={"workers": 2, "accumulation": 2}),
+        config.change(stage2={"iterations": 9}),
+    ):
         check_settings(started, free, "stage 1")
-    for name, other in (("seed", 1), ("iterations_one", 5), ("size", (64, 48))):
-        with pytest.raises(ValueError, match=rf"stage1\.pt: was trained with {name} "):
-            check_settings(started, replace(config, **{name: other}), "stage 1")
-    with pytest.raises(ValueError, match=r"trained with iterations_two 1, now 9; choose another --out"):
-        check_settings(started, replace(config, iterations_two=9), "stage 2")
+    for table, name, other in (
+        ("training", "seed", 1),
+        ("stage1", "iterations", 5),
+        ("data", "size", (64, 48)),
+    ):
+        with pytest.raises(ValueError, match=rf"stage1\.pt: was trained with {table}\.{name} "):
+            check_settings(started, config.change(**{table: {name: other}}), "stage 1")
+    with pytest.raises(ValueError, match=r"trained with stage2\.iterations 1, now 9; choose another --out"):
+        check_settings(started, config.change(stage2={"iterations": 9}), "stage 2")
     with pytest.raises(
         ValueError, match=r"stage1\.pt: was trained with the classes \['sky'\], now \['sky', "
     ):
         runs.run(None, tmp_path, config, progress=False)
 
 
-def test_every_setting_that_a_stage_may_ignore_exists() -> None:
-    assert set().union(*UNREAD.values()) <= {entry.name for entry in fields(Config)}
+def test_every_setting_decides_about_a_stage_but_how_the_machine_is_used_and_images_are_labeled() -> None:
+    tables = {entry.name for entry in fields(Config)}
+    assert tables - set().union(*READ.values()) == {"run", "inference"}
+
+
+def test_a_setting_that_only_one_schedule_reads_is_free_in_the_other(tmp_path: Path) -> None:
+    started = Checkpoint(tmp_path / "stage2.pt", about=described(TINY))
+    started.save()
+    check_settings(started, TINY.change(single={"learning_rate": 0.5}), "stage 2")
+    with pytest.raises(ValueError, match=r"single\.learning_rate 0\.0001, now 0\.5"):
+        check_settings(started, TINY.change(single={"learning_rate": 0.5}), "single stage")
 
 
 def test_a_batch_that_cannot_be_split_says_so(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="a batch of 4 images cannot be split into 3 equal parts"):
-        trained(replace(TINY, accumulation=3), 1, tmp_path)
+        trained(TINY.change(run={"accumulation": 3}), 1, tmp_path)
 
 
 def test_event_files_are_written_where_tensorboard_is_installed(tmp_path: Path) -> None:

@@ -1,7 +1,6 @@
 """Comparisons: direct losses, rows that change one thing, and equal time for the single stage."""
 
 import json
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,10 +18,13 @@ from examples.cops.study.direct import DirectStep
 from examples.cops.targets import stage_one_targets
 from examples.cops.train import train_stage_one
 
-TINY = replace(
-    DRAWN, size=(32, 48), distances=(1, 4), iterations_one=2, iterations_two=2, iterations_warm=1,
-    batch_one=2, batch_two=2, batch_single=2, warm_up=1,
-)  # fmt: skip
+TINY = DRAWN.change(
+    data={"size": (32, 48)},
+    network={"distances": (1, 4)},
+    stage1={"iterations": 2, "batch": 2},
+    stage2={"iterations": 2, "batch": 2, "warm_up": 1},
+    single={"warm_iterations": 1, "batch": 2, "warm_up": 1},
+)
 
 
 @pytest.fixture(autouse=True)
@@ -39,7 +41,7 @@ def test_direct_losses_are_zero_at_the_truth_and_count_what_is_wrong() -> None:
     segments[:, 6:] = 1
     segments[0, 0] = -1
     labels = PanopticLabels(segments, np.array([0, 6]))
-    target = stage_one_targets(labels, scenes.is_thing, TINY.distances)
+    target = stage_one_targets(labels, scenes.is_thing, TINY.network.distances)
     batch = Batch(torch.zeros(1), [labels], [], 0, 0)
     right = torch.eye(8)[target.semantic.clamp(min=0).flatten()][None]
     cuts = torch.cat([side.flatten() for pair in target.edges for side in pair])[None]
@@ -51,7 +53,7 @@ def test_direct_losses_are_zero_at_the_truth_and_count_what_is_wrong() -> None:
     loss, figures = step._loss(batch, wrong, 1 - cuts)
     assert figures["wrong_labels"] == pytest.approx(19 / 95)
     assert figures["wrong_cuts"] == 1
-    assert loss == pytest.approx(TINY.loss_weight * (19 / 95 + 1))
+    assert loss == pytest.approx(TINY.loss.weight * (19 / 95 + 1))
 
 
 def test_direct_losses_reach_node_and_edge_costs() -> None:
@@ -72,7 +74,7 @@ def test_a_study_measures_each_row_once(tmp_path: Path, monkeypatch: pytest.Monk
     assert list(results) == ["stage 1", "stage 2", *rows]
     assert all(np.isfinite(list(row.values())).all() for row in results.values())
     _, config, _ = runs.load_network(tmp_path / "N---1.pt")
-    assert config == replace(TINY, samples=1)
+    assert config == TINY.change(solver={"samples": 1})
 
     def again(*_: object) -> None:
         raise AssertionError("a finished row was measured again")
@@ -82,11 +84,13 @@ def test_a_study_measures_each_row_once(tmp_path: Path, monkeypatch: pytest.Monk
 
 
 def test_the_single_stage_gets_the_iterations_that_fill_the_time_of_both_stages() -> None:
-    config = replace(TINY, iterations_one=600, iterations_two=120, iterations_warm=200)
+    config = TINY.change(
+        stage1={"iterations": 600}, stage2={"iterations": 120}, single={"warm_iterations": 200}
+    )
     seconds = {"stage 1": 2.0, "stage 2": 1.0, "single stage": 4.0}
     assert single.iterations_as_long(config, seconds) == (600 * 2 + 120 * 1 - 200 * 2) / 4
     with pytest.raises(SystemExit, match="the warm-up alone takes 1400 of 1320 s"):
-        single.iterations_as_long(replace(config, iterations_warm=700), seconds)
+        single.iterations_as_long(config.change(single={"warm_iterations": 700}), seconds)
 
 
 def test_timing_the_phases_leaves_the_weights_as_they_are() -> None:
@@ -125,7 +129,9 @@ def test_cpu_time_counts_what_killed_runs_spent(tmp_path: Path) -> None:
     def spent(iterations: int) -> float:
         network = runs.build_network(TINY, len(scenes.categories))
         checkpoint = Checkpoint(path)
-        train_stage_one(network, scenes, replace(TINY, iterations_one=iterations), checkpoint, progress=False)
+        train_stage_one(
+            network, scenes, TINY.change(stage1={"iterations": iterations}), checkpoint, progress=False
+        )
         state = checkpoint.load()
         assert state is not None
         return float(state["cpu_seconds"])

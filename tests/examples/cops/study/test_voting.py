@@ -1,6 +1,5 @@
 """The baselines of the study: centre voting, by hand, and a constant on the boundary costs."""
 
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,11 +7,11 @@ import pytest
 import torch
 
 from difflayers.panoptic import PanopticLabels
-from examples.cops.config import DRAWN
+from examples.cops.config import DRAWN, Widths
 from examples.cops.data import DrawnScenes, folders
 from examples.cops.data.batches import Crops
 from examples.cops.inference import Predictor
-from examples.cops.network import DeepLabCops, ResNet50, Widths
+from examples.cops.network import DeepLabCops, ResNet50
 from examples.cops.run import runs
 from examples.cops.run.checkpoint import Checkpoint
 from examples.cops.study import calibrate as calibration
@@ -22,10 +21,12 @@ from examples.cops.study.centres import Votes, centre_targets, centres, group, v
 from examples.cops.study.voting import CentreVoting, VotingPredictor, VotingStep, train_voting
 
 IS_THING = np.array([False, False, True, True])
-TINY = replace(
-    DRAWN, size=(32, 48), distances=(1, 4), iterations_one=2, iterations_two=3, batch_one=2, batch_two=2,
-    warm_up=1,
-)  # fmt: skip
+TINY = DRAWN.change(
+    data={"size": (32, 48)},
+    network={"distances": (1, 4)},
+    stage1={"iterations": 2, "batch": 2},
+    stage2={"iterations": 3, "batch": 2, "warm_up": 1},
+)
 
 
 def street() -> PanopticLabels:
@@ -120,7 +121,9 @@ def test_an_image_without_things_has_stuff_only() -> None:
 def test_the_head_learns_and_the_network_stays(tmp_path: Path) -> None:
     scenes, voting = DrawnScenes("train", 0, 1), tiny_voting()  # one scene, to learn by heart
     frozen = {name: value.clone() for name, value in voting.network.state_dict().items()}
-    config = replace(TINY, size=(128, 192), scale=(1.0, 1.0), iterations_two=30, warm_up=5)
+    config = TINY.change(
+        data={"size": (128, 192), "scale": (1.0, 1.0)}, stage2={"iterations": 30, "warm_up": 5}
+    )
     log = train_voting(voting, scenes, config, Checkpoint(tmp_path / "voting.pt"), progress=False)
     for name, factor in (("heatmap", 0.75), ("offsets", 0.96)):
         first, last = (np.mean([entry[name] for entry in part]) for part in (log[:5], log[-5:]))
@@ -150,7 +153,9 @@ def test_a_resumed_head_is_bit_for_bit_the_unbroken_one(tmp_path: Path) -> None:
 
 
 def test_the_authors_network_takes_the_head_too() -> None:
-    config = replace(TINY, backbone="resnet50", heads="deeplab", widths=Widths(16, 16, 8, 8, (1, 2)))
+    config = TINY.change(
+        network={"backbone": "resnet50", "heads": "deeplab", "widths": Widths(16, 16, 8, 8, (1, 2))}
+    )
     network = runs.build_network(config, 8)
     assert isinstance(network, DeepLabCops)
     assert isinstance(network.backbone, ResNet50)
@@ -166,7 +171,7 @@ def test_the_authors_network_takes_the_head_too() -> None:
 
 def test_voting_keeps_the_classes_of_the_network_on_stuff() -> None:
     scenes, voting = DrawnScenes("val", 0, 2), tiny_voting()
-    config = replace(TINY, thing_area=0.0, stuff_area=0.0)
+    config = TINY.change(rejection={"thing_area": 0.0, "stuff_area": 0.0})
     for image in (scenes[0].image, scenes[1].image[:101, :77]):
         (prediction,) = VotingPredictor(voting, scenes.is_thing, config).predict([image])
         assert prediction.labels.shape == image.shape[:2]
@@ -214,7 +219,7 @@ def test_a_study_has_rows_for_both_baselines(tmp_path: Path, monkeypatch: pytest
     monkeypatch.setitem(folders.DRAWN_LENGTH, "val", 2)
     monkeypatch.setattr(calibration, "OFFSETS", (2.0,))
     rows = [study.VOTING, study.VOTING_LONGER, study.AFTER_CALIBRATION, study.CALIBRATED]
-    config = replace(TINY, scales=(1000.0, 5000.0))  # what is hardly trained changes its mind late
+    config = TINY.change(solver={"scales": (1000.0, 5000.0)})  # what is hardly trained changes its mind late
     results = study.study(None, tmp_path, config, rows)
     assert list(results) == ["stage 1", "stage 2", *rows]
     assert all(set(results[row]) == {"PQ", "PQ_th", "PQ_st"} for row in rows)
@@ -226,7 +231,10 @@ def test_a_study_has_rows_for_both_baselines(tmp_path: Path, monkeypatch: pytest
     # Trained on from there, a bit.
     assert torch.allclose(after.costs.edge_offset, calibrated.costs.edge_offset, atol=0.01)
     assert not torch.equal(after.costs.edge_offset, calibrated.costs.edge_offset)
-    for row, iterations in ((study.VOTING, TINY.iterations_two), (study.VOTING_LONGER, TINY.iterations_one)):
+    for row, iterations in (
+        (study.VOTING, TINY.stage2.iterations),
+        (study.VOTING_LONGER, TINY.stage1.iterations),
+    ):
         state = Checkpoint(tmp_path / f"{study.file_name(row)}.pt").load()
         assert state is not None
         assert len(state["log"]) == iterations
