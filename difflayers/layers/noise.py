@@ -11,24 +11,34 @@ from difflayers._arguments import count
 from difflayers.engine.state import State, check_names, generator_to_tensor, tensor_to_generator
 from difflayers.solver import Array
 
-# One lock for all, as in `scales`: a lock inside the object could not be pickled or copied.
+# All objects share one lock, since drawing takes microseconds and a lock cannot be pickled or copied.
 _DRAWING = threading.Lock()
 
 
 class Noise:
-    """A distribution of independent numbers, with its random generator; its state can be stored.
+    """A distribution of independent numbers, with a random generator of its own.
 
     Ready-made: `gaussian_noise`, `gumbel_noise` and `sum_of_gamma_noise`.
 
+    Two objects with the same seed draw the same numbers. Give each layer and, in distributed training, each
+    process a seed of its own, for example `gaussian_noise(seed=rank)`; otherwise their draws are the same.
+
     Args:
         name: what `print` shows.
-        sample: called with a NumPy generator and a shape; returns draws of that shape. A module-level
-            function (or a partial of one) can be pickled with its layer.
-        score: ∇ν for the density exp(−ν(z)): the negative derivative of the log-density at each draw. None
-            where there is no such formula; a `PerturbedLayer` needs one, `IMLELayer` does not.
+        sample: called with a NumPy generator and a shape, returns draws of that shape. To be pickled with its
+            layer, it must be a module-level function, or a partial of one.
+        score: ∇ν for the density exp(−ν(z)), the negative derivative of the log-density at each draw; None if
+            there is no such formula. `PerturbedLayer` needs a score, `IMLELayer` does not.
         symmetric: whether z and −z are equally likely, so that antithetic pairs are allowed.
         mean: the mean of a draw.
-        seed: of the generator; two objects with the same seed draw the same noise.
+        seed: of the generator.
+
+    Example:
+        >>> def draw(generator, shape):
+        ...     return generator.laplace(size=shape)
+        >>> laplace = Noise("laplace", draw, score=np.sign, symmetric=True)
+        >>> bool((laplace.draw((5,)) == laplace.draw((5,))).any())  # every draw is new
+        False
     """
 
     def __init__(
@@ -70,14 +80,26 @@ class Noise:
 
 
 def gaussian_noise(seed: int = 0) -> Noise:
-    """Make standard normal noise: mean 0, variance 1, ∇ν(z) = z."""
+    """Make standard normal noise, with mean 0, variance 1 and ∇ν(z) = z.
+
+    Example:
+        >>> bool((gaussian_noise(seed=1).draw((5,)) == gaussian_noise(seed=1).draw((5,))).all())
+        True
+    """
     return Noise("gaussian", _gaussian, _gaussian_score, symmetric=True, seed=seed)
 
 
 def gumbel_noise(seed: int = 0) -> Noise:
-    """Make standard Gumbel noise, P(Z ≤ z) = exp(−exp(−z)): the cheapest of n items becomes their softmin.
+    """Make standard Gumbel noise, with P(Z ≤ z) = exp(−exp(−z)) and ∇ν(z) = 1 − exp(−z).
 
-    ∇ν(z) = 1 − exp(−z).
+    Perturbed by it, the choice of the cheapest of n items becomes their softmin. Its mean is 0.577.
+
+    Example:
+        >>> draws = gumbel_noise().draw((10_000, 2))
+        >>> chosen = (np.array([0.0, 1.0]) - draws).argmin(axis=1)
+        >>> softmin = 1 / (1 + np.exp(-1.0))
+        >>> bool(abs((chosen == 0).mean() - softmin) < 0.02)
+        True
     """
     return Noise("gumbel", _gumbel, _gumbel_score, mean=float(np.euler_gamma), seed=seed)
 
@@ -90,9 +112,18 @@ def sum_of_gamma_noise(k: int, terms: int = 10, seed: int = 0) -> Noise:
     temperature τ is the `sigma` of a layer). It has no score.
 
     Args:
-        k: how many ones a solution has, or has about; at least 1.
-        terms: s, how many Gamma variables are added up for a draw.
+        k: how many ones a solution has, exactly or about; at least 1.
+        terms: s, how many Gamma variables are added up per draw.
         seed: of the generator.
+
+    Raises:
+        ValueError: k or terms is no positive integer.
+
+    Example:
+        >>> noise = sum_of_gamma_noise(3)
+        >>> sums = noise.draw((10_000, 3)).sum(axis=1)
+        >>> bool(abs(sums.mean() - 3 * noise.mean) < 0.1)
+        True
     """
     sample = partial(_sum_of_gamma, count("k", k), count("terms", terms))
     mean = (sum(1 / term for term in range(1, terms + 1)) - math.log(terms)) / k

@@ -1,4 +1,4 @@
-"""How the interpolation range λ of Eq. 3 and 4 is chosen: one `draw` for each backward call."""
+"""How the interpolation range λ of Eq. 3 and 4 is chosen, with one `draw` per backward call."""
 
 import math
 import threading
@@ -11,7 +11,7 @@ from difflayers._arguments import count, positive
 from difflayers.engine.state import State, check_names, generator_to_tensor, tensor_to_generator
 from difflayers.solver import Array
 
-# One lock for all: drawing takes microseconds, and a lock inside the object could not be pickled or copied.
+# All objects share one lock, since drawing takes microseconds and a lock cannot be pickled or copied.
 _DRAWING = threading.Lock()
 
 
@@ -20,11 +20,11 @@ class Scales(Protocol):
     """Where a layer gets its interpolation ranges from."""
 
     def draw(self) -> Array:
-        """Return the λ of one backward call, float64 of shape (N,); Eq. 4 averages over them."""
+        """Return the λ of one backward call, a float64 array (N,); Eq. 4 averages over them."""
         ...
 
     def state_dict(self) -> State:
-        """Return what must be stored for the next draws to be repeated after a restart."""
+        """Return tensors by name, from which the next draws can be repeated; empty if there is no state."""
         ...
 
     def load_state_dict(self, state: State) -> None:
@@ -34,12 +34,14 @@ class Scales(Protocol):
 
 @runtime_checkable
 class Observer(Protocol):
-    """Scales that learn from what came of them may also have this."""
+    """A rule that learns from the effect of its scales has this method too."""
 
     def observe(self, changed: Array) -> None:
-        """Take in, for each λ of the last draw, the share from 0 to 1 of instances whose solution it changed.
+        """Take in the effect of the last draw.
 
-        Only instances with an incoming gradient count, and nothing comes where there was none.
+        Args:
+            changed: (N,) for each λ, the share from 0 to 1 of the instances whose solution it changed. Only
+                instances with an incoming gradient count. Without any of them, the method is not called.
         """
         ...
 
@@ -49,6 +51,13 @@ class FixedScale:
 
     Args:
         value: the interpolation range λ, positive and finite, in units of cost per unit of gradient.
+
+    Raises:
+        ValueError: the value is not positive and finite.
+
+    Example:
+        >>> FixedScale(10.0).draw()
+        array([10.])
     """
 
     def __init__(self, value: float) -> None:
@@ -80,8 +89,17 @@ class UniformScales:
     Args:
         low: lower end of the interval, positive, in units of cost per unit of gradient.
         high: upper end, finite and at least `low`.
-        samples: N, how many λ a call draws and so how many perturbed problems it solves an instance.
+        samples: N, how many λ a call draws; a backward call solves N perturbed problems per instance.
         seed: of the generator; two objects with the same seed draw the same λ.
+
+    Raises:
+        ValueError: an argument is out of range.
+
+    Example:
+        >>> scales = UniformScales(1.0, 5.0, samples=3)
+        >>> drawn = scales.draw()
+        >>> drawn.shape, bool((drawn >= 1).all() and (drawn <= 5).all())
+        ((3,), True)
     """
 
     def __init__(self, low: float, high: float, samples: int = 5, seed: int = 0) -> None:
@@ -117,20 +135,29 @@ class UniformScales:
 class AdaptiveScale:
     """One λ that is steered until it changes a wanted share of the solutions.
 
-    After each backward call log λ moves by rate · (target − share), where share is how many of the instances
-    with an incoming gradient got another solution: the stochastic approximation of Robbins and Monro (1951),
-    whose rest is where the share equals the target. It follows gradients that shrink as training goes on.
-    The aim is that of adaptive I-MLE (Minervini et al., AAAI 2023), which steers the number of non-zero
-    entries of the gradient by additive steps instead.
+    After each backward call, log λ moves by rate · (target − share). The share is the number of instances
+    whose solution changed over the number of instances with an incoming gradient. This is the stochastic
+    approximation of Robbins and Monro (1951): λ comes to rest where the share equals the target, and follows
+    gradients that shrink during the training. Adaptive I-MLE (Minervini et al., AAAI 2023) has the same aim,
+    but steers the number of non-zero entries of the gradient by additive steps.
 
     Args:
         start: first λ, positive and finite, in units of cost per unit of gradient.
         target: wanted share of changed solutions, above 0 and below 1.
         rate: how far log λ moves at most in one call, positive.
-        low: λ never goes below; where no λ changes enough solutions it ends at `high`.
-        high: λ never goes above.
+        low: lower limit of λ.
+        high: upper limit of λ, which it reaches if no λ changes enough solutions.
 
     λ is part of the layer's `state_dict`.
+
+    Raises:
+        ValueError: an argument is out of range.
+
+    Example:
+        >>> scales = AdaptiveScale(start=2.0, target=0.5, rate=0.2)
+        >>> scales.observe(np.array([0.25]))  # too few solutions changed, so that λ grows
+        >>> round(scales.value, 2)
+        2.1
     """
 
     def __init__(
@@ -146,9 +173,9 @@ class AdaptiveScale:
         self.low: float = positive("low", low)
         self.high: float = positive("high", high)
         if not self.low <= self.value <= self.high:
-            raise ValueError(f"start must be from low to high, but is {start}, with {low} and {high}")
+            raise ValueError(f"start must be from low={low:g} to high={high:g}, got {start:g}")
         if not 0 < target < 1:
-            raise ValueError(f"target must be above 0 and below 1, but is {target}")
+            raise ValueError(f"target must be above 0 and below 1, got {target}")
         self.target: float = float(target)
 
     def draw(self) -> Array:
@@ -185,12 +212,14 @@ class AdaptiveScale:
 
 
 def as_scales(scales: "Scales | float") -> Scales:
-    """Turn a number into a FixedScale and let anything that can draw scales through.
+    """Return a rule as it is, and a number as a FixedScale.
 
-    Raises ValueError for a number that is not positive and finite, TypeError for anything else.
+    Raises:
+        ValueError: a number is not positive and finite.
+        TypeError: the argument is neither a number nor a rule.
     """
     if isinstance(scales, Scales):
         return scales
     if isinstance(scales, bool) or not isinstance(scales, int | float | np.number):
-        raise TypeError(f"scales must be a number or an object such as UniformScales, but is {scales!r}")
+        raise TypeError(f"scales must be a number or an object such as UniformScales, got {scales!r}")
     return FixedScale(positive("scales", scales))

@@ -149,7 +149,7 @@ def test_wrong_adaptive_scales_are_refused():
     for arguments, text in (
         ({"start": 0}, "start must be positive and finite"),
         ({"target": 1.0}, "target must be above 0 and below 1"),
-        ({"start": 5.0, "high": 2.0}, "start must be from low to high, but is 5.0, with 1e-06 and 2.0"),
+        ({"start": 5.0, "high": 2.0}, "start must be from low=1e-06 to high=2, got 5"),
         ({"rate": np.inf}, "rate must be positive and finite"),
     ):
         with pytest.raises(ValueError, match=text):
