@@ -90,6 +90,9 @@ class Stage2:
     batch: Annotated[int, AT_LEAST_1] = 24
     learning_rate: Annotated[float, AT_LEAST_0] = 1e-3
     warm_up: Annotated[int, AT_LEAST_0] = 500
+    decay_iterations: Annotated[int | None, AT_LEAST_1] = (
+        None  # after which the rate is 0; None: `iterations`
+    )
     rate_reduction: Annotated[float, AT_LEAST_0] = (
         0.0  # s layers from the costs: rate / (s · this), if above 1
     )

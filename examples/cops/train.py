@@ -41,6 +41,7 @@ class Phase(NamedTuple):
         groups: of parameters, each with its learning rate, as the optimiser takes them.
         step: a module that turns a batch (and what the frozen trunk made of it) into loss and figures.
         frozen_trunk: whether the trunk stays as it is, so that it can see the next batch ahead of time.
+        decay_iterations: after how many iterations the learning rate is 0; None: after all of them.
     """
 
     stage: int
@@ -50,6 +51,7 @@ class Phase(NamedTuple):
     groups: list[dict[str, Any]]
     step: nn.Module
     frozen_trunk: bool = False
+    decay_iterations: int | None = None
 
 
 def train_stage_one(
@@ -93,6 +95,7 @@ def train_stage_two(
         groups,
         step or SolverStep(network, data.is_thing, config, frozen_trunk=True),
         frozen_trunk=True,
+        decay_iterations=config.stage2.decay_iterations,
     )
     return train(network, data, config, phase, checkpoint, progress)
 
@@ -193,7 +196,7 @@ def saves(done: int, iterations: int, every: int) -> bool:
 
 def rate(iteration: int, phase: Phase) -> float:
     """Polynomial decay, times a linear warm-up; a factor on the learning rate."""
-    decay = (1 - iteration / phase.iterations) ** POWER
+    decay = max(0.0, 1 - iteration / (phase.decay_iterations or phase.iterations)) ** POWER
     return decay * min(1.0, (iteration + 1) / max(1, phase.warm_up))
 
 

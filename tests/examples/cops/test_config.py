@@ -32,6 +32,7 @@ def test_cityscapes_has_the_papers_numbers() -> None:
     assert config.network.distances == (1, 4, 16, 32, 64, 128)
     assert (one.iterations, one.batch, one.learning_rate) == (250_000, 12, 1e-3)
     assert (two.iterations, two.batch, two.warm_up) == (3_000, 24, 500)
+    assert two.decay_iterations == 20_000
     assert (config.solver.scales, config.solver.samples, config.loss.weight) == ((1, 5000), 5, 10)
     assert config.network == Network("resnet50", "deeplab", (1, 4, 16, 32, 64, 128), Widths())
 

@@ -13,7 +13,7 @@ from examples.cops.inference import Predictor
 from examples.cops.network import CopsNetwork
 from examples.cops.run import runs
 from examples.cops.run.checkpoint import Checkpoint
-from examples.cops.train import saves, train_stage_one, train_stage_two
+from examples.cops.train import Phase, rate, saves, train_stage_one, train_stage_two
 
 DATA = Path(__file__).resolve().parents[4] / "shared" / "data"
 TINY = DRAWN.change(
@@ -79,6 +79,30 @@ def test_the_authors_rates_fall_with_the_steps_from_the_costs(tmp_path: Path) ->
     state = checkpoint.load()
     assert state is not None
     assert state["base_rates"] == pytest.approx([1e-3, 1e-3 / 20, 1e-3 / 40, 1e-3 / 60])
+
+
+def test_the_authors_rate_has_hardly_fallen_where_their_training_stops() -> None:
+    phase = Phase(2, 3_000, 24, 0, [], torch.nn.Identity(), decay_iterations=20_000)
+    assert rate(3_000, phase) == pytest.approx(0.85**0.9)  # 0.86
+    assert rate(10_000, phase) == pytest.approx(0.5**0.9)
+    assert rate(25_000, phase) == 0
+    without = phase._replace(decay_iterations=None)
+    assert rate(2_999, without) == pytest.approx((1 / 3_000) ** 0.9)
+
+
+def test_stage_two_decays_over_the_iterations_that_its_settings_say(tmp_path: Path) -> None:
+    rates = {}
+    for decay in (None, 20_000):
+        data = tiny_scenes()
+        network = runs.build_network(TINY, len(data.categories))
+        checkpoint = Checkpoint(tmp_path / f"{decay}.pt")
+        config = TINY.change(stage2={"decay_iterations": decay, "learning_rate": 1e-3})
+        train_stage_two(network, data, config, checkpoint, progress=False)
+        state = checkpoint.load()
+        assert state is not None
+        rates[decay] = state["optimizer"]["param_groups"][0]["lr"]  # of the last of 4 iterations
+    assert rates[None] == pytest.approx(1e-3 * 0.25**0.9)
+    assert rates[20_000] == pytest.approx(1e-3 * (1 - 3 / 20_000) ** 0.9)
 
 
 @pytest.mark.parametrize("stage", [train_stage_one, train_stage_two])
