@@ -9,14 +9,30 @@ from difflayers.graph.affinities import (
 )
 from difflayers.graph.costs import boundary_probabilities, edge_costs
 from difflayers.graph.edges import grid_edges
+from difflayers.graph.features import (
+    Features,
+    affinity_features,
+    boundary_features,
+    lifted_affinity_features,
+    region_features,
+)
+from difflayers.graph.regions import RegionGraph, label_image, region_graph
 
 __all__ = [
+    "Features",
+    "RegionGraph",
     "affinities_from_costs",
     "affinity_costs",
+    "affinity_features",
     "affinity_positions",
+    "boundary_features",
     "boundary_probabilities",
     "edge_costs",
     "edge_maps",
     "grid_edges",
+    "label_image",
+    "lifted_affinity_features",
     "mutex_costs",
+    "region_features",
+    "region_graph",
 ]

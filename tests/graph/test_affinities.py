@@ -2,7 +2,7 @@ import itertools
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 
 from difflayers import graph
 from difflayers.multicut import Multicut
@@ -34,6 +34,7 @@ def test_the_cost_of_an_affinity_is_its_log_odds_and_stands_beside_its_edge():
             assert cost_of[edge] == pytest.approx(np.log(a / (1 - a)) + np.log(0.6 / 0.4))
 
 
+@settings(deadline=None)
 @given(grids())
 def test_costs_go_back_to_the_affinities_of_the_edges_and_nan_elsewhere(grid):
     shape, offsets, strides, mask = grid
@@ -47,6 +48,7 @@ def test_costs_go_back_to_the_affinities_of_the_edges_and_nan_elsewhere(grid):
     np.testing.assert_allclose(back, expected.reshape(affinities.shape))
 
 
+@settings(deadline=None)
 @given(grids())
 def test_positions_point_at_the_first_voxel_of_every_edge(grid):
     shape, offsets, strides, mask = grid

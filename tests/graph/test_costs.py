@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from difflayers.graph import boundary_probabilities, edge_costs
@@ -8,6 +8,7 @@ from difflayers.graph import boundary_probabilities, edge_costs
 PROBABILITIES = st.floats(1e-5, 1 - 1e-5)
 
 
+@settings(deadline=None)
 @given(PROBABILITIES, st.floats(0.01, 0.99), st.integers(1, 50), st.integers(1, 50))
 def test_a_cost_is_the_log_odds_of_no_boundary_plus_those_of_the_bias_times_the_relative_size(
     p, b, size, other
@@ -17,6 +18,7 @@ def test_a_cost_is_the_log_odds_of_no_boundary_plus_those_of_the_bias_times_the_
     assert costs[0] == pytest.approx(expected, rel=1e-9, abs=1e-12)
 
 
+@settings(deadline=None)
 @given(st.lists(PROBABILITIES, max_size=5), st.floats(0.01, 0.99))
 def test_costs_go_back_to_the_probabilities_they_came_from(probabilities, bias):
     probabilities = np.array(probabilities)

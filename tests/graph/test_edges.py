@@ -2,7 +2,7 @@ import itertools
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from difflayers.graph import grid_edges
@@ -49,6 +49,7 @@ def test_order_of_distances_is_kept_and_a_distance_that_does_not_fit_adds_nothin
     assert grid_edges((2, 2), []).dtype == np.int64
 
 
+@settings(deadline=None)
 @given(grids())
 def test_offsets_join_the_pairs_that_the_definition_names(grid):
     shape, offsets, strides, mask = grid
