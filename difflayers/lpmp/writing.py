@@ -35,7 +35,7 @@ def write(path: str | os.PathLike[str], problem: AMWC | MWC | Multicut | LiftedM
     Args:
         path: the file, compressed by gzip if its name ends in `.gz`.
         problem: an AMWC, MWC, Multicut or LiftedMulticut. An MWC becomes an AMWC without partitionable
-        labels.
+            labels.
 
     Raises:
         TypeError: if `problem` is none of these.
