@@ -44,7 +44,7 @@ PRESETS = {"coco": (640, 640), "cityscapes": (1024, 2048)}
 
 
 def main() -> None:
-    """Run what the machine and the arguments allow."""
+    """Run those measurements that the machine and the arguments allow."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -122,7 +122,7 @@ def paper_inference(repeats: int) -> None:
 
             forward()
             seconds, _ = timed(forward, repeats)
-            print(f"{name} {size}, batch {batch}: network {1000 * seconds / batch:.0f} ms an image", end="")
+            print(f"{name} {size}, batch {batch}: network {1000 * seconds / batch:.0f} ms per image", end="")
             print(f" ({batch / seconds:.1f} images/s){peak_memory()}")
         for method in ("fast", "default", "best"):
             anew = partial(solve_anew, method=method)
@@ -133,15 +133,15 @@ def paper_inference(repeats: int) -> None:
                     lambda ps=problems, solve=anew, pool=pool: list(pool.map(solve, ps)), repeats
                 )
             print(
-                f"{name} {method}: solver {1000 * alone:.0f} ms an image alone, "
+                f"{name} {method}: solver {1000 * alone:.0f} ms per image alone, "
                 f"{1000 * together / cores:.0f} ms with {cores} images on {cores} cores"
             )
 
 
 def training(name: str, config: Config, batch: int, iterations: int = 9) -> None:
-    """Images a second of stage 2, with the solver and with a mean of costs in its place.
+    """Images per second in stage 2, with the solver and with a mean of costs in its place.
 
-    Each with the frozen trunk overlapped and in turn, which without a solver is a gain too.
+    Each runs with the frozen trunk overlapped and in turn. The overlap is a gain without a solver too.
     """
     drawn = DrawnScenes("train", 0, 64, size=config.data.size)
     for overlap in (True, False):
@@ -156,7 +156,7 @@ def training(name: str, config: Config, batch: int, iterations: int = 9) -> None
 
 
 def estimate(name: str) -> None:
-    """Operations and saved activations for an image, counted on tensors without content.
+    """Operations and saved activations per image, counted on tensors without content.
 
     A backward pass is taken to cost twice its forward pass: torch's own count of it overlooks groups.
     """
@@ -166,7 +166,7 @@ def estimate(name: str) -> None:
         crop, whole = torch.empty(1, 3, *config.data.size), torch.empty(1, 3, *PRESETS[name])
     trunk = operations(lambda: network.trunk(crop))
     forward = operations(lambda: network(crop))
-    print(f"{name} inference, {PRESETS[name]}: {operations(lambda: network(whole)):.2f} TFLOP an image")
+    print(f"{name} inference, {PRESETS[name]}: {operations(lambda: network(whole)):.2f} TFLOP per image")
     for stage, total in ((1, 3 * forward), (2, trunk + 3 * (forward - trunk))):
         network.train(stage == 1)
         network.requires_grad_(stage == 1)
@@ -186,7 +186,7 @@ def operations(run: Callable[[], Any]) -> float:
 
 
 def activations(network: Any, images: torch.Tensor) -> float:
-    """GiB that a forward pass keeps for its backward pass, two bytes a number, weights not counted."""
+    """GiB that a forward pass keeps for its backward pass, two bytes per number, weights not counted."""
     kept: dict[int, torch.Tensor] = {}
 
     def note(tensor: torch.Tensor) -> torch.Tensor:
@@ -236,7 +236,7 @@ def synchronize() -> None:
 
 
 def peak_memory() -> str:
-    """What the GPU held at most since this was last asked."""
+    """The peak of GPU memory since the last call."""
     if DEVICE.type != "cuda":
         return ""
     peak = torch.cuda.max_memory_allocated() / 2**30

@@ -1,4 +1,4 @@
-"""The solver on tensors: time an image, alone and in batches, on the CPU and on a GPU where there is one.
+"""The solver on tensors: time per image, alone and in batches, on the CPU and on a GPU if there is one.
 
     python -m tests.benchmarks.device [--presets cityscapes] [--batches 1 8]
 
@@ -31,7 +31,7 @@ def main() -> None:
     if torch.cuda.is_available():
         devices.append(torch.device("cuda"))
         print(torch.cuda.get_device_name())
-    print("preset           noise device batch method   ms an image  difference")
+    print("preset           noise device batch method   ms per image  difference")
     for preset in arguments.presets:
         for noise in arguments.noises:
             instances = [
@@ -105,7 +105,7 @@ def on(where: torch.device, array: np.ndarray) -> torch.Tensor:
 
 def line(preset: str, noise: float, where: str, batch: int, method: str, seconds: float) -> str:
     """A line of the table, without the difference."""
-    return f"{preset:<16} {noise:>5} {where:<6} {batch:>5} {method:<8} {1e3 * seconds:>11.1f}"
+    return f"{preset:<16} {noise:>5} {where:<6} {batch:>5} {method:<8} {1e3 * seconds:>12.1f}"
 
 
 if __name__ == "__main__":

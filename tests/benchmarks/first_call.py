@@ -1,8 +1,9 @@
-"""What the first minute costs: importing, and the first call of each entry point, compiled or from the cache.
+"""What importing and the first call of each entry point cost, with an empty cache and from the cache.
 
     python -m tests.benchmarks.first_call [name …]
 
-Each figure is of a new process. Seconds are of processor time, which other work on the machine hardly moves.
+Each figure comes from a new process. Seconds are processor time, which other work on the machine hardly
+changes.
 """
 
 import os

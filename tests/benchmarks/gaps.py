@@ -2,9 +2,9 @@
 
     python -m tests.benchmarks.gaps [--seconds 10]
 
-36 grids of 12 x 15 nodes: 2, 4 and 8 labels, seeds 0 to 3, three levels of noise. "best" is how much it
-costs more than the bound that `solve_exact` proves, "bound" how far `lower_bound` is below what `solve_exact`
-finds, both in per cent.
+36 grids of 12 x 15 nodes: 2, 4 and 8 labels, seeds 0 to 3, three levels of noise. "best" is how much `best`
+costs more than the bound that `solve_exact` proves. "bound" is how far `lower_bound` is below the cost that
+`solve_exact` finds. Both are in per cent.
 """
 
 import argparse

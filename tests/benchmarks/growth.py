@@ -33,7 +33,7 @@ def main() -> None:
     if arguments.size:
         measure(arguments)
         return
-    print("   nodes     edges  method       ms   ns an edge   bytes an edge beyond the problem", flush=True)
+    print("   nodes     edges  method       ms   ns per edge   bytes per edge beyond the problem", flush=True)
     for height, width in SIZES:
         for method in arguments.methods:
             command = [sys.executable, "-m", "tests.benchmarks.growth"]
@@ -67,7 +67,7 @@ def resident_bytes() -> int:
 
 
 def peak_bytes() -> int:
-    """Most memory of this process since the peak was cleared."""
+    """Peak of this process's memory since the peak was cleared."""
     lines = Path("/proc/self/status").read_text().splitlines()
     return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM"))
 

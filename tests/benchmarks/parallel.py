@@ -1,9 +1,10 @@
-"""Where threads and processes pay: time of a solve against what it costs to send it away.
+"""From which solve time on do threads and processes pay?
 
     python -m tests.benchmarks.parallel [--batch 64] [--jobs 2] [--repeats 7]
 
-For solvers that release the GIL and for plain Python ones, the time of a forward call by solving one after
-the other, in threads and in processes (loky): medians in ms, and how many times faster that is.
+Times of a forward call for solvers that release the GIL and for solvers in plain Python: one instance after
+the other, in threads and in processes (loky). Medians in ms, and how many times faster than one after the
+other.
 """
 
 import argparse
@@ -25,22 +26,23 @@ SECONDS = (1e-5, 1e-4, 1e-3, 1e-2)
 def main() -> None:
     """Print a line for each solver and solve time."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--batch", default=64, type=int, help="instances a call")
+    parser.add_argument("--batch", default=64, type=int, help="instances per call")
     parser.add_argument("--jobs", default=2, type=int, help="threads or processes")
     parser.add_argument("--repeats", default=7, type=int, help="calls of which the median counts")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     costs = torch.rand(arguments.batch, 100, generator=torch.Generator().manual_seed(0))
     print(
-        f"{arguments.batch} instances a call, {arguments.jobs} jobs; ms a call (times faster than one by one)"
+        f"{arguments.batch} instances per call, {arguments.jobs} jobs; "
+        "ms per call (times faster than one by one)"
     )
-    print(f"{'solver':12s} {'ms a solve':>10s} {'one by one':>11s} {'threads':>16s} {'processes':>16s}")
+    print(f"{'solver':12s} {'ms per solve':>12s} {'one by one':>11s} {'threads':>16s} {'processes':>16s}")
     for name, spin in (("GIL-free", spin_without_gil), ("plain Python", spin_in_python)):
         rate = calibrated(spin)
         for seconds in SECONDS:
             solver = Spinning(spin, max(1, int(seconds * rate)))
             alone = measure(difflayers.BlackboxLayer(solver), costs, None, arguments.repeats)
-            line = f"{name:12s} {alone / arguments.batch * 1e3:10.3f} {alone * 1e3:11.2f}"
+            line = f"{name:12s} {alone / arguments.batch * 1e3:12.3f} {alone * 1e3:11.2f}"
             for backend in ("threading", "loky"):
                 layer = difflayers.BlackboxLayer(solver, n_jobs=arguments.jobs)
                 took = measure(layer, costs, backend, arguments.repeats)
@@ -78,7 +80,7 @@ def spin_in_python(iterations: int) -> float:
 
 
 def calibrated(spin: Callable[[int], float]) -> float:
-    """Return iterations a second."""
+    """Return iterations per second."""
     times = []
     for _ in range(5):
         start = time.perf_counter()

@@ -4,7 +4,7 @@
 
 Edges of distance 1 are the edges of the lifted multicut, all others its lifted edges. Times are medians in
 ms, those of bioimage-cpp without the building of its graph, which has a column of its own. Costs are sums
-over cut edges. Mutex watersheds minimise no cost, so the table only says whether their results are the same.
+over cut edges. Mutex watersheds minimize no cost, so the table only says whether their results are the same.
 """
 
 import argparse

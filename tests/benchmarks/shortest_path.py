@@ -8,9 +8,9 @@ linear, trained by fused Adam with 1e-2 in batches of 32. Both libraries get the
 order of batches and training loop, so that all that differs is the loss; PyEPO solves with OR-Tools (GLOP),
 as it does by default. Times are medians of an epoch, without evaluation, over all epochs and seeds; "x" is
 PyEPO's CPU time over ours, since both compute in one thread and other programs may be running. Regret is
-that on as many instances again, normalised as PyEPO does, mean ± standard deviation over seeds; as every seed
-has data of its own, so has the difference to mean squared error, taken seed by seed. Training instances are
-1 000 at 5 × 5, 500 at 12 × 12 and 100 at 30 × 30 unless --instances says otherwise.
+measured on as many instances again and normalized as PyEPO does: mean ± standard deviation over seeds.
+Every seed has data of its own, so the difference to mean squared error is taken seed by seed. Training
+instances are 1 000 at 5 × 5, 500 at 12 × 12 and 100 at 30 × 30 unless --instances says otherwise.
 
 --scales answers another question: whether tuning λ, or averaging over it, helps the blackbox layer. It
 prints the regret of single λ and of UniformScales beside mean squared error and SPO+.
@@ -39,7 +39,7 @@ SIGMA = 1.0  # PyEPO's default for its perturbed losses
 
 
 class Instances(NamedTuple):
-    """Features, true costs, their solutions and the value of these, as tensors with a row an instance."""
+    """Features, true costs, their solutions and the value of these, as tensors with a row per instance."""
 
     features: Tensor
     costs: Tensor
@@ -53,12 +53,12 @@ class Instances(NamedTuple):
 
 # From predicted costs and the instances that they are for to a loss.
 Loss = Callable[[Tensor, Instances], Tensor]
-# A method by name, built for a solver and a seed.
+# From the name of a method to a function that builds it for a solver and a seed.
 Methods = dict[str, Callable[[solvers.ShortestPath, int], Loss]]
 
 
 def main() -> None:
-    """Print a table a grid."""
+    """Print a table per grid."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--grids", nargs="+", type=int, default=[5, 12, 30], help="heights of square grids")
     parser.add_argument("--instances", type=int, help="training instances, in place of those above")
@@ -79,7 +79,7 @@ def main() -> None:
 
 
 def our_methods() -> Methods:
-    """The methods that PyEPO has too, with its settings."""
+    """The methods that PyEPO has too, with PyEPO's settings."""
     return {
         "SPO+": spo_plus,
         f"DBB, λ = {LAMBDA:g}": lambda solver, seed: blackbox(solver, LAMBDA),
@@ -103,7 +103,7 @@ def scale_methods() -> Methods:
 
 
 def mean_squared_error(solver: solvers.ShortestPath, seed: int) -> Loss:
-    """The baseline that does not know of the solver."""
+    """The baseline, which does not use the solver."""
     return lambda predicted, true: nn.functional.mse_loss(predicted, true.costs)
 
 
@@ -114,7 +114,7 @@ def spo_plus(solver: solvers.ShortestPath, seed: int) -> Loss:
 
 
 def blackbox(solver: solvers.ShortestPath, scales: Any) -> Loss:
-    """Regret of the blackbox layer's solution."""
+    """The regret of the blackbox layer's solution, as a loss."""
     layer = difflayers.BlackboxLayer(solver, scales=scales, batched=True)
     return lambda predicted, true: ((layer(predicted) * true.costs).sum(dim=1) - true.values).mean()
 
@@ -152,7 +152,7 @@ def pyepo_methods(size: int) -> Methods:
 def print_table(
     solver: solvers.ShortestPath, methods: Methods, size: int, arguments: argparse.Namespace
 ) -> None:
-    """Train every method on every seed; one line a method, printed when it is done."""
+    """Train every method on every seed; one line per method, printed when the method is done."""
     count = arguments.instances or INSTANCES.get(size, 100)
     print(f"\n{size} × {size}: {count} instances, {arguments.epochs} epochs, {arguments.seeds} seeds")
     print(f"{'method':<28} {'ms an epoch':>11} {'CPU ms':>8} {'x':>6}  {'regret':>16}  {'to MSE':>16}")
@@ -199,7 +199,7 @@ def generate(
 
 
 def train(loss: Loss, data: Instances, epochs: int, seed: int) -> tuple[nn.Module, list[tuple[float, float]]]:
-    """Train a linear model; returns it with the seconds that each epoch took, by the clock and of CPU."""
+    """Train a linear model; return the model with the seconds of each epoch, by the clock and of CPU."""
     generator = torch.Generator().manual_seed(seed)
     torch.manual_seed(seed)
     model = nn.Linear(FEATURES, data.costs.shape[1])
@@ -219,7 +219,7 @@ def train(loss: Loss, data: Instances, epochs: int, seed: int) -> tuple[nn.Modul
 
 
 def regret(model: nn.Module, solver: solvers.ShortestPath, data: Instances) -> float:
-    """How much more than the optimum the predicted solutions cost, as a share of it over all instances."""
+    """How much more than the optima the predicted solutions cost, as a share of the sum of the optima."""
     with torch.no_grad():
         chosen = torch.from_numpy(solver(model(data.features).numpy()))
     total = (chosen * data.costs).sum() - data.values.sum()
