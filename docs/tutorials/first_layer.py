@@ -1,12 +1,12 @@
 # %% [markdown]
 # # A first layer
 #
-# A network has to assign six couriers to six parcels. It never sees what an assignment
-# costs; it only sees, for some days, which assignment turned out best. We train it
-# *through* the assignment solver.
+# A network assigns six couriers to six parcels. The network never sees what an
+# assignment costs. For some days it sees which assignment was the best. We train the
+# network *through* the assignment solver.
 #
-# The solver is SciPy's. It takes a matrix of costs and returns an indicator: 1 where a
-# courier gets a parcel.
+# The solver is SciPy's. The solver takes a matrix of costs and returns a matrix of 0
+# and 1: 1 if a courier gets a parcel.
 
 # %%
 import matplotlib.pyplot as plt
@@ -26,9 +26,9 @@ def assignment(costs):
 # %% [markdown]
 # ## Data
 #
-# Every courier and every parcel has a position in the plane, and the effort grows with
-# the square of the way. What is hidden: the city lies on steep ridges, so that going
-# east or west is four times as hard as going north or south.
+# Every courier and every parcel has a position in the plane. The effort grows with the
+# square of the distance. The network has to find out that going east or west is four
+# times as hard as going north or south, because the city lies on steep ridges.
 
 # %%
 rng = np.random.default_rng(0)
@@ -46,10 +46,10 @@ train, test = slice(0, 100), slice(100, 200)
 # %% [markdown]
 # ## The layer
 #
-# `BlackboxLayer` makes the solver differentiable. Its one parameter is λ, the
-# interpolation range. `diagnose` tries a range of them on one batch and says how many
-# solutions each λ changes: too small, and the gradient is zero; too large, and the
-# costs no longer matter.
+# `BlackboxLayer` makes the solver differentiable. The layer has one parameter, the
+# scale λ. `diagnose` tries a range of λ on one batch and says how many solutions each λ
+# changes. If λ is too small, the gradient is zero. If λ is too large, the costs no
+# longer matter.
 
 # %%
 model = torch.nn.Linear(2, 1, bias=False)
@@ -69,12 +69,12 @@ print(found)
 figure = found.plot()
 
 # %% [markdown]
-# We take several λ from the suggested range, drawn anew at each step.
+# We draw several λ from the suggested range at each step.
 #
 # ## Training
 #
-# From here on it is an ordinary training loop: the network predicts costs, the layer
-# returns the assignment, the loss counts the wrong entries.
+# The rest is an ordinary training loop: the network predicts costs, the layer returns
+# the assignment, and the loss counts the wrong entries.
 
 # %%
 layer.scales = difflayers.UniformScales(*found.suggested, samples=3, seed=0)
@@ -95,8 +95,7 @@ axes.set(xlabel="step", ylabel="share of wrong entries", title="training")
 # %% [markdown]
 # ## What it learned
 #
-# Only the ratio of the two weights matters to an assignment, and it can be read off the
-# network. The truth is 4.
+# Only the ratio of the two weights matters to an assignment. The true ratio is 4.
 
 # %%
 east, north = model.weight.detach()[0].tolist()
@@ -116,6 +115,6 @@ print(f"unseen days that are exactly right: {before:.0%} before, {right:.0%} aft
 assert right > before
 
 # %% [markdown]
-# Next: [wrap your own solver](../wrap-your-solver.md) has everything else that a layer
-# can do, and [how to choose](../how-to-choose.md) says when another estimator or a loss
-# is the better choice.
+# Next: [wrap your own solver](../wrap-your-solver.md) shows what else a layer can do,
+# and [how to choose](../how-to-choose.md) says when another estimator or a loss is the
+# better choice.

@@ -1,9 +1,9 @@
 # %% [markdown]
 # # From a multiway cut to panoptic training
 #
-# A street scene of three classes: sky, road, and cars, of which two touch. First we
-# solve an asymmetric multiway cut with noisy costs, as a network would predict them;
-# then we train the costs *through* the solver, with panoptic quality itself as the
+# A street scene has three classes: sky, road and car. Two of the cars touch. First we
+# solve an asymmetric multiway cut with noisy costs, as a network would predict them.
+# Then we train the costs *through* the solver, with panoptic quality itself as the
 # loss.
 
 # %%
@@ -29,9 +29,9 @@ figure = panoptic.draw.show(truth, IS_THING, NAMES, colors=COLORS)
 # %% [markdown]
 # ## Costs
 #
-# A node cost for each class and pixel, and an edge cost for pairs of pixels: positive
-# holds together, negative pushes apart. Both are noisy, and the boundary between the
-# touching cars is weak.
+# There is a node cost per class and pixel, and an edge cost per pair of pixels. A
+# positive edge cost holds two pixels together, a negative one pushes them apart. Both
+# are noisy, and the boundary between the touching cars is weak.
 
 # %%
 rng = np.random.default_rng(1)
@@ -46,9 +46,9 @@ problem = amwc.AMWC(node_costs, edges, edge_costs, partitionable=IS_THING)
 figure = draw_cut.show_problem(problem, SHAPE, COLORS)
 
 # %% [markdown]
-# Taking the cheapest class of every pixel is noisy, and has no instances at all. The
-# multiway cut decides about all pixels and all boundaries at once; cars are split where
-# the cuts say so, and nobody told it how many there are.
+# The cheapest class of every pixel is a noisy picture, and does not tell one car from
+# another. The multiway cut decides about all pixels and all boundaries at once. It
+# splits the cars where the cuts say so, and finds out itself how many cars there are.
 
 # %%
 solution = amwc.solve(problem)
@@ -66,10 +66,10 @@ draw_cut.show_solution(problem, solution, SHAPE, COLORS, axes=axes[1])
 # %% [markdown]
 # ## Training through it
 #
-# Now the costs are parameters, and start where nothing says that the touching cars are
-# two. `PanopticLayer` solves the same problem forward; backward it perturbs every
-# instance on its own (Algorithm 1 of COPS). The loss is a smooth panoptic quality (Eq.
-# 6).
+# Now the costs are parameters. At the start, nothing says that the touching cars are
+# two. `PanopticLayer` solves the same problem in the forward pass. In the backward pass
+# it perturbs every segment on its own (Algorithm 1 of COPS). The loss is a smooth
+# panoptic quality (Eq. 6).
 
 # %%
 classes = torch.tensor(semantic)
@@ -112,5 +112,5 @@ axes[2].set(xlabel="step", title="panoptic quality")
 axes[2].legend()
 
 # %% [markdown]
-# In COPS a network predicts these costs, and the gradient goes on into it: see
+# In COPS a network predicts these costs, and the gradient goes on into the network. See
 # [panoptic training](../panoptic.md), and `examples/cops` for the whole pipeline.

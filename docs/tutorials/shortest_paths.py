@@ -2,8 +2,8 @@
 # # Shortest paths on drawn maps
 #
 # A small network sees a picture of a landscape and has to find the cheapest way from
-# the upper left to the lower right corner. It is never told what water, forest or
-# meadow cost: it only sees pictures and, for each of them, the cheapest path. This is
+# the upper left to the lower right corner. The network is never told what water, forest
+# or meadow cost. It only sees pictures and the cheapest path on each of them. This is
 # the task of the Warcraft maps of Vlastelica et al. (2020), on maps that we draw
 # ourselves.
 
@@ -36,7 +36,7 @@ def draw_map(rng):
 # %% [markdown]
 # The solver comes with the library: Dijkstra on a grid, for whole batches.
 # `clip_negative=True` is for the perturbed problem of the backward pass, in which a
-# cell may cost less than nothing.
+# cell may have a negative cost.
 
 # %%
 rng = np.random.default_rng(0)
@@ -60,10 +60,10 @@ fig.suptitle("maps, and the cheapest paths on them")
 # %% [markdown]
 # ## Two ways to train
 #
-# Through a **layer**, with the Hamming distance of the two paths as loss; or by a
-# **loss** that is made for imitating solutions, perturbed Fenchel–Young. Both use the
-# same network (a few convolutions, with a softplus that keeps costs positive), the same
-# data and the same number of steps.
+# One way is a **layer**, with the Hamming distance of the two paths as loss. The other
+# is a **loss** that is made for imitating solutions, perturbed Fenchel–Young. Both use
+# the same network (a few convolutions, with a softplus that keeps costs positive), the
+# same data and the same number of steps.
 
 
 # %%
@@ -136,8 +136,8 @@ axes.legend()
 # %% [markdown]
 # ## What the network sees
 #
-# Costs that it never saw, learned from paths alone: water is dear, meadows are cheap.
-# Their scale is free, since twice the costs have the same shortest path.
+# The network has learned costs from paths alone: water is dear, meadows are cheap. The
+# scale of the costs is free, because twice the costs have the same shortest path.
 
 # %%
 fig, axes = plt.subplots(1, 4, figsize=(10, 2.7), layout="constrained")
@@ -157,5 +157,5 @@ for panel in axes:
     panel.set_axis_off()
 
 # %% [markdown]
-# One seed and drawn maps say little about which way is better in general: [how to
-# choose](../how-to-choose.md) has what was measured over several seeds.
+# One seed and drawn maps say little about which way is better in general. [How to
+# choose](../how-to-choose.md) shows what was measured over several seeds.
