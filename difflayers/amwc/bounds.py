@@ -15,20 +15,20 @@ raises a tight bound is paid by an optimal solution too (complementary slackness
 label are served first, and cycles stay in the two segments that their repulsive edge joins.
 """
 
-import math
 from dataclasses import replace
 
 import numpy as np
 from numba import njit
 
 from difflayers.amwc.constraints import Reduction
+from difflayers.amwc.hardening import harden
 from difflayers.amwc.level import cheapest_labels
 from difflayers.amwc.problem import AMWC, check_problem
 from difflayers.amwc.search import solve
-from difflayers.amwc.solution import Solution
-from difflayers.amwc.units import exponent, is_ordinary, scaled_down
+from difflayers.amwc.solution import Solution, evaluate
 from difflayers.graph.minimum import greater, lesser
 from difflayers.graph.rows import INDEX, compressed_rows
+from difflayers.graph.units import Resolution, quantum_of, resolution, sum_down, times_down, whole_sum
 
 # A repulsive edge looks this often for another path round it.
 _PATHS_PER_EDGE = 8
@@ -38,24 +38,47 @@ _EDGES_PER_PATH = 4000
 _EDGES_BETWEEN, _SHARE_BETWEEN = 150, 0.7
 # How much of an edge labels may use on the way there, which leaves the rest for the way back.
 _FIRST_SHARE = 0.5
-# Room for rounding, so that the bound holds in floating point too: by the sum of all costs, and more where a
-# node has many edges, each of which changes its costs up to four times, each time with an error of 1e-16.
-_ROUNDING, _ROUNDING_PER_EDGE = 1e-12, 1e-15
 
 
 def lower_bound(problem: AMWC) -> float:
-    """A number that no solution of the problem costs less than, in O((n + m) K) time."""
+    """Return a number that no solution of the problem costs less than, in O((n + m) K) time."""
     check_problem(problem)
-    if not is_ordinary(problem.largest_cost):
-        power = exponent(problem.largest_cost)
-        return math.ldexp(lower_bound(scaled_down(problem, power)), power)
+    hardened, offsets = harden(problem)
+    return sum_down(hardened_bound(hardened), offsets)
+
+
+def certify(problem: AMWC, solution: Solution) -> Solution:
+    """Return the solution with its `lower_bound`, and `proven_optimal` if the two differ by rounding only."""
+    check_problem(problem)
+    hardened, offsets = harden(problem)
+    bound = hardened_bound(hardened)
+    cost = evaluate(hardened, solution.labels, solution.cuts)
+    proven = solution.proven_optimal or _resolution(hardened).closes(cost, bound)
+    return replace(solution, lower_bound=min(sum_down(bound, offsets), solution.cost), proven_optimal=proven)
+
+
+def _resolution(problem: AMWC) -> Resolution:
+    return resolution(problem.node_costs.astype(np.float64), problem.edge_costs.astype(np.float64))
+
+
+def hardened_bound(problem: AMWC) -> float:
+    """Return a lower bound, without regard to what cannot be paid."""
     if problem.constrained:
         reduction = Reduction(problem)
-        return lower_bound(reduction.plain) + reduction.offset
+        bound = sum_down(_bound(reduction.plain), reduction.offset)
+    else:
+        bound = _bound(problem)
+    return _resolution(problem).raised(bound)
+
+
+def _bound(problem: AMWC) -> float:
     guide = solve(problem, "fast")
     by_edge = compressed_rows(problem.num_nodes, problem.edges, np.arange(len(problem.edges)).astype(INDEX))
-    remaining = problem.edge_costs.astype(np.float64)
-    costs = problem.node_costs.astype(np.float64)
+    # In whole multiples of a quantum that no sum of the costs of a node and its edges outgrows, nothing
+    # rounds.
+    quantum = quantum_of(2.0 * _largest_sum(problem))
+    remaining = np.floor(problem.edge_costs.astype(np.float64) / quantum)
+    costs = np.floor(problem.node_costs.astype(np.float64) / quantum)
     ends = guide.labels[problem.edges]
     between = ends[:, 0] != ends[:, 1]
     pack_cycles(*by_edge, problem.edges, remaining, guide.segments, ~between, _EDGES_PER_PATH)
@@ -63,7 +86,7 @@ def lower_bound(problem: AMWC) -> float:
     near = np.zeros(problem.num_nodes, bool)
     near[problem.edges[(guide.cuts == 1) & (remaining > 0.0)]] = True
     between &= near[problem.edges].any(axis=1)
-    kept = (1.0 - _SHARE_BETWEEN) * np.maximum(remaining, 0.0)
+    kept = np.ceil((1.0 - _SHARE_BETWEEN) * np.maximum(remaining, 0.0))
     remaining -= kept
     pack_cycles(*by_edge, problem.edges, remaining, guide.segments, between, _EDGES_BETWEEN)
     remaining += kept
@@ -73,19 +96,15 @@ def lower_bound(problem: AMWC) -> float:
     anywhere, everything = np.zeros(problem.num_nodes, np.int64), np.ones(len(remaining), bool)
     pack_cycles(*by_edge, problem.edges, remaining, anywhere, everything, _EDGES_BETWEEN)
     pack_repulsion(problem.edges, remaining, costs, problem.partitionable)
-    least = costs.min(axis=1)
-    # Summed here, pairwise: a running total rounds a million times, and mostly the same way.
-    bound = float(least.sum() + np.minimum(remaining, 0.0).sum())
-    magnitude = float(np.abs(problem.edge_costs).sum(dtype=np.float64) + np.abs(least).sum())
-    degree = int(np.diff(by_edge[0]).max())
-    return bound - (_ROUNDING + _ROUNDING_PER_EDGE * degree) * magnitude
+    return times_down(whole_sum(costs.min(axis=1)) + whole_sum(np.minimum(remaining, 0.0)), quantum)
 
 
-def certify(problem: AMWC, solution: Solution) -> Solution:
-    """The solution with its ``lower_bound``, and ``proven_optimal`` where the two agree to rounding."""
-    bound = min(lower_bound(problem), solution.cost)
-    tight = solution.cost - bound <= 1e-9 * (problem.largest_cost + abs(solution.cost))
-    return replace(solution, lower_bound=bound, proven_optimal=solution.proven_optimal or tight)
+def _largest_sum(problem: AMWC) -> float:
+    """The most that a node and all its edges can cost or save."""
+    strength = np.abs(problem.node_costs).max(axis=1).astype(np.float64)
+    for end in (0, 1):
+        strength += np.bincount(problem.edges[:, end], np.abs(problem.edge_costs), problem.num_nodes)
+    return float(strength.max())
 
 
 @njit(nogil=True, cache=True)
@@ -139,12 +158,12 @@ def pass_on_labels(
             u, e = neighbours[i], edge_of[i]
             if (u < v) != backwards or remaining[e] <= 0.0:
                 continue
-            part, weight = remaining[e] / attraction, share * remaining[e]
+            part, weight = remaining[e] / attraction, np.floor(share * remaining[e])
             for k in range(num_labels):
-                passed = lesser(part * excess[k], weight)
+                passed = lesser(np.floor(part * excess[k]), weight)
                 costs[u, k] += passed
                 costs[v, k] -= passed
-            remaining[e] -= lesser(part * most, weight)
+            remaining[e] -= lesser(np.floor(part * most), weight)
 
 
 @njit(nogil=True, cache=True)
@@ -234,16 +253,8 @@ def pack_cycles(
                     while step_edge[side, v] >= 0:
                         f = step_edge[side, v]
                         if lower:
-                            remaining[f] = _rounded_down(remaining[f], amount)
+                            remaining[f] -= amount
                         else:
                             amount = min(amount, remaining[f])
                         v = edges[f, 0] + edges[f, 1] - v
             remaining[e] += amount
-
-
-@njit(nogil=True, cache=True)
-def _rounded_down(cost: float, amount: float) -> float:
-    """``cost - amount`` or little less, never more, for an edge in a million cycles; 0 <= amount <= cost."""
-    left = cost - amount
-    # What is compared with the amount is exact (Dekker 1971).
-    return left * (1.0 - 2.0**-52) if cost - left < amount else left

@@ -114,7 +114,9 @@ class Reduction:
         stake = largest - least
         for end in (0, 1):
             stake += np.bincount(self.pairs[:, end], finite, count)
-        return 1.0 + 2.0 * np.bincount(self.tied, stake)[self.tied]
+        penalty = 2.0 * np.bincount(self.tied, stake)[self.tied]
+        # Where nothing is at stake, any cost will do.
+        return np.where(penalty > 0.0, penalty, 1.0)
 
     def _colours(self, node_costs: np.ndarray) -> np.ndarray:
         """Labels under which all pairs of groups without a label to split are cut that must be."""

@@ -10,6 +10,7 @@ from numba import njit
 from difflayers.amwc.level import Level
 from difflayers.graph.minimum import lesser
 from difflayers.graph.rows import INDEX
+from difflayers.graph.units import LOCAL_ROUNDING
 
 
 @njit(nogil=True, cache=True)
@@ -152,17 +153,18 @@ def best_move(
     node_costs, partitionable, cheapest = level.node_costs, level.partitionable, level.cheapest
     least, gap = level.least, level.gap
     num_labels = node_costs.shape[1]
-    num_touched = 0
+    num_touched, strength = 0, 0.0
     for i in range(indptr[v], indptr[v + 1]):
         c = cluster[neighbours[i]]
         # A cluster may be listed twice where its affinity was zero in between; that does no harm.
         touched[num_touched] = c
         num_touched += affinity[c] == 0.0
         affinity[c] += weights[i]
+        strength += abs(weights[i])
     own = cluster[v]
     stay = node_costs[v, label[own]] - affinity[own]
-    # Rounding must not send a node back and forth.
-    enough = stay - 1e-9 * (1.0 + abs(stay))
+    # Rounding must not send a node back and forth, and it is that of the costs added up here.
+    enough = stay - LOCAL_ROUNDING * (abs(node_costs[v, label[own]]) + abs(least[v]) + strength)
     best, best_value = own, enough
     other = least[v] + gap[v]  # than this no other cluster costs less
     for i in range(num_touched):

@@ -11,9 +11,10 @@ from difflayers.amwc.moves import objective
 from difflayers.amwc.multilevel import improve, merge
 from difflayers.amwc.problem import AMWC, check_problem
 from difflayers.amwc.solution import Solution, checked_labels, solution_from_clusters
-from difflayers.amwc.units import is_ordinary, solve_scaled
+from difflayers.amwc.units import solve_scaled
 from difflayers.graph.components import connected_segments
 from difflayers.graph.rows import INDEX
+from difflayers.graph.units import is_ordinary
 
 
 class Plan(NamedTuple):

@@ -7,6 +7,7 @@ import numpy as np
 from numba import njit
 
 from difflayers.graph.rows import INDEX
+from difflayers.graph.units import LOCAL_ROUNDING
 
 # Nodes looked at to see whether a cluster stays connected without one of them.
 _SEARCHED = 64
@@ -54,7 +55,7 @@ def move_nodes(
         head = head + 1 if head + 1 < num_nodes else 0
         waiting -= 1
         queued[v] = False
-        num_touched = 0
+        num_touched, strength = 0, 0.0
         for i in range(indptr[v], indptr[v + 1]):
             c = cluster[neighbours[i]]
             if seen[c] != visit:
@@ -63,13 +64,14 @@ def move_nodes(
                 touched[num_touched] = c
                 num_touched += 1
             affinity[c] += weights[i]
+            strength += abs(weights[i])
             if base[i]:
                 reached[c] = visit
         own = cluster[v]
         loose = size[own] > 1 and reached[own] != visit
         stay = affinity[own] if reached[own] == visit else 0.0
-        # Rounding must not send a node back and forth.
-        most = stay + 1e-9 * (1.0 + abs(stay))
+        # Rounding must not send a node back and forth, and it is that of the costs added up here.
+        most = stay + LOCAL_ROUNDING * strength
         best = own
         for i in range(num_touched):
             c = touched[i]

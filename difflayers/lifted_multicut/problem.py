@@ -6,9 +6,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from difflayers.amwc.solution import checked_labels
-from difflayers.amwc.units import exponent, scaled_up
 from difflayers.graph.components import connected_segments, cut_edges
 from difflayers.graph.rows import INDEX
+from difflayers.graph.units import exponent
 from difflayers.multicut import Multicut
 
 
@@ -60,6 +60,12 @@ class LiftedMulticut:
         return max(float(np.abs(costs).max(initial=0)) for costs in (self.edge_costs, self.lifted_costs))
 
 
+def check_problem(problem: LiftedMulticut) -> None:
+    """Raise TypeError for what is no LiftedMulticut."""
+    if not isinstance(problem, LiftedMulticut):
+        raise TypeError(f"problem must be a LiftedMulticut, got a {type(problem).__name__}")
+
+
 @dataclass(frozen=True, eq=False)
 class Solution:
     """A partition into segments that are connected by edges.
@@ -107,8 +113,7 @@ def solve_scaled(problem: LiftedMulticut, solver: Callable[[LiftedMulticut], Sol
     power = exponent(problem.largest_cost)
     costs, lifted_costs = np.ldexp(problem.edge_costs, -power), np.ldexp(problem.lifted_costs, -power)
     solution = solver(replace(problem, edge_costs=costs, lifted_costs=lifted_costs))
-    cost = evaluate(problem, solution.segments)
-    return replace(solution, cost=cost, lower_bound=scaled_up(solution.lower_bound, power, cost))
+    return replace(solution, cost=evaluate(problem, solution.segments))
 
 
 def _differ(segments: np.ndarray, pairs: np.ndarray) -> np.ndarray:

@@ -4,9 +4,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from difflayers.amwc.units import is_ordinary
 from difflayers.graph.components import connected_parts
 from difflayers.graph.rows import INDEX, compressed_rows
+from difflayers.graph.units import is_ordinary
 from difflayers.lifted_multicut.contraction import contract, merge_partners
 from difflayers.lifted_multicut.moves import cut_weight, move_nodes
 from difflayers.lifted_multicut.problem import (
@@ -29,8 +29,6 @@ _PROPOSALS = 2
 _SMALL = 1000
 # Cycles of improvement end when nothing is gained any more, mostly after two or three.
 _CYCLES = 10
-# Improvements that rounding may feign.
-_TOLERANCE = 1e-9
 
 
 class Graph(NamedTuple):
@@ -114,7 +112,7 @@ def _improved(graph: Graph, cluster: np.ndarray) -> np.ndarray:
     for _ in range(_CYCLES):
         moved = _cycle(graph, cluster.copy())
         lower = _cost(graph, moved)
-        if lower >= cost - _TOLERANCE * (1.0 + abs(cost)):
+        if lower >= cost:
             break
         cluster, cost = moved, lower
     return cluster

@@ -8,8 +8,6 @@ from hypothesis import given, settings
 
 from difflayers import multicut, mwc
 from difflayers.amwc import AMWC, certify, evaluate, is_feasible, lower_bound, solve, solve_exact
-from difflayers.amwc.bounds import pack_cycles
-from difflayers.graph.rows import INDEX, compressed_rows
 from tests.amwc.brute_force import minimum_cost
 from tests.amwc.problems import grid_problem, random_problem, random_problems
 
@@ -109,15 +107,12 @@ def test_bound_of_many_equal_cycles_is_not_above_the_optimum_by_rounding():
 
 
 @pytest.mark.parametrize("amount", [0.1, 0.3, 0.7])
-def test_cycles_leave_no_more_of_an_edge_than_is_left(amount):
+def test_many_weak_cycles_leave_no_more_of_a_strong_edge_than_is_left(amount):
     # A strong edge and many weak repulsive ones between the same two nodes: cycles of two edges.
-    edges = np.zeros((1001, 2), np.int32) + np.arange(2, dtype=np.int32)
-    remaining = np.repeat([2.0**17, -amount], [1, 1000])
-    rows = compressed_rows(2, edges, np.arange(1001, dtype=INDEX))
-    pack_cycles(*rows, edges, remaining, np.zeros(2, np.int64), np.ones(1001, bool), 4000)
-    assert (remaining[1:] == 0.0).all()
-    exact = Fraction(2**17) - 1000 * Fraction(amount)
-    assert exact - Fraction(1, 10**6) <= Fraction(remaining[0]) <= exact
+    costs = np.repeat([2.0**17, -amount, -(2.0**17) + 1000 * amount], [1, 1000, 1])
+    problem = multicut.Multicut(2, np.zeros((1002, 2), int) + np.arange(2), costs)
+    optimum = min(Fraction(0), sum(Fraction(cost) for cost in costs.tolist()))
+    assert optimum - Fraction(1, 10**6) <= Fraction(multicut.lower_bound(problem)) <= optimum
 
 
 def test_bound_of_a_node_with_many_edges_is_not_above_the_optimum_by_rounding():
