@@ -5,7 +5,7 @@ from difflayers.layers.identity import identity
 from difflayers.layers.imle import imle
 from difflayers.layers.lagrangian import lpgd
 from difflayers.layers.perturbed import perturbed
-from difflayers.layers.regularized import regularized_frank_wolfe
+from difflayers.layers.regularized import regularized
 from difflayers.losses.cone import cone_alignment_loss
 from difflayers.losses.contrastive import contrastive_loss
 from difflayers.losses.fenchel_young import fenchel_young_loss
@@ -28,7 +28,7 @@ __all__ = [
     "perturbed",
     "ranking_loss",
     "regret",
-    "regularized_frank_wolfe",
+    "regularized",
     "spo_plus_loss",
     "structured_svm_loss",
 ]

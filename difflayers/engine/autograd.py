@@ -1,21 +1,22 @@
 """The one way from an estimator or loss to autograd, so that each of them is only its mathematics."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
 from difflayers.engine.batch import BatchSolver
-from difflayers.engine.bridge import Call, Estimator, apply
+from difflayers.engine.call import Call, Estimator, Plan
 from difflayers.engine.checks import check_call
-from difflayers.engine.compiler import outside_compiler
+from difflayers.engine.compiler import is_exporting, outside_compiler
+from difflayers.engine.functions import apply
+from difflayers.engine.parallel import active_backend
+from difflayers.engine.passes import opened, without_autocast
 
-__all__ = ["Estimator", "Reduction", "differentiate", "reduce_losses"]
+LossReduction = Literal["mean", "sum", "none"]
 
-Reduction = Literal["mean", "sum", "none"]
-
-# Older compilers (2.4, 2.6 and 2.11 were tried) cannot make a constant of a module, as `operator` does.
+# Older compilers (2.4, 2.6 and 2.11 were tried) cannot make a constant of a module, as the operator does.
 COMPILED_WHOLE = tuple(int(part) for part in torch.__version__.split(".")[:2]) >= (2, 13)
 
 
@@ -23,7 +24,7 @@ def differentiate(
     estimator: Estimator,
     costs: Sequence[Tensor],
     context: Sequence[Any] | None = None,
-    targets: Sequence[Tensor] = (),
+    targets: Mapping[str, Sequence[Tensor]] | None = None,
     loss: bool = False,
     solutions: bool = True,
 ) -> list[Tensor]:
@@ -32,55 +33,98 @@ def differentiate(
     Args:
         estimator: what computes the outputs and their gradients.
         costs: one or several tensors (B, *shape) of any floating dtype, on any device.
-        context: one object an instance, or None.
-        targets: further tensors (B, …), not differentiated, for `BatchRun.targets`.
+        context: one object per instance, or None.
+        targets: further tensors (B, …) by name, one per cost, not differentiated, for `Call.targets`. Those
+            named "true_costs" have the sense of the costs.
         loss: whether the first output is a loss (B,); the others, solutions, then have no gradient.
-        solutions: whether a loss returns its solutions; without, an eager call takes less time.
+        solutions: whether a loss returns its solutions; without them an eager call takes less time.
 
     Returns:
         The estimator's outputs on the device of the costs: solutions in the dtype of their costs, a loss in
         float64 for costs in float64 and in float32 otherwise.
 
     Raises:
-        TypeError, ValueError: see `check_call`; a NaN in costs or targets, a NaN or infinite gradient.
-        SolverError: see `BatchRun.solve`.
-        NotImplementedError: a second derivative was asked for.
+        TypeError, ValueError: see `check_call`; a NaN in costs or targets.
+        SolverError: see `Call.solve`.
+        NotImplementedError: a second derivative was asked for, or the model is exported.
     """
-    check_call(costs, targets, context)
-    exact = estimator.solver.minimized(costs)
+    solver = estimator.solver
+    plan, tensors = _planned(solver, estimator, costs, context, targets, loss, solutions)
     outputs: Sequence[Tensor]
     if not torch.compiler.is_compiling():
-        outputs = apply(Call(estimator, len(costs), loss, context, solutions), [*exact, *targets])
-    elif context is None and COMPILED_WHOLE:
-        from difflayers.engine import operator  # here, since it imports the compiler, which takes a second
+        outputs = apply(plan, tensors)
+    elif is_exporting():
+        raise NotImplementedError(
+            f"{type(estimator).__name__} cannot be exported: torch.export stores tensors, and the solver is "
+            "Python code. Export the network in front of the layer, and call the solver on its output"
+        )
+    elif context is None and not solver.warm_start and COMPILED_WHOLE:
+        from difflayers.engine import compiled  # here, since it imports the compiler, which takes a second
 
-        outputs = operator.apply(estimator, exact, targets, loss)
+        outputs = compiled.apply(plan, tensors)
     else:
-        outputs = _with_context_outside_the_graph(estimator, exact, targets, loss, context)
-    like = ([exact[0], *costs] if loss else costs)[: None if solutions else 1]
+        outputs = _outside_the_graph(plan, tensors)
+    like = ([tensors[0], *costs] if loss else costs)[: None if solutions else 1]
     return [
         output if output.dtype == tensor.dtype else output.to(tensor.dtype)
         for output, tensor in zip(outputs[: len(like)], like, strict=True)
     ]
 
 
-@outside_compiler
-def _with_context_outside_the_graph(
-    estimator: Estimator,
+def begin(
+    solver: BatchSolver,
     costs: Sequence[Tensor],
-    targets: Sequence[Tensor],
-    loss: bool,
+    context: Sequence[Any] | None = None,
+    targets: Mapping[str, Sequence[Tensor]] | None = None,
+) -> Call:
+    """Return a call that nothing is differentiated of; arguments and errors are those of a loss."""
+    plan, tensors = _planned(solver, None, costs, context, targets, loss=bool(targets))
+    with without_autocast(tensors[0].device):
+        return opened(plan, [tensor.detach() for tensor in tensors])
+
+
+def _planned(
+    solver: BatchSolver,
+    estimator: Estimator | None,
+    costs: Sequence[Tensor],
     context: Sequence[Any] | None,
-) -> tuple[Tensor, ...]:
-    """With contexts, as an operator takes tensors only, and in older releases of torch the graph breaks here.
+    targets: Mapping[str, Sequence[Tensor]] | None,
+    loss: bool,
+    solutions: bool = True,
+) -> tuple[Plan, list[Tensor]]:
+    """Check the arguments of a call; return its plan and its tensors, with costs to minimise."""
+    groups = targets or {}
+    others = [
+        tensor
+        for name, group in groups.items()
+        for tensor in (solver.oriented(_signed(group)) if name == "true_costs" else group)
+    ]
+    check_call(costs, others, context)
+    # Rounding to half precision stays in torch: a solution rounded to bfloat16 would look changed.
+    exact = solver.oriented([cost if cost.dtype == torch.float64 else cost.float() for cost in costs])
+    backend = active_backend() if solver.n_jobs != 1 and not torch.compiler.is_compiling() else None
+    return Plan(solver, estimator, len(costs), tuple(groups), loss, solutions, context, backend), [
+        *exact,
+        *others,
+    ]
 
-    There fullgraph=True is an error.
+
+@outside_compiler
+def _outside_the_graph(plan: Plan, tensors: Sequence[Tensor]) -> tuple[Tensor, ...]:
+    """Break the graph where a call has more than tensors (contexts, starts), and in older releases of torch.
+
+    With fullgraph=True the compiler raises an error here.
     """
-    return apply(Call(estimator, len(costs), loss, context), [*costs, *targets])
+    return apply(plan, tensors)
 
 
-def reduce_losses(losses: Tensor, reduction: Reduction, solver: BatchSolver) -> Tensor:
-    """Reduce the losses (B,) of a batch; what `on_failure="skip"` took out is in no mean or sum."""
+def _signed(tensors: Sequence[Tensor]) -> list[Tensor]:
+    """Make whole numbers floats, because the negative of an unsigned number wraps."""
+    return [t if t.is_floating_point() or t.is_complex() else t.double() for t in tensors]
+
+
+def reduce_losses(losses: Tensor, reduction: LossReduction, solver: BatchSolver) -> Tensor:
+    """Reduce the losses (B,) of a batch, without the instances that `on_failure="skip"` took out."""
     if reduction == "none":
         return losses
     if reduction == "sum":

@@ -1,48 +1,45 @@
 """A solver with the options of running it over a batch, as every layer and loss holds one."""
 
+import copy
+import functools
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Literal, Unpack
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from difflayers.engine.options import DEFAULTS, SolveOptions, Statistics
 from difflayers.engine.parallel import check_jobs
 from difflayers.engine.pool import SolutionPool
-from difflayers.engine.solving import Answers, Problems, solve_each, solve_together
-from difflayers.engine.tensors import solve_tensors
+from difflayers.engine.solving import Answers, Problems, solve
 from difflayers.engine.workers import Workers
 from difflayers.solver import Solver
 
 
 class BatchSolver(nn.Module):
-    """A solver and how it is run over a batch; every layer and loss holds one, as `layer.solver`.
+    """A solver and its options; every layer and loss holds one, as `layer.solver`.
+
+    A copy made by `copy.deepcopy` has the same solver object, because solvers from elsewhere often cannot be
+    copied. Only a solver that is a `torch.nn.Module` is copied with the layer.
 
     Args:
         solver: see `difflayers.Solver`.
-        batched: whether the solver takes the arrays and contexts of the whole batch at once.
-        tensors: whether the solver takes and returns tensors on the costs' device, those of the whole batch.
-        n_jobs: how many solver calls run at the same time, in threads or on joblib's configured backend, see
-            `difflayers.engine.workers.Workers`; each takes a part of the batch if the solver is batched.
-        maximize: whether the solver maximises <costs, solution>.
-        on_failure: what follows where the solver says that it found no solution (see `Solver`). "raise" is an
-            error. Otherwise the instance gets no gradient in this step; "zero_grad" makes its solution, and
-            its loss, zero; "skip" makes them NaN, to be left out of averages, as our losses do.
-        pool: solutions that may be reused, see `SolutionPool`.
-        warm_start: whether the solver is also given `start=`, see `Solver`.
+        options: see `SolveOptions`.
 
-    Raises TypeError or ValueError for a solver or an option that cannot be.
+    Raises:
+        TypeError: the solver cannot be called, or an option is unknown or of a wrong type.
+        ValueError: an option has a wrong value, or does not fit the solver.
 
     Attributes:
+        function: the solver.
         statistics: what has been solved so far.
     """
 
     def __init__(self, solver: Solver, **options: Unpack[SolveOptions]) -> None:
         super().__init__()
         if not callable(solver):
-            raise TypeError(f"solver must be callable, but is a {type(solver).__name__}")
+            raise TypeError(f"solver must be callable, got a {type(solver).__name__}")
         for name in options.keys() - DEFAULTS.keys():
             raise TypeError(f"unknown option {name!r}, expected one of {', '.join(DEFAULTS)}")
         given: SolveOptions = {**DEFAULTS, **options}
@@ -54,68 +51,86 @@ class BatchSolver(nn.Module):
         self.on_failure: Literal["raise", "skip", "zero_grad"] = given["on_failure"]
         self.pool: SolutionPool | None = given["pool"]
         self.warm_start: bool = given["warm_start"]
+        self.loss_scale: Callable[[], float] | None = given["loss_scale"]
         check_jobs(self.n_jobs)
         if self.tensors and self.n_jobs != 1:
-            raise ValueError("a solver of tensors runs where the tensors are, so n_jobs must be 1")
+            raise ValueError("n_jobs must be 1 for a solver of tensors, which runs where the tensors are")
         if self.on_failure not in ("raise", "skip", "zero_grad"):
-            raise ValueError(f"on_failure must be 'raise', 'skip' or 'zero_grad', but is {self.on_failure!r}")
+            raise ValueError(f"on_failure must be 'raise', 'skip' or 'zero_grad', got {self.on_failure!r}")
         if self.pool is not None and not isinstance(self.pool, SolutionPool):
-            raise TypeError(f"pool must be a SolutionPool, but is a {type(self.pool).__name__}")
-        self.workers: Workers = Workers(solver, self.batched, self.n_jobs)
+            raise TypeError(f"pool must be a SolutionPool, got a {type(self.pool).__name__}")
+        if self.loss_scale is not None and not callable(self.loss_scale):
+            raise TypeError(
+                f"loss_scale must be a function such as GradScaler.get_scale, got {self.loss_scale!r}"
+            )
+        if self.maximize and _sense(solver) == "minimize":
+            raise ValueError(
+                f"maximize=True, but {_name(solver)} minimises. Leave the option out and give the layer the "
+                "negative of the rewards, or wrap the solver: lambda rewards: solver(-rewards)"
+            )
+        self.workers: Workers = Workers()
         self.statistics: Statistics = Statistics()
 
-    def minimized(self, costs: Sequence[Tensor]) -> list[Tensor]:
-        """Return the costs to minimise, in float64 or float32: negated where the solver maximises.
+    def oriented(self, costs: Sequence[Tensor]) -> list[Tensor]:
+        """Negate the costs if the solver maximises: from its sense to minimisation, and back."""
+        return [-cost for cost in costs] if self.maximize else list(costs)
 
-        Rounding to half precision stays outside, in torch: a solution rounded to bfloat16 would look changed.
-        """
-        exact = [cost if cost.dtype == torch.float64 else cost.float() for cost in costs]
-        return [-cost for cost in exact] if self.maximize else exact
-
-    def answer(
+    def ask(
         self,
-        costs: Sequence[Any],
+        costs: Sequence[Tensor],
         contexts: list[Any] | None,
-        starts: Sequence[Any] | None,
+        starts: Sequence[Tensor] | None,
         backend: Any,
         any_shape: bool,
     ) -> Answers:
-        """Solve M problems of the minimisation, here or in parallel, in what the solver takes."""
-        # Copies in C order: a solver may write into what it gets.
+        """Minimise M problems, here or in parallel; solutions are tensors on the device of the costs."""
         began = time.perf_counter()
+        # Contiguous copies: a solver may write into what it gets.
+        own = [cost.clone(memory_format=torch.contiguous_format) for cost in self.oriented(costs)]
+        first = None if starts is None else [start.clone() for start in starts]
         if self.tensors:
-            copies = [(-cost if self.maximize else cost.clone()).contiguous() for cost in costs]
-            own = None if starts is None else [start.clone() for start in starts]
-            answers = solve_tensors(self.function, copies, contexts, self.warm_start, own, any_shape)
+            answers = solve(self.function, Problems(own, contexts, self.warm_start, first), True, any_shape)
         else:
-            copies = [np.negative(cost, order="C") if self.maximize else cost.copy() for cost in costs]
-            own = None if starts is None else [start.copy() for start in starts]
-            problems = Problems(copies, contexts, self.warm_start, own)
+            arrays = None if first is None else [start.numpy() for start in first]
+            problems = Problems([cost.numpy() for cost in own], contexts, self.warm_start, arrays)
             stop = self.on_failure == "raise"
-            if self.n_jobs != 1 and len(costs[0]) > 1:
-                answers = self.workers.solve(problems, backend, any_shape, stop)
-            elif self.batched:
-                answers = solve_together(self.function, problems, any_shape)
+            if self.n_jobs != 1 and len(own[0]) > 1:
+                answers = self.workers.solve(
+                    self.function, problems, self.batched, any_shape, stop, self.n_jobs, backend
+                )
             else:
-                answers = solve_each(self.function, problems, any_shape, stop)
+                answers = solve(self.function, problems, self.batched, any_shape, stop)
+            answers = Answers([torch.from_numpy(array) for array in answers.solutions], answers.failures)
         statistics = self.statistics
         statistics.seconds += time.perf_counter() - began
-        statistics.solves += costs[0].shape[0]
+        statistics.solves += own[0].shape[0]
         statistics.failures += len(answers.failures)
         return answers
 
-    def get_extra_state(self) -> dict[str, Any]:
-        """Return the state of the pool, for `state_dict`."""
-        return {} if self.pool is None else self.pool.state_dict()
-
-    def set_extra_state(self, state: dict[str, Any]) -> None:
-        """Set the state of the pool, for `load_state_dict`."""
-        if self.pool is not None and state:
-            self.pool.load_state_dict(state)
+    def __deepcopy__(self, memo: dict[int, Any]) -> "BatchSolver":
+        if not isinstance(self.function, nn.Module):
+            memo[id(self.function)] = self.function
+        if self.loss_scale is not None:
+            memo[id(self.loss_scale)] = self.loss_scale
+        twin = self.__class__.__new__(self.__class__)
+        memo[id(self)] = twin
+        twin.__dict__.update(copy.deepcopy(self.__dict__, memo))
+        return twin
 
     def extra_repr(self) -> str:
         """Name the solver and the options that are not the defaults, in `print(model)`."""
-        name = getattr(self.function, "__qualname__", type(self.function).__name__)
         options = ((key, getattr(self, key), default) for key, default in DEFAULTS.items())
         changed = [f"{key}={value!r}" for key, value, default in options if value != default]
-        return ", ".join([name, *changed])
+        return ", ".join([_name(self.function), *changed])
+
+
+def _name(solver: Solver) -> str:
+    return getattr(solver, "__qualname__", type(solver).__name__)
+
+
+def _sense(solver: Any) -> str | None:
+    """The sense that a solver states ("minimize" or "maximize"), if it or what it is made from states one."""
+    while isinstance(solver, functools.partial):
+        solver = solver.func
+    owner = getattr(solver, "__self__", solver)
+    return getattr(solver, "sense", None) or getattr(owner, "sense", None)

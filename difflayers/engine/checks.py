@@ -14,10 +14,13 @@ from difflayers._arguments import all_finite
 def check_call(costs: Sequence[Tensor], targets: Sequence[Tensor], context: Sequence[Any] | None) -> None:
     """Check the tensors and contexts that a layer or loss is called with.
 
-    Raises TypeError for something that is no floating-point tensor, ValueError for batch sizes that differ.
+    Raises:
+        TypeError: a cost is no dense tensor of a floating dtype, or the context is no sequence.
+        ValueError: batch sizes differ.
     """
     if not costs:
         raise TypeError("the layer needs at least one cost tensor")
+    batch = None
     for index, cost in enumerate(costs):
         if not isinstance(cost, Tensor):
             raise TypeError(f"costs[{index}] must be a tensor, but is a {type(cost).__name__}")
@@ -25,53 +28,61 @@ def check_call(costs: Sequence[Tensor], targets: Sequence[Tensor], context: Sequ
             raise TypeError(f"costs[{index}] must be a dense tensor, but has the layout {cost.layout}")
         if not cost.is_floating_point():
             raise TypeError(f"costs[{index}] must have a floating dtype, but has {cost.dtype}")
-        if cost.ndim == 0:
-            raise ValueError(f"costs[{index}] has no dimension, but the first one must be the batch")
+        batch = _check_batch(f"costs[{index}]", cost, batch)
     for index, target in enumerate(targets):
         if target.layout != torch.strided or target.is_complex():
             raise TypeError(f"targets[{index}] must be a dense tensor of real numbers")
-        if target.ndim == 0:
-            raise ValueError(f"targets[{index}] has no dimension, but the first one must be the batch")
-    batch = costs[0].shape[0]
-    for name, tensors in (("costs", costs), ("targets", targets)):
-        for index, tensor in enumerate(tensors):
-            if tensor.shape[0] != batch:
-                raise ValueError(
-                    f"{name}[{index}] has a batch of {len(tensor)}, but costs[0] has a batch of {batch}"
-                )
-    if context is not None and len(context) != len(costs[0]):
-        raise ValueError(f"context has {len(context)} objects, but the costs have a batch of {len(costs[0])}")
+        _check_batch(f"targets[{index}]", target, batch)
+    if context is not None:
+        if not isinstance(context, Sequence | Tensor | np.ndarray) or isinstance(context, str | bytes):
+            raise TypeError(
+                f"context must be a list of one object per instance, got a {type(context).__name__}. "
+                "A dict of batched tensors becomes one by "
+                "[{key: value[i] for key, value in batch.items()} for i in range(len(costs))]"
+                if isinstance(context, dict)
+                else f"context must be a list of one object per instance, got a {type(context).__name__}"
+            )
+        if len(context) != batch:
+            raise ValueError(f"context has {len(context)} objects, but the costs have a batch of {batch}")
+
+
+def _check_batch(name: str, tensor: Tensor, batch: int | None) -> int:
+    if tensor.ndim == 0:
+        raise ValueError(f"{name} has no dimension, but the first one must be the batch")
+    if batch is not None and tensor.shape[0] != batch:
+        raise ValueError(f"{name} has a batch of {len(tensor)}, but costs[0] has a batch of {batch}")
+    return tensor.shape[0]
 
 
 def checked(
-    tensor: Tensor,
-    name: str,
-    device: torch.device | None,
-    dtype: torch.dtype | None = None,
-    *,
-    infinite: bool,
-) -> Any:
-    """Detach a (B, *shape) tensor and bring it to a device, or make it an array where that is None.
+    tensor: Tensor, name: str, device: torch.device, dtype: torch.dtype | None = None, *, infinite: bool
+) -> Tensor:
+    """Detach a tensor (B, *shape) and bring it to a device, in `dtype` or else in float64 or float32.
 
-    The result is contiguous, in `dtype` or else in float64 or float32, and may share its memory. Raises
-    ValueError naming `name` and the instance where there is a NaN or, unless they are allowed as the costs of
-    what is forbidden, an infinite value.
+    The result may share the memory of the tensor.
+
+    Raises:
+        ValueError: there is a NaN or, unless `infinite` allows them as costs of what is forbidden, an
+            infinite value; the message has the name and the instance.
     """
+    value = tensor.detach()
     if dtype is None:
-        dtype = torch.float64 if tensor.dtype == torch.float64 else torch.float32
-    if tensor.dtype != dtype:
-        tensor = tensor.to(dtype)
-    value: Any
-    if device is None:
-        value = np.ascontiguousarray(tensor.numpy(force=True))
-        finite = all_finite(value)
-    else:
-        value = tensor.detach().to(device).resolve_neg().contiguous()
-        finite = math.isfinite(value.sum().item())  # it is not where a number is not
-    if not finite:
-        found = torch.as_tensor(value)
-        bad = found.isnan() if infinite else ~found.isfinite()
+        dtype = torch.float64 if value.dtype == torch.float64 else torch.float32
+    if value.dtype != dtype:
+        value = value.to(dtype)
+    if value.device != device:
+        value = value.to(device)
+    value = value.resolve_neg().contiguous()
+    if not surely_finite(value):
+        bad = value.isnan() if infinite else ~value.isfinite()
         if bad.any():
             row = int(bad.reshape(len(bad), -1).any(1).int().argmax())
             raise ValueError(f"{name} has a NaN{'' if infinite else ' or infinite value'} in instance {row}")
     return value
+
+
+def surely_finite(tensor: Tensor) -> bool:
+    """Whether a contiguous tensor is finite; huge finite numbers may not count as surely finite."""
+    if tensor.device.type == "cpu":
+        return all_finite(tensor.numpy())
+    return math.isfinite(tensor.sum().item())

@@ -38,3 +38,9 @@ def uncompiled(function: Callable[Parameters, Returned]) -> Callable[Parameters,
         return (disabled if "torch._dynamo" in sys.modules else function)(*args, **kwargs)
 
     return call
+
+
+def is_exporting() -> bool:
+    """Whether torch.export traces; releases before 2.7 do not tell it from torch.compile."""
+    asked = getattr(torch.compiler, "is_exporting", None)
+    return asked is not None and bool(asked())

@@ -1,4 +1,4 @@
-"""How a solver is called on a batch: what it is given and what it must return."""
+"""One place that asks a solver: what the solver is given, and what it must return."""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -13,16 +13,16 @@ class Problems(NamedTuple):
     """Some problems of a batch, as a solver gets them.
 
     Attributes:
-        costs: (M, *shape) each, in C order; the solver may write into them.
-        contexts: one object a problem, or None for no such argument.
+        costs: (M, *shape) each, arrays in C order or contiguous tensors; the solver may write into them.
+        contexts: one object per problem; None if the solver takes no context.
         warm: whether the solver takes `start`.
-        starts: (M, *shape) each, a solution of each problem to start from; None where there is none yet.
+        starts: (M, *shape) each, a solution of each problem to start from; None if there is none yet.
     """
 
-    costs: list[Array]
+    costs: list[Any]
     contexts: list[Any] | None = None
     warm: bool = False
-    starts: list[Array] | None = None
+    starts: list[Any] | None = None
 
     def part(self, rows: range) -> "Problems":
         """Return some consecutive ones of the problems."""
@@ -36,40 +36,69 @@ class Problems(NamedTuple):
 
 
 class Failure(NamedTuple):
-    """A problem without a solution, or, with None for its index, all problems of a batched solver."""
+    """A problem without a solution. The problem None stands for all problems of a batched solver."""
 
     problem: int | None
     error: Exception
 
     @property
     def expected(self) -> bool:
-        """Whether the solver said that it found nothing; otherwise it, or its use, has a bug."""
+        """Whether the solver reported that it found no solution; otherwise there is a bug."""
         said = isinstance(self.error, SolverError | TimeoutError)
         return said and not isinstance(self.error, MalformedSolutionError) and self.problem is not None
 
 
 class Answers(NamedTuple):
-    """Solutions (M, *shape) for each cost array, where rows of failed problems hold anything."""
+    """Solutions (M, *shape) for each cost; the rows of failed problems are arbitrary."""
 
     solutions: list[Any]
     failures: list[Failure]
 
 
-def solve_each(solver: Solver, problems: Problems, any_shape: bool = False, stop: bool = True) -> Answers:
-    """Call a solver once a problem.
+def solve(
+    solver: Solver, problems: Problems, together: bool, any_shape: bool = False, stop: bool = True
+) -> Answers:
+    """Ask a solver for the solutions of some problems.
 
     Args:
         solver: see `Solver`.
-        problems: what to solve.
+        problems: what to solve, as arrays or, for a solver of tensors, as tensors.
+        together: whether the solver takes all problems in one call.
         any_shape: whether solutions may have another shape than their costs, the same for all problems.
-        stop: whether the first failure ends it; an unexpected one always does.
+        stop: whether the first failure ends the loop over the problems; an unexpected failure always does.
     """
+    if together:
+        return _solve_together(solver, problems, any_shape)
+    return _solve_each(solver, problems, any_shape, stop)
+
+
+def _solve_together(solver: Solver, problems: Problems, any_shape: bool) -> Answers:
+    costs, contexts, warm, starts = problems
+    failures = []
+    try:
+        arguments = costs if contexts is None else [*costs, contexts]
+        try:
+            answer = solver(*arguments, start=starts and only(starts)) if warm else solver(*arguments)
+        except InfeasibleError as error:
+            answer = error.solutions
+            failures = [Failure(problem, SolverError(error.reason)) for problem in error.instances]
+        answers = (answer,) if len(costs) == 1 else _checked_tuple(answer, len(costs))
+        outputs = [
+            _checked_batch(solution, costs[output], output, any_shape)
+            for output, solution in enumerate(answers)
+        ]
+    except Exception as error:
+        return Answers([], [Failure(None, error)])
+    return Answers(outputs, failures + _not_finite(outputs, failures))
+
+
+def _solve_each(solver: Solver, problems: Problems, any_shape: bool, stop: bool) -> Answers:
     costs, contexts, warm, starts = problems
     outputs = [np.zeros_like(cost) for cost in costs]
     shapes = [cost.shape[1:] for cost in costs]
     single, fixed = len(costs) == 1, not any_shape
     failures: list[Failure] = []
-    # A problem of a single number is an array too, where iterating would give NumPy scalars.
+    # A problem that is a single number stays an array; iterating would give NumPy scalars.
     columns: list[Any] = [
         cost if cost.ndim > 1 else [cost[i, ...] for i in range(len(cost))] for cost in costs
     ]
@@ -87,11 +116,12 @@ def solve_each(solver: Solver, problems: Problems, any_shape: bool = False, stop
                 and answer.shape == shapes[0]
                 and answer.dtype.kind in "fbiu"
             ):
-                outputs[0][index], fixed = answer, True  # the usual case, without what is below
+                outputs[0][index], fixed = answer, True  # the usual case, which needs no other check
                 continue
-            for output, solution in enumerate((answer,) if single else _checked_tuple(answer, len(costs))):
+            answers = (answer,) if single else _checked_tuple(answer, len(costs))
+            for output, solution in enumerate(answers):
                 if type(solution) is not np.ndarray or solution.dtype.kind not in "fbiu":
-                    solution = _checked_numbers(solution, output)
+                    solution = _checked_numbers(solution, output, costs[output].shape[1:])
                 if solution.shape != shapes[output]:
                     if fixed:
                         raise _wrong_shape(output, solution.shape, shapes[output])
@@ -106,47 +136,50 @@ def solve_each(solver: Solver, problems: Problems, any_shape: bool = False, stop
     return Answers(outputs, failures + _not_finite(outputs, failures))
 
 
-def solve_together(solver: Solver, problems: Problems, any_shape: bool = False) -> Answers:
-    """Call a batched solver once for all problems; NaN in a row is that problem's failure."""
-    costs, contexts, warm, starts = problems
-    failures = []
-    try:
-        arguments = costs if contexts is None else [*costs, contexts]
-        try:
-            answer = solver(*arguments, start=starts and only(starts)) if warm else solver(*arguments)
-        except InfeasibleError as error:
-            answer = error.solutions
-            failures = [Failure(problem, SolverError(error.reason)) for problem in error.instances]
-        outputs = []
-        for output, solution in enumerate(
-            (answer,) if len(costs) == 1 else _checked_tuple(answer, len(costs))
-        ):
-            array, shape = _checked_numbers(solution, output), costs[output].shape
-            if array.shape != shape and not (any_shape and array.shape[:1] == shape[:1]):
-                raise _wrong_shape(output, array.shape, shape)
-            # A copy, since some solvers return the same buffer at every call.
-            outputs.append(np.array(array, dtype=costs[output].dtype))
-    except Exception as error:
-        return Answers([], [Failure(None, error)])
-    return Answers(outputs, failures + _not_finite(outputs, failures))
-
-
 def only(parts: Sequence[Any]) -> Any:
-    """Return the single part itself, and several as a tuple."""
+    """Return a single part itself, and several parts as a tuple."""
     return parts[0] if len(parts) == 1 else tuple(parts)
 
 
-def _not_finite(outputs: Sequence[Array], known: Sequence[Failure]) -> list[Failure]:
-    """Failures for the problems whose solution is not finite, beside those that are known to have failed."""
-    failures = []
+def _not_finite(outputs: Sequence[Any], known: Sequence[Failure]) -> list[Failure]:
+    """Failures for the problems whose solution is not finite, except for those known to have failed."""
+    failures: list[Failure] = []
     for output, solutions in enumerate(outputs):
-        if not all_finite(solutions):
+        if type(solutions) is np.ndarray:
+            if all_finite(solutions):
+                continue
             finite = np.isfinite(solutions)
-            failed = {failure.problem for failure in known}
-            rows = np.flatnonzero(~finite.all(axis=tuple(range(1, finite.ndim))))
-            error = SolverError(f"solution {output} has a NaN or infinite value")
-            failures += [Failure(int(row), error) for row in rows if int(row) not in failed]
+        else:
+            finite = solutions.isfinite().cpu().numpy()
+        failed = {failure.problem for failure in [*known, *failures]}
+        for row in np.flatnonzero(~finite.all(axis=tuple(range(1, finite.ndim)))).tolist():
+            if row not in failed:
+                error = SolverError(f"solution {output} has a NaN or infinite value")
+                failures.append(Failure(row, error))
     return failures
+
+
+def _checked_batch(solution: Any, cost: Any, output: int, any_shape: bool) -> Any:
+    """A copy of the solutions of all problems in type, dtype and device of the costs.
+
+    It is a copy, because some solvers return the same buffer, or their input, at every call.
+    """
+    if type(cost) is np.ndarray:
+        array: Any = _checked_numbers(solution, output, cost.shape)
+    else:
+        import torch  # only where there are tensors: workers in other processes do without torch
+
+        if not isinstance(solution, torch.Tensor):
+            error = SolverError if solution is None else MalformedSolutionError
+            raise error(f"solution {output} must be a tensor, got {_describe(solution)}")
+        if solution.is_complex():
+            raise MalformedSolutionError(f"solution {output} must hold real numbers, got {solution.dtype}")
+        array = solution
+    if array.shape != cost.shape and not (any_shape and array.shape[:1] == cost.shape[:1]):
+        raise _wrong_shape(output, tuple(array.shape), tuple(cost.shape))
+    if type(cost) is np.ndarray:
+        return np.array(array, dtype=cost.dtype)
+    return torch.empty_like(array, dtype=cost.dtype, device=cost.device).copy_(array.detach())
 
 
 def _checked_tuple(solutions: Any, count: int) -> Any:
@@ -163,12 +196,30 @@ def _checked_tuple(solutions: Any, count: int) -> Any:
     )
 
 
-def _checked_numbers(solution: Any, output: int) -> Array:
-    array = np.asarray(solution)
+def _checked_numbers(solution: Any, output: int, expected: tuple[int, ...]) -> Array:
+    try:
+        array = np.asarray(solution)
+    except (ValueError, TypeError, RuntimeError) as error:  # ragged, or a tensor that NumPy cannot read
+        raise MalformedSolutionError(
+            f"solution {output} must be an array of shape {expected}, got {_describe(solution)}"
+            f"{_advice(solution, expected)} ({error})"
+        ) from error
     if array.dtype.kind in "fbiu":
         return array
-    error = SolverError if solution is None else MalformedSolutionError
-    raise error(f"solution {output} is {_describe(solution)}, but should be an array of numbers")
+    kind = SolverError if solution is None else MalformedSolutionError
+    raise kind(
+        f"solution {output} is {_describe(solution)}, but should be an array of numbers"
+        f"{_advice(solution, expected)}"
+    )
+
+
+def _advice(solution: Any, expected: tuple[int, ...]) -> str:
+    """What to do if one of the returned parts is the solution and another one, say, the objective."""
+    if isinstance(solution, tuple | list):
+        for place, part in enumerate(solution):
+            if getattr(part, "shape", None) == expected:
+                return f". Return only the solution: lambda costs: solver(costs)[{place}]"
+    return ""
 
 
 def _wrong_shape(output: int, shape: tuple[int, ...], expected: tuple[int, ...]) -> MalformedSolutionError:
@@ -180,4 +231,6 @@ def _describe(solution: Any) -> str:
         return "None"
     if isinstance(solution, np.ndarray):
         return f"one array of shape {solution.shape} and dtype {solution.dtype}"
+    if isinstance(solution, tuple | list):
+        return f"a {type(solution).__name__} of {len(solution)}"
     return f"a {type(solution).__name__}"

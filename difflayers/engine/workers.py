@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from difflayers.engine.parallel import WorkerEnded, portable, run_tasks
-from difflayers.engine.solving import Answers, Failure, Problems, solve_each, solve_together
+from difflayers.engine.solving import Answers, Failure, Problems, solve
 from difflayers.solver import MalformedSolutionError, Solver
 
 # The least time that a chunk should take, against some 0.1 ms of overhead in threads and 1 ms in processes.
@@ -22,50 +22,63 @@ _THREAD_SECONDS, _PROCESS_SECONDS = 0.001, 0.01
 class Workers:
     """Solves problems on n_jobs workers of any joblib backend.
 
-    A worker process gets the solver once, with the first chunk that it sees, and keeps it: a solver must not
+    A worker process gets a solver once, with the first chunk that it sees, and keeps it: the solver must not
     be changed later. Problems travel in chunks whose size follows from the measured time of a solve.
-
-    Args:
-        solver: see `Solver`.
-        batched: whether it takes all problems of a chunk at once.
-        n_jobs: number of workers, -1 for all cores.
     """
 
-    def __init__(self, solver: Solver, batched: bool, n_jobs: int) -> None:
-        self.solver: Solver = solver
-        self.batched: bool = batched
-        self.n_jobs: int = n_jobs
+    def __init__(self) -> None:
         self._seconds: float | None = None  # of one solve, as last measured
-        self._start()
-
-    def _start(self) -> None:
-        self._key = uuid.uuid4().hex
+        self._key: str = ""
+        self._solver: Solver | None = None
         self._pickled: bytes | None = None
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_pickled": None}
+        return {}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state)
-        self._start()  # a copy's solver may be changed before its first use
+        self.__init__()  # type: ignore[misc]  # a copy's solver may be changed before its first use
 
-    def solve(self, problems: Problems, backend: Any, any_shape: bool, stop: bool) -> Answers:
-        """Solve problems; arguments as those of `solve_each`, and a backend from `active_backend`.
+    def _start(self, solver: Solver) -> None:
+        if solver is not self._solver:
+            self._key, self._solver, self._pickled, self._seconds = uuid.uuid4().hex, solver, None, None
 
-        Raises WorkerEnded, whose `unfinished` are problems, where a worker process died.
+    def solve(
+        self,
+        solver: Solver,
+        problems: Problems,
+        together: bool,
+        any_shape: bool,
+        stop: bool,
+        n_jobs: int,
+        backend: Any,
+    ) -> Answers:
+        """Solve problems; the first arguments are those of `difflayers.engine.solving.solve`.
+
+        Args:
+            solver: see `Solver`.
+            problems: what to solve, as arrays.
+            together: whether the solver takes all problems of a chunk in one call.
+            any_shape: whether solutions may have another shape than their costs.
+            stop: whether the first failure ends a chunk.
+            n_jobs: the number of workers, -1 for all cores.
+            backend: of joblib, from `active_backend`.
+
+        Raises:
+            WorkerEnded: a worker process died; its `unfinished` are problems.
         """
+        self._start(solver)
         count = len(problems.costs[0])
         shared = getattr(backend, "supports_sharedmem", False)
-        workers = max(1, backend.effective_n_jobs(self.n_jobs))
+        workers = max(1, backend.effective_n_jobs(n_jobs))
         least = _THREAD_SECONDS if shared else _PROCESS_SECONDS
         ranges = chunks(count, workers, self._seconds, least)
         known = shared or self._pickled is not None
         tasks = [
             _Task(
                 self._key,
-                self.solver if shared else None,
+                solver if shared else None,
                 None if known else self._pickle(),
-                self.batched,
+                together,
                 problems.part(rows),
                 any_shape,
                 stop,
@@ -73,11 +86,11 @@ class Workers:
             )
             for rows in ranges
         ]
-        done = self._run(tasks, ranges, backend)
+        done = _run(tasks, ranges, n_jobs, backend)
         missing = [index for index, result in enumerate(done) if result is None]
         if missing:  # workers that came after the solver was sent
             again = [tasks[index]._replace(pickled=self._pickle()) for index in missing]
-            redone = self._run(again, [ranges[index] for index in missing], backend)
+            redone = _run(again, [ranges[index] for index in missing], n_jobs, backend)
             for index, result in zip(missing, redone, strict=True):
                 done[index] = result
         self._seconds = sum(seconds for _, seconds in done) / count
@@ -88,25 +101,27 @@ class Workers:
             import joblib
 
             # As loky does: with cloudpickle, so that lambdas and functions of __main__ can travel.
-            wrapped = joblib.wrap_non_picklable_objects(self.solver, keep_wrapper=False)
+            wrapped = joblib.wrap_non_picklable_objects(self._solver, keep_wrapper=False)
             self._pickled = pickle.dumps(wrapped)
         return self._pickled
 
-    def _run(self, tasks: Sequence["_Task"], ranges: Sequence[range], backend: Any) -> list[Any]:
-        results: list[Any] = [None] * len(tasks)
-        try:
-            for index, result in run_tasks([(_solve_chunk, task) for task in tasks], self.n_jobs, backend):
-                results[index] = result
-        except WorkerEnded as ended:
-            ended.unfinished = [row for index in ended.unfinished for row in ranges[index]]
-            raise
-        return results
+
+def _run(tasks: Sequence["_Task"], ranges: Sequence[range], n_jobs: int, backend: Any) -> list[Any]:
+    results: list[Any] = [None] * len(tasks)
+    try:
+        for index, result in run_tasks([(_solve_chunk, task) for task in tasks], n_jobs, backend):
+            results[index] = result
+    except WorkerEnded as ended:
+        ended.unfinished = [row for index in ended.unfinished for row in ranges[index]]
+        raise
+    return results
 
 
 def chunks(count: int, workers: int, seconds: float | None, least: float) -> list[range]:
-    """Cut `count` problems into chunks that take at least so many seconds, but into one a worker at least.
+    """Cut `count` problems into chunks of at least `least` seconds, with at least one chunk per worker.
 
-    Without a measured time of a solve it is one chunk a worker, and so often the solver then travels.
+    As long as the time of a solve is unknown, every worker gets one chunk, so that the solver travels once
+    per worker.
     """
     length = math.ceil(count / workers)
     if seconds is not None:
@@ -115,12 +130,12 @@ def chunks(count: int, workers: int, seconds: float | None, least: float) -> lis
 
 
 class _Task(NamedTuple):
-    """A chunk on its way to a worker. The solver comes as itself, or pickled, or is there already."""
+    """A chunk on its way to a worker. The solver travels as itself or pickled, or is there already."""
 
     key: str
     solver: Solver | None
     pickled: bytes | None
-    batched: bool
+    together: bool
     problems: Problems
     any_shape: bool
     stop: bool
@@ -145,14 +160,14 @@ def _solve_chunk(task: _Task) -> tuple[Answers, float] | None:
         while len(_SOLVERS) > _KEPT:
             _SOLVERS.popitem(last=False)
     start = time.perf_counter()
-    if task.batched:
-        answers = solve_together(solver, task.problems, task.any_shape)
-    else:
-        answers = solve_each(solver, task.problems, task.any_shape, task.stop)
+    answers = solve(solver, task.problems, task.together, task.any_shape, task.stop)
     seconds = time.perf_counter() - start
     if os.getpid() != task.caller:
+        # One error may stand for several problems, and travels once.
+        ready = {id(error): error for _, error in answers.failures}
+        ready = {key: portable(error) for key, error in ready.items()}
         answers = answers._replace(
-            failures=[Failure(problem, portable(error)) for problem, error in answers.failures]
+            failures=[Failure(problem, ready[id(error)]) for problem, error in answers.failures]
         )
     return answers, seconds
 

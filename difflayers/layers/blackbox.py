@@ -5,141 +5,75 @@ several interpolation ranges, Eq. 4 of COPS (Abbas and Swoboda, Combinatorial Op
 Segmentation, NeurIPS 2021).
 """
 
-import functools
-import operator
 from collections.abc import Sequence
 from typing import Any, Unpack
 
-import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from difflayers.engine.autograd import differentiate
-from difflayers.engine.batch import BatchSolver
+from difflayers.engine.call import Call
 from difflayers.engine.compiler import uncompiled
-from difflayers.engine.instances import joined, moving_rows
+from difflayers.engine.instances import each
 from difflayers.engine.options import SolveOptions
-from difflayers.engine.run import BatchRun
-from difflayers.engine.solving import only
+from difflayers.layers.base import SolverLayer
+from difflayers.layers.interpolation import draw, learn, notes, reciprocal
 from difflayers.layers.scales import Scales, as_scales
-from difflayers.solver import Array, Solver
+from difflayers.solver import Solver
 
 
-class BlackboxLayer(nn.Module):
+class BlackboxLayer(SolverLayer):
     """A combinatorial solver as a differentiable layer.
 
     The forward pass returns the solver's solutions y = W(c). The backward pass returns, for the incoming
-    gradient g = ∂L/∂y, the average over λ of (W(c + λ g) − W(c)) / λ (Eq. 3 and 4): with the default
-    single λ one more call of the solver an instance, with UniformScales N more.
+    gradient g = ∂L/∂y, the average over λ of (W(c + λ g) − W(c)) / λ (Eq. 3 and 4). It needs one more call of
+    the solver per instance with a single λ, and N more with `UniformScales`.
 
     Args:
         solver: a callable on NumPy arrays, see `difflayers.Solver`.
-        scales: λ as a positive number, or FixedScale, UniformScales or your own `scales.Scales`. Large
-            enough that λ g can change the solution: about the size of typical cost differences divided by
-            that of typical gradients. Whatever multiplies the loss (a GradScaler too) multiplies λ.
-        options: how the solver is run, see `difflayers.engine.batch.BatchSolver`.
+        scales: λ as a positive number, or a rule that chooses it: `FixedScale`, `UniformScales`,
+            `AdaptiveScale`, `AdaptiveTarget` or one of your own, see `difflayers.layers.scales.Scales`. A
+            good λ changes some solutions and not all: about the size of typical cost differences divided by
+            that of typical gradients. Whatever multiplies the loss multiplies λ too; the option `loss_scale`
+            undoes that for a GradScaler.
+        options: how the solver is run, see `SolveOptions`.
 
     Shape: costs (B, *shape) of any floating dtype and on any device; solutions the same.
 
-    The state of a random generator in `scales` is part of the layer's `state_dict`.
+    The state of `scales` is part of the layer's `state_dict`.
+
+    ```python
+    >>> import difflayers, torch
+    >>> layer = difflayers.BlackboxLayer(difflayers.solvers.TopK(1), scales=2.0, batched=True)
+    >>> costs = torch.tensor([[3.0, 1.0, 2.0]], requires_grad=True)
+    >>> y = layer(costs)
+    >>> y.backward(torch.tensor([[0.0, 1.0, 0.0]]))  # the second item should not be taken
+    >>> y.tolist(), costs.grad.tolist()
+    ([[0.0, 1.0, 0.0]], [[0.0, -0.5, 0.5]])
+
+    ```
     """
+
+    stateful = ("scales",)
 
     def __init__(
         self, solver: Solver, scales: Scales | float = 10.0, **options: Unpack[SolveOptions]
     ) -> None:
-        super().__init__()
-        self.solver: BatchSolver = BatchSolver(solver, **options)
+        super().__init__(solver, **options)
         self.scales: Scales = as_scales(scales)
 
-    def forward(self, *costs: Tensor, context: Sequence[Any] | None = None) -> Any:
-        """Solve a batch.
-
-        Args:
-            costs: one or several tensors (B, *shape), each with its own shape; infinite values are allowed.
-            context: one object an instance, handed to the solver as its last argument and not differentiated.
-
-        Returns:
-            The solution (B, *shape), or a tuple of them for several costs, with the device and dtype of the
-            costs.
-
-        Raises:
-            ValueError: a NaN in the costs, one or an infinite value in the incoming gradient, or batch
-                sizes that differ.
-            SolverError: the solver failed, or its solution has the wrong shape or a value that is not finite.
-            NotImplementedError: a second derivative was asked for.
-        """
-        return only(differentiate(self, costs, context))
-
-    def solve(self, run: BatchRun) -> list[Any]:
-        """Return W(c)."""
-        run.saved = run.solve()
-        return run.saved
-
-    def pull_back(self, run: BatchRun, gradients: list[Any]) -> list[Any]:
+    def pull_back(self, call: Call, gradients: list[Tensor]) -> list[Tensor]:
         """Return the average over λ of (W(c + λ g) − W(c)) / λ."""
-        scales = self.scales.draw().tolist()
-        costs, solutions, rows = run.costs, run.saved, None
-        # Where g = 0, Eq. 3 is W(c) − W(c) and need not be solved. A g without any 0 is soon seen.
-        if run.batch == 0 or not gradients[0].all():
-            rows = moving_rows(gradients)
-            if len(rows) == 0:
-                return [0 * solution for solution in solutions]
-            costs, solutions, gradients = (
-                [part[rows] for part in parts] for parts in (costs, solutions, gradients)
-            )
-        perturbed = [
-            joined([cost + scale * gradient for scale in scales])
-            for cost, gradient in zip(costs, gradients, strict=True)
+        scales = draw(self.scales, call.costs, gradients)
+        perturbed = [c + each(scales, c) * g for c, g in zip(call.costs, gradients, strict=True)]
+        moved = call.solve(perturbed, notes(scales))
+        learn(self.scales, call, moved, call.saved)
+        per_scale = reciprocal(scales)
+        return [
+            ((there - y) * each(per_scale, y)).mean(0) for there, y in zip(moved, call.saved, strict=True)
         ]
-        notes = [f"perturbed with scale {scale:g}" for scale in scales]
-        answers = run.solve(perturbed, None if rows is None else joined([rows] * len(scales)), notes)
-        observe = getattr(self.scales, "observe", None)  # isinstance with a protocol takes as long as a solve
-        if observe is not None:
-            changed = _changed(answers, solutions, len(scales))
-            if run.any_failed:
-                failed = run.failed if rows is None else run.failed[rows]
-                changed = changed[:, ~failed.numpy(force=True)]
-            if changed.size:
-                observe(changed.mean(1))
-        averages = [
-            _average_change(answer, solution, scales)
-            for answer, solution in zip(answers, solutions, strict=True)
-        ]
-        if rows is None:
-            return averages
-        everywhere = [0 * solution for solution in run.saved]
-        for result, average in zip(everywhere, averages, strict=True):
-            result[rows] = average
-        return everywhere
-
-    def get_extra_state(self) -> dict[str, Any]:
-        """Return the state of the scales, for `state_dict`."""
-        return self.scales.state_dict()
-
-    def set_extra_state(self, state: dict[str, Any]) -> None:
-        """Set the state of the scales, for `load_state_dict`."""
-        self.scales.load_state_dict(state)
 
     def extra_repr(self) -> str:
         """Describe the layer in `print(model)`."""
         return f"scales={self.scales}"
-
-
-def _average_change(answers: Any, solutions: Any, scales: Sequence[float]) -> Any:
-    """Return the average over λ of (y(λ) − y) / λ, of N · M answers y(λ), in order of λ, to M solutions y."""
-    changes = [
-        (answer - solutions) / (scale * len(scales))
-        for answer, scale in zip(answers.reshape(len(scales), *solutions.shape), scales, strict=True)
-    ]
-    return functools.reduce(operator.add, changes)
-
-
-def _changed(answers: Sequence[Any], solutions: Sequence[Any], count: int) -> Array:
-    """Return for each of N λ which of M instances have another solution in any output, (N, M) bool."""
-    changed = [
-        (there.reshape(count, *here.shape) != here).reshape(count, len(here), -1).any(2)
-        for there, here in zip(answers, solutions, strict=True)
-    ]
-    return torch.as_tensor(functools.reduce(operator.or_, changed)).numpy(force=True)
 
 
 @uncompiled
@@ -152,6 +86,14 @@ def blackbox(
 ) -> Any:
     """Solve a batch, differentiably: the functional form of `BlackboxLayer`, with the same arguments.
 
-    A float as `scales` makes a FixedScale. Returns the solution (B, *shape), or a tuple for several costs.
+    A float as `scales` makes a `FixedScale`. Returns the solution (B, *shape), or a tuple for several costs.
+
+    ```python
+    >>> import difflayers, torch
+    >>> costs = torch.tensor([[3.0, 1.0, 2.0]])
+    >>> difflayers.functional.blackbox(difflayers.solvers.TopK(1), costs, scales=2.0, batched=True).tolist()
+    [[0.0, 1.0, 0.0]]
+
+    ```
     """
     return BlackboxLayer(solver, scales, **options)(*costs, context=context)

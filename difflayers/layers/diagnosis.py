@@ -14,8 +14,9 @@ from torch import Tensor
 
 from difflayers._arguments import positive
 from difflayers._files import replacing
-from difflayers.engine.checks import check_call
-from difflayers.engine.run import BatchRun
+from difflayers.engine.autograd import begin
+from difflayers.engine.call import Call
+from difflayers.engine.instances import any_nonzero
 from difflayers.layers.blackbox import BlackboxLayer
 from difflayers.pictures import new_figure
 from difflayers.solver import Array, SolverError
@@ -171,19 +172,16 @@ def diagnose(
     if (loss is None) == (gradient is None):
         raise ValueError("either loss or gradient must be given")
     tensors = [costs] if isinstance(costs, Tensor) else list(costs)
-    check_call(tensors, (), context)
     if sum(tensor.numel() for tensor in tensors) == 0:
         raise ValueError("costs must hold at least one number, but are empty")
     given = None if scales is None else _checked_scales(scales)
     solver = layer.solver
-    exact = solver.minimized([cost.detach() for cost in tensors])
     pool, solver.pool = solver.pool, None  # what is asked here is what the solver would do
     before = (solver.statistics.solves, solver.statistics.failures)
     try:
-        run = BatchRun(solver, exact, (), context)
-        batch = run.tensors(run.costs)
-        seconds = _timed(run)
-        solutions = run.saved
+        call = begin(solver, tensors, context)
+        batch = call.costs
+        solutions, seconds = _timed(call)
         incoming = _incoming(solutions, tensors, loss, gradient)
         tried = _candidates(batch, incoming) if given is None else given
         state = copy.deepcopy(layer.scales.state_dict())
@@ -191,14 +189,16 @@ def diagnose(
         layer.scales.load_state_dict(state)
         gradients = []
         for scale in [*tried.tolist(), *own.tolist()]:
-            moved = run.solve(
+            moved = call.solve(
                 [cost + scale * g for cost, g in zip(batch, incoming, strict=True)],
-                note=f"perturbed with scale {scale:g}",
+                f"perturbed with scale {scale:g}",
             )
             parts = [(there - y).flatten(1) for there, y in zip(moved, solutions, strict=True)]
             gradients.append(torch.cat(parts, 1) / scale)
-        active = torch.cat([g.flatten(1) for g in incoming], 1).any(1) & ~run.failed
-        beaten = _beaten(run, solutions)
+        active = any_nonzero(incoming)
+        if call.failed is not None:
+            active = active & ~call.failed
+        beaten = _beaten(call, solutions)
     finally:
         solver.pool = pool
     solves = solver.statistics.solves - before[0]
@@ -225,20 +225,19 @@ def diagnose(
     )
 
 
-def _timed(run: BatchRun) -> Array:
-    """Solve the batch itself, into `run.saved`; return the seconds of each solve."""
-    batch = run.batch
-    if run.solver.batched or run.solver.tensors:
+def _timed(call: Call) -> tuple[list[Tensor], Array]:
+    """Solve the batch itself; return the solutions and the seconds of each solve."""
+    batch = call.batch
+    if call.solver.batched or call.solver.tensors:
         start = time.perf_counter()
-        run.saved = run.tensors(run.solve())
-        return np.array([(time.perf_counter() - start) / max(batch, 1)])
-    costs, answers, seconds = run.tensors(run.costs), [], []
+        return call.solve(), np.array([(time.perf_counter() - start) / max(batch, 1)])
+    answers, seconds = [], []
     for row in range(batch):
+        own = call.part(torch.tensor([row], device=call.costs[0].device))
         start = time.perf_counter()
-        answers.append(run.solve([cost[row : row + 1] for cost in costs], [row]))
+        answers.append(own.solve())
         seconds.append(time.perf_counter() - start)
-    run.saved = [torch.cat(column) for column in zip(*answers, strict=True)]
-    return np.array(seconds)
+    return [torch.cat(column) for column in zip(*answers, strict=True)], np.array(seconds)
 
 
 def _incoming(
@@ -300,26 +299,27 @@ def _cosines(vectors: Tensor) -> Array:
     return (products / (present @ present.T).where(present @ present.T > 0, torch.nan)).numpy()
 
 
-def _beaten(run: BatchRun, solutions: Sequence[Tensor]) -> float:
+def _beaten(call: Call, solutions: Sequence[Tensor]) -> float:
     """Return the share of solutions that cost more than the solver's answer to other costs.
 
     The other costs are those of the next instance, and the negative ones, for which an exact solver gives the
     worst solution. Both answers are feasible, since the context stays, so that they beat an optimum only if
     the solver works in the other sense.
     """
-    costs = run.tensors(run.costs)
+    costs = call.costs
     own = _objective(costs, solutions)
     different = beaten = torch.zeros_like(own, dtype=torch.bool)
     tried = False
     for others in ([cost.roll(1, 0) for cost in costs], [-cost for cost in costs]):
         try:
-            other = _objective(costs, run.solve(others))
+            other = _objective(costs, call.solve(others))
         except SolverError:  # other costs may forbid what an instance needs, or be refused
             continue
         tried = True
         different = different | (other != own)
         beaten = beaten | (other < own)
-    different = different & ~run.failed
+    if call.failed is not None:
+        different = different & ~call.failed
     if not tried:
         return math.nan
     return float(beaten[different].double().mean()) if different.any() else 0.0

@@ -7,22 +7,23 @@ from collections.abc import Sequence
 from typing import Any, Literal, Unpack
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from difflayers._arguments import one_of
 from difflayers.engine.autograd import differentiate
-from difflayers.engine.batch import BatchSolver
+from difflayers.engine.call import Call
 from difflayers.engine.checks import check_call
-from difflayers.engine.instances import flat, norms
+from difflayers.engine.instances import flat
 from difflayers.engine.options import SolveOptions
-from difflayers.engine.run import BatchRun
+from difflayers.engine.passes import without_autocast
 from difflayers.engine.solving import only
+from difflayers.layers.base import SolverLayer
 from difflayers.solver import Solver
 
 Projection = Literal["none", "mean", "norm", "std"]
 
 
-class IdentityLayer(nn.Module):
+class IdentityLayer(SolverLayer):
     """A combinatorial solver as a layer whose backward pass is the negative identity.
 
     The forward pass returns y = W(P(c)), the backward pass −P′(c)ᵀ g for the incoming gradient g = ∂L/∂y:
@@ -41,7 +42,7 @@ class IdentityLayer(nn.Module):
     Args:
         solver: a callable on NumPy arrays, see `difflayers.Solver`.
         projection: which P.
-        options: how the solver is run, see `difflayers.engine.batch.BatchSolver`.
+        options: how the solver is run, see `SolveOptions`.
 
     Shape: costs (B, *shape) of any floating dtype and on any device; solutions the same.
     """
@@ -49,23 +50,28 @@ class IdentityLayer(nn.Module):
     def __init__(
         self, solver: Solver, projection: Projection = "none", **options: Unpack[SolveOptions]
     ) -> None:
-        super().__init__()
-        self.solver: BatchSolver = BatchSolver(solver, **options)
+        super().__init__(solver, **options)
         self.projection: Projection = one_of("projection", projection, Projection)
 
     def forward(self, *costs: Tensor, context: Sequence[Any] | None = None) -> Any:
-        """Solve a batch; arguments, result and errors are those of `BlackboxLayer.forward`."""
+        """Solve a batch; arguments, result and errors are those of `SolverLayer.forward`."""
         check_call(costs, (), context)
-        solutions = differentiate(self, project(costs, self.projection), context)
+        with without_autocast(costs[0].device):
+            projected = project(costs, self.projection)
+        solutions = differentiate(self, projected, context)
         return only([y.to(cost.dtype) for y, cost in zip(solutions, costs, strict=True)])
 
-    def solve(self, run: BatchRun) -> list[Any]:
+    def solve(self, call: Call) -> list[Tensor]:
         """Return W(P(c))."""
-        return run.solve()
+        return call.solve()
 
-    def pull_back(self, run: BatchRun, gradients: list[Any]) -> list[Any]:
+    def pull_back(self, call: Call, gradients: list[Tensor]) -> list[Tensor]:
         """Return −g; autograd goes on through P."""
         return [-gradient for gradient in gradients]
+
+    def saved_like(self, costs: list[Tensor]) -> list[Tensor]:
+        """Return nothing, because `solve` saves nothing."""
+        return []
 
     def extra_repr(self) -> str:
         """Describe the layer in `print(model)`."""
@@ -89,18 +95,29 @@ def project(costs: Sequence[Tensor], projection: Projection) -> list[Tensor]:
     infinite = [flat(cost).isinf() for cost in exact]
     # Infinite costs would make NaN of the gradients of the others.
     inner = [flat(cost).masked_fill(hidden, 0) for cost, hidden in zip(exact, infinite, strict=True)]
-    rounding = 4 * torch.finfo(inner[0].dtype).eps * norms(inner).detach()[:, None]
+    largest = _largest(inner)
     if projection in ("mean", "std"):
         inner = [_centred(cost, hidden) for cost, hidden in zip(inner, infinite, strict=True)]
     if projection in ("norm", "std"):
-        square = torch.cat(inner, dim=1).square().sum(1, keepdim=True)
-        # Equal costs have a norm of 0 or of their mean's rounding, which is no direction to divide by.
-        norm = torch.where(square > rounding.square(), square, 1).sqrt()
-        inner = [cost / norm for cost in inner]
+        # Equal costs have a norm of 0 or of their mean's rounding, which is no direction to divide by. Costs
+        # are divided by the largest one first, because the square of 1e20 or of 1e-25 is no float32.
+        size = _largest(inner)
+        rounding = 4 * torch.finfo(size.dtype).eps * len(costs) * largest
+        flat_costs = size <= rounding
+        unit = [cost / torch.where(flat_costs, 1, size) for cost in inner]
+        square = torch.cat(unit, dim=1).square().sum(1, keepdim=True)
+        norm = torch.where(flat_costs, 1, square).sqrt()
+        inner = [cost / norm for cost in unit]
     return [
-        torch.where(cost.isinf(), cost, projected.reshape(cost.shape))
+        torch.where(cost.isinf(), cost, projected.reshape(cost.shape).to(cost.dtype))
         for cost, projected in zip(exact, inner, strict=True)
     ]
+
+
+def _largest(costs: Sequence[Tensor]) -> Tensor:
+    """The largest absolute cost of each instance (B, 1), detached: no norm depends on this unit."""
+    joined = torch.cat([cost.detach().abs() for cost in costs], dim=1)
+    return joined.amax(1, keepdim=True) if joined.shape[1] else joined.sum(1, keepdim=True)
 
 
 def _centred(cost: Tensor, hidden: Tensor) -> Tensor:

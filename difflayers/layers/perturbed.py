@@ -9,14 +9,12 @@ from collections.abc import Sequence
 from typing import Any, Literal, Unpack
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from difflayers._arguments import count, one_of, positive
-from difflayers.engine.autograd import differentiate
-from difflayers.engine.batch import BatchSolver
+from difflayers.engine.call import Call
 from difflayers.engine.options import SolveOptions
-from difflayers.engine.run import BatchRun
-from difflayers.engine.solving import only
+from difflayers.layers.base import SolverLayer
 from difflayers.layers.noise import Noise, gaussian_noise
 from difflayers.solver import Solver
 
@@ -24,7 +22,7 @@ Perturbation = Literal["additive", "multiplicative"]
 ControlVariate = Literal["none", "mean", "solution", "antithetic"]
 
 
-class PerturbedLayer(nn.Module):
+class PerturbedLayer(SolverLayer):
     """A combinatorial solver as a layer that returns its average solution under noise.
 
     With "additive" noise (Berthet et al.) the layer returns an estimate of y(c) = E[W(c − σ Z)]
@@ -50,13 +48,15 @@ class PerturbedLayer(nn.Module):
         noise: the distribution of Z; `gaussian_noise()` by default.
         perturbation: how the noise enters.
         control_variate: how the variance of the gradient is lowered.
-        options: how the solver is run, see `difflayers.engine.batch.BatchSolver`. All samples of a
+        options: how the solver is run, see `SolveOptions`. All samples of a
             batch are solved together.
 
     Shape: costs (B, *shape) of any floating dtype and on any device; solutions (B, *solution shape).
 
     The state of the noise is part of the layer's `state_dict`.
     """
+
+    stateful = ("noise",)
 
     def __init__(
         self,
@@ -68,8 +68,7 @@ class PerturbedLayer(nn.Module):
         control_variate: ControlVariate = "mean",
         **options: Unpack[SolveOptions],
     ) -> None:
-        super().__init__()
-        self.solver: BatchSolver = BatchSolver(solver, **options)
+        super().__init__(solver, **options)
         self.sigma: float = positive("sigma", sigma)
         self.samples: int = count("samples", samples)
         self.noise: Noise = gaussian_noise() if noise is None else noise
@@ -88,48 +87,32 @@ class PerturbedLayer(nn.Module):
                 f"but samples is {self.samples} and noise is {self.noise}"
             )
 
-    def forward(self, *costs: Tensor, context: Sequence[Any] | None = None) -> Any:
-        """Average the solutions of perturbed problems over the samples.
-
-        Arguments and errors are those of `BlackboxLayer.forward`.
-
-        Returns:
-            The average solution (B, *solution shape), or a tuple of them for several costs, with the device
-            and dtype of the costs.
-        """
-        return only(differentiate(self, costs, context))
-
-    def solve(self, run: BatchRun) -> list[Any]:
+    def solve(self, call: Call) -> list[Tensor]:
         """Return the average of W over perturbed costs."""
-        batch, costs = run.batch, run.tensors(run.costs)
-        drawn = [self._draw(cost) for cost in costs]
-        problems = [self._perturb(cost, z) for cost, z in zip(costs, drawn, strict=True)]
+        drawn = [self._draw(cost) for cost in call.costs]
+        problems = [self._perturb(cost, z) for cost, z in zip(call.costs, drawn, strict=True)]
         notes = [f"sample {sample}" for sample in range(self.samples)]
         if self.control_variate == "solution":
-            problems = [torch.cat([p, c[None]]) for p, c in zip(problems, costs, strict=True)]
+            problems = [torch.cat([p, c[None]]) for p, c in zip(problems, call.costs, strict=True)]
             notes.append("unperturbed")
-        solved = run.solve(
-            [problem.flatten(0, 1) for problem in problems],
-            note=notes,
-            any_shape=True,
-        )
-        solved = [y.reshape(len(notes), batch, *y.shape[1:]) for y in solved]
-        run.saved = drawn, solved
+        solved = call.solve(problems, notes, any_shape=True)
+        call.save(*(part.transpose(0, 1) for part in [*drawn, *solved]))  # (B, samples, …)
         return [y[: self.samples].mean(0) for y in solved]
 
-    def pull_back(self, run: BatchRun, gradients: list[Any]) -> list[Any]:
+    def pull_back(self, call: Call, gradients: list[Tensor]) -> list[Tensor]:
         """Return the estimate of ∂⟨g, y⟩/∂c from the samples of the forward pass."""
-        drawn, solved = run.saved
-        values = torch.stack(
-            [
-                torch.einsum("sb...,b...->sb", y, g)
-                for y, g in zip(solved, run.tensors(gradients), strict=True)
-            ]
-        ).sum(0)
+        samples = [part.transpose(0, 1) for part in call.saved]
+        drawn, solved = samples[: len(call.costs)], samples[len(call.costs) :]
+        values = sum(torch.einsum("sb...,b...->sb", y, g) for y, g in zip(solved, gradients, strict=True))
+        assert isinstance(values, Tensor)
         weights = self._without_baseline(values) / self.samples
-        return [
-            self._weighted(weights, z, cost) for z, cost in zip(drawn, run.tensors(run.costs), strict=True)
-        ]
+        return [self._weighted(weights.to(z), z, cost) for z, cost in zip(drawn, call.costs, strict=True)]
+
+    def saved_like(self, costs: list[Tensor]) -> list[Tensor]:
+        """Return the shapes of the draws and of the solutions, (B, samples, *shape)."""
+        solved = self.samples + (self.control_variate == "solution")
+        shapes = [(self.samples, cost) for cost in costs] + [(solved, cost) for cost in costs]
+        return [cost.new_empty(len(cost), count, *cost.shape[1:]) for count, cost in shapes]
 
     def _draw(self, cost: Tensor) -> Tensor:
         pairs = self.control_variate == "antithetic"
@@ -155,14 +138,6 @@ class PerturbedLayer(nn.Module):
         if self.perturbation == "multiplicative":
             return torch.where(cost == 0, 0, total / cost)
         return -total.masked_fill(cost.isinf(), 0)  # no noise changes what an infinite cost forbids
-
-    def get_extra_state(self) -> dict[str, Any]:
-        """Return the state of the noise, for `state_dict`."""
-        return self.noise.state_dict()
-
-    def set_extra_state(self, state: dict[str, Any]) -> None:
-        """Set the state of the noise, for `load_state_dict`."""
-        self.noise.load_state_dict(state)
 
     def extra_repr(self) -> str:
         """Describe the layer in `print(model)`."""

@@ -11,21 +11,19 @@ from typing import Any, NamedTuple, Unpack
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from difflayers._arguments import count, positive
-from difflayers.engine.autograd import differentiate
-from difflayers.engine.batch import BatchSolver
-from difflayers.engine.instances import flat, moving_rows
+from difflayers.engine.call import Call
+from difflayers.engine.instances import flat
 from difflayers.engine.options import SolveOptions
-from difflayers.engine.run import BatchRun
-from difflayers.engine.solving import only
+from difflayers.layers.base import SolverLayer
 from difflayers.solver import Array, Solver
 
 _NO_WEIGHT = 1e-12
 
 
-class RegularizedFrankWolfe(nn.Module):
+class RegularizedLayer(SolverLayer):
     """A combinatorial solver as a layer that minimises ⟨c, y⟩ + (ω/2) ‖y‖² over the hull of its solutions.
 
     The result mixes few solutions, and is piecewise linear in c. Each step of the (fully corrective)
@@ -45,7 +43,7 @@ class RegularizedFrankWolfe(nn.Module):
             the hull, but not the minimiser, and its gradient belongs to the face that has been found.
         tolerance: an instance is done where the best step towards the last solution found is no more than
             this share of the way.
-        options: how the solver is run, see `difflayers.engine.batch.BatchSolver`. Each step asks once,
+        options: how the solver is run, see `SolveOptions`. Each step asks once,
             for all instances that are not done.
 
     Shape: costs (B, *shape) of any floating dtype and on any device; results the same. Infinite costs forbid:
@@ -60,41 +58,44 @@ class RegularizedFrankWolfe(nn.Module):
         tolerance: float = 1e-9,
         **options: Unpack[SolveOptions],
     ) -> None:
-        super().__init__()
-        self.solver: BatchSolver = BatchSolver(solver, **options)
+        super().__init__(solver, **options)
         self.strength: float = positive("strength", strength)
         self.iterations: int = count("iterations", iterations)
         self.tolerance: float = positive("tolerance", tolerance)
 
-    def forward(self, *costs: Tensor, context: Sequence[Any] | None = None) -> Any:
-        """Minimise over the hull; arguments and errors are those of `BlackboxLayer.forward`.
-
-        Returns:
-            The minimiser (B, *shape), or a tuple of them for several costs, with the device and dtype of the
-            costs.
-        """
-        return only(differentiate(self, costs, context))
-
-    def solve(self, run: BatchRun) -> list[Any]:
+    def solve(self, call: Call) -> list[Tensor]:
         """Return the minimiser y; several costs are the parts of one vector."""
-        run.saved = mix(run, self.strength, self.iterations, self.tolerance)
-        points = np.array([mixture.point for mixture in run.saved])
-        return _split(points.reshape(_join(run.costs).shape), run.costs)
+        mixtures = mix(call, self.strength, self.iterations, self.tolerance)
+        call.save(self._corners(call, mixtures))
+        points = np.array([mixture.point for mixture in mixtures])
+        return _split(points.reshape(_join(call.costs).shape), call.costs)
 
-    def pull_back(self, run: BatchRun, gradients: list[Any]) -> list[Any]:
+    def pull_back(self, call: Call, gradients: list[Tensor]) -> list[Tensor]:
         """Return −Π g / ω."""
-        incoming = _join(gradients)
-        result = np.zeros_like(incoming)
-        for row in moving_rows(gradients).tolist():
-            result[row] = -run.saved[row].along_face(incoming[row]) / self.strength
-        return _split(result, run.costs)
+        incoming, (corners,) = _join(gradients), call.saved
+        projected = [_along_face(own, g) for own, g in zip(corners.cpu().numpy(), incoming, strict=True)]
+        return _split(-np.array(projected) / self.strength, call.costs)
+
+    def saved_like(self, costs: list[Tensor]) -> list[Tensor]:
+        """Return the shape of the solutions in the mixtures: no mixture needs more than n + 1 of them."""
+        size = sum(math.prod(cost.shape[1:]) for cost in costs)
+        shape = len(costs[0]), min(self.iterations, size + 1), size
+        return [costs[0].new_empty(shape, dtype=torch.float64)]
+
+    def _corners(self, call: Call, mixtures: list["Mixture"]) -> Tensor:
+        """The solutions of all mixtures (B, m, n); shorter ones repeat a solution, which changes no face."""
+        longest = max((len(mixture.weights) for mixture in mixtures), default=1)
+        count = self.saved_like(call.costs)[0].shape[1] if call.plan.fixed else longest
+        rows = [np.pad(m.solutions, ((0, count - len(m.weights)), (0, 0)), "edge") for m in mixtures]
+        size = _join(call.costs).shape[1]
+        return torch.from_numpy(np.array(rows).reshape(len(mixtures), count, size)).to(call.costs[0].device)
 
     def extra_repr(self) -> str:
         """Describe the layer in `print(model)`."""
         return f"strength={self.strength:g}, iterations={self.iterations}, tolerance={self.tolerance:g}"
 
 
-def regularized_frank_wolfe(
+def regularized(
     solver: Solver,
     *costs: Tensor,
     strength: float = 1.0,
@@ -103,8 +104,8 @@ def regularized_frank_wolfe(
     context: Sequence[Any] | None = None,
     **options: Unpack[SolveOptions],
 ) -> Any:
-    """Solve a batch, differentiably: the functional form of `RegularizedFrankWolfe`, same arguments."""
-    layer = RegularizedFrankWolfe(solver, strength, iterations, tolerance, **options)
+    """Solve a batch, differentiably: the functional form of `RegularizedLayer`, same arguments."""
+    layer = RegularizedLayer(solver, strength, iterations, tolerance, **options)
     return layer(*costs, context=context)
 
 
@@ -145,26 +146,29 @@ class Mixture(NamedTuple):
             stays = weights > _NO_WEIGHT
             solutions, weights = solutions[stays], weights[stays] / weights[stays].sum()
 
-    def along_face(self, vector: Array) -> Array:
-        """Project a vector (n,) orthogonally onto the differences of the solutions."""
-        differences = self.solutions[1:] - self.solutions[0]
-        return np.linalg.lstsq(differences.T, vector, rcond=None)[0] @ differences
+
+def _along_face(corners: Array, vector: Array) -> Array:
+    """Project a vector (n,) orthogonally onto the differences of the corners (m, n) of a face."""
+    differences = corners[1:] - corners[0]
+    return np.linalg.lstsq(differences.T, vector, rcond=None)[0] @ differences
 
 
-def mix(run: BatchRun, strength: float, iterations: int, tolerance: float) -> list[Mixture]:
+def mix(call: Call, strength: float, iterations: int, tolerance: float) -> list[Mixture]:
     """Minimise ⟨c, y⟩ + (ω/2) ‖y‖² over the hull of the solutions, for each instance of a batch."""
-    costs = _join(run.costs)
+    costs = _join(call.costs)
     finite = np.isfinite(costs)
     targets = np.where(finite, -costs / strength, 0)
-    mixtures = [Mixture(solution[None], np.ones(1)) for solution in _join(run.solve())]
+    mixtures = [Mixture(solution[None], np.ones(1)) for solution in _join(call.solve())]
     open_ = np.arange(len(costs))
     for iteration in range(1, iterations):
-        open_ = open_[~run.failed[open_].numpy()]
+        if call.failed is not None:
+            open_ = open_[~call.failed.cpu().numpy()[open_]]
         if len(open_) == 0:
             break
         points = np.array([mixtures[row].point for row in open_])
         slopes = costs[open_] + strength * points
-        found = _join(run.solve(_split(slopes, run.costs), torch.from_numpy(open_), f"step {iteration}"))
+        part = call.part(torch.from_numpy(open_).to(call.costs[0].device))
+        found = _join(part.solve(_split(slopes, call.costs), f"step {iteration}"))
         ahead = points - found
         gaps = (np.where(finite[open_], slopes, 0) * ahead).sum(1)
         going = gaps > tolerance * strength * (ahead**2).sum(1)
@@ -180,15 +184,12 @@ def mix(run: BatchRun, strength: float, iterations: int, tolerance: float) -> li
     return mixtures
 
 
-def _join(values: Sequence[Any]) -> Array:
-    """Make one (B, n) float64 array of (B, *shape) arrays or tensors."""
-    arrays = [flat(torch.as_tensor(value)).numpy(force=True) for value in values]
-    return np.concatenate(arrays, axis=1, dtype=np.float64)
+def _join(values: Sequence[Tensor]) -> Array:
+    """Make one (B, n) float64 array of tensors (B, *shape)."""
+    return np.concatenate([flat(value).numpy(force=True) for value in values], axis=1, dtype=np.float64)
 
 
-def _split(array: Array, like: Sequence[Any]) -> list[Tensor]:
-    """Undo `_join` for (M, n), with the shapes, dtype and device of `like`."""
-    sizes = [math.prod(value.shape[1:]) for value in like]
-    parts = torch.from_numpy(array).split(sizes, dim=1)
-    wanted = [torch.as_tensor(value) for value in like]
-    return [part.reshape(len(array), *t.shape[1:]).to(t) for part, t in zip(parts, wanted, strict=True)]
+def _split(array: Array, like: Sequence[Tensor]) -> list[Tensor]:
+    """Undo `_join` for (M, n), with the shapes, dtypes and devices of `like`."""
+    parts = torch.from_numpy(array).split([math.prod(t.shape[1:]) for t in like], dim=1)
+    return [part.reshape(len(array), *t.shape[1:]).to(t) for part, t in zip(parts, like, strict=True)]

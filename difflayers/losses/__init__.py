@@ -1,5 +1,6 @@
 """Losses that put a solver into the training of the costs, and what they are judged by."""
 
+from difflayers.losses.base import SolverLoss
 from difflayers.losses.cone import ConeAlignmentLoss, binding_normals
 from difflayers.losses.contrastive import ContrastiveLoss
 from difflayers.losses.fenchel_young import FenchelYoungLoss
@@ -20,6 +21,7 @@ __all__ = [
     "Regret",
     "RegretSummary",
     "SPOPlusLoss",
+    "SolverLoss",
     "StructuredSVMLoss",
     "binding_normals",
     "hamming_loss",

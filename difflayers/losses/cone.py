@@ -11,20 +11,19 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import ArrayLike
-from torch import Tensor, nn
+from torch import Tensor
 
-from difflayers._arguments import as_array, one_of
-from difflayers.engine.autograd import Reduction
-from difflayers.engine.batch import BatchSolver
+from difflayers._arguments import as_array
+from difflayers.engine.autograd import LossReduction
+from difflayers.engine.call import Call
 from difflayers.engine.checks import check_call
 from difflayers.engine.compiler import outside_compiler
 from difflayers.engine.instances import each, flat
-from difflayers.engine.run import BatchRun
-from difflayers.losses.call import evaluate, pull_back, save
+from difflayers.losses.base import SolverLoss
 from difflayers.solver import Array
 
 
-class ConeAlignmentLoss(nn.Module):
+class ConeAlignmentLoss(SolverLoss):
     """One minus the cosine of the angle between −ĉ and the cone of the constraints that bind at y*.
 
     A solution y* of a linear program is optimal for ĉ exactly where −ĉ is a sum λᵀA, λ ≥ 0, of the normals A
@@ -39,11 +38,9 @@ class ConeAlignmentLoss(nn.Module):
         n_jobs: how many projections run at the same time, see `difflayers.engine.parallel.map_instances`.
     """
 
-    def __init__(self, reduction: Reduction = "mean", maximize: bool = False, n_jobs: int = 1) -> None:
-        super().__init__()
-        self.reduction: Reduction = one_of("reduction", reduction, Reduction)
+    def __init__(self, reduction: LossReduction = "mean", maximize: bool = False, n_jobs: int = 1) -> None:
+        super().__init__(_project, reduction, n_jobs=n_jobs)
         self.maximize = maximize
-        self.solver: BatchSolver = BatchSolver(_project, n_jobs=n_jobs)
 
     def forward(self, costs: Tensor, *, normals: Sequence[ArrayLike], return_solution: bool = False) -> Any:
         """Compare predicted costs with the cones.
@@ -63,28 +60,24 @@ class ConeAlignmentLoss(nn.Module):
         """
         matrices = _checked(costs, normals)
         towards = costs if self.maximize else -costs
-        return evaluate(self, towards, matrices, return_solution, self.reduction)
+        return self.compare(towards, context=matrices, return_solution=return_solution)
 
-    def solve(self, run: BatchRun) -> list[Any]:
+    def solve(self, call: Call) -> list[Tensor]:
         """Return the loss of each instance and the projection."""
-        (towards,) = run.tensors(run.costs)
+        (towards,) = call.costs
         # The angle does not depend on the length; squares of huge costs would not be finite.
         largest = flat(towards).norm(torch.inf, dim=1)
         size = each(torch.where(largest > 0, largest, 1), towards)
         towards = towards / size
-        (projected,) = run.solve([towards], note="projecting onto its cone")
+        (projected,) = call.solve([towards], "projecting onto its cone")
         length, inside = flat(towards).norm(dim=1), flat(projected).norm(dim=1)
         seen = (length > 0) & (inside > 0)
         length, inside = torch.where(seen, length, 1), torch.where(seen, inside, 0)
         # The derivative of ‖p‖ is p / ‖p‖: p may be held fixed, since it is the nearest point.
         unit = projected / each(torch.where(seen, inside, 1), towards)
         slope = towards * each(inside / length**2, towards) - unit
-        gradient = slope / each(length, towards) / size
-        return save(run, 1 - inside / length, [gradient], [projected * size])
-
-    def pull_back(self, run: BatchRun, gradients: list[Any]) -> list[Any]:
-        """Return the gradients that `solve` saved, scaled by the incoming ones."""
-        return pull_back(run, gradients)
+        call.save(slope / each(length, towards) / size)
+        return [1 - inside / length, projected * size]
 
     def extra_repr(self) -> str:
         """Describe the loss in `print(model)`."""
@@ -96,7 +89,7 @@ def cone_alignment_loss(
     *,
     normals: Sequence[ArrayLike],
     return_solution: bool = False,
-    reduction: Reduction = "mean",
+    reduction: LossReduction = "mean",
     maximize: bool = False,
     n_jobs: int = 1,
 ) -> Any:

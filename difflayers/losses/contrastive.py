@@ -7,21 +7,20 @@ from collections.abc import Sequence
 from typing import Any, Literal, Unpack
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from difflayers._arguments import one_of
-from difflayers.engine.autograd import Reduction
-from difflayers.engine.batch import BatchSolver
+from difflayers.engine.autograd import LossReduction
+from difflayers.engine.call import Call
 from difflayers.engine.options import SolveOptions
-from difflayers.engine.run import BatchRun
-from difflayers.losses.call import Tensors, evaluate, inner, pull_back, save, truths
+from difflayers.losses.base import SolverLoss, Tensors, inner
 from difflayers.losses.pooled import kept_pool, weigh_pool, with_pool
 from difflayers.solver import Solver
 
 Contrast = Literal["nce", "map"]
 
 
-class ContrastiveLoss(nn.Module):
+class ContrastiveLoss(SolverLoss):
     """How much more the true solutions y* cost under ĉ than the solutions v of a pool V.
 
         nce   mean of ⟨ĉ, y* − v⟩ over V       noise-contrastive estimation
@@ -38,25 +37,21 @@ class ContrastiveLoss(nn.Module):
         solver: a callable on NumPy arrays, see `difflayers.Solver`.
         kind: "nce" or "map".
         reduction: "mean", "sum", or "none" for a loss (B,).
-        options: how the solver is run, see `difflayers.engine.batch.BatchSolver`; a new `SolutionPool()`
+        options: how the solver is run, see `SolveOptions`; a new `SolutionPool()`
             where no `pool` is given.
 
     The pool is part of the `state_dict`.
     """
 
-    targets: tuple[str, ...] = ("true_solutions",)
-
     def __init__(
         self,
         solver: Solver,
         kind: Contrast = "map",
-        reduction: Reduction = "mean",
+        reduction: LossReduction = "mean",
         **options: Unpack[SolveOptions],
     ) -> None:
-        super().__init__()
-        self.solver: BatchSolver = BatchSolver(solver, **with_pool(options))
+        super().__init__(solver, reduction, **with_pool(options))
         self.kind: Contrast = one_of("kind", kind, Contrast)
-        self.reduction: Reduction = one_of("reduction", reduction, Reduction)
 
     def forward(
         self,
@@ -81,24 +76,17 @@ class ContrastiveLoss(nn.Module):
             TypeError, ValueError: tensors that do not fit each other, or have a NaN or infinite value.
             SolverError: the solver failed, or returned something that is no solution.
         """
-        return evaluate(self, costs, context, return_solution, self.reduction, true_solutions=true_solutions)
-
-    def solve(self, run: BatchRun) -> list[Any]:
-        """Return the loss of each instance and the solution."""
-        (best,), costs = map(run.tensors, truths(run)), run.tensors(run.costs)
-        solutions = run.solve()
-        run.remember(best)
-        losses, gradients = weigh_pool(run, None, _mean if self.kind == "nce" else _cheapest)
-        return save(
-            run,
-            inner(costs, best) + losses,
-            [there + gradient for there, gradient in zip(best, gradients, strict=True)],
-            solutions,
+        return self.compare(
+            costs, context=context, return_solution=return_solution, true_solutions=true_solutions
         )
 
-    def pull_back(self, run: BatchRun, gradients: list[Any]) -> list[Any]:
-        """Return the gradients that `solve` saved, scaled by the incoming ones."""
-        return pull_back(run, gradients)
+    def solve(self, call: Call) -> list[Tensor]:
+        """Return the loss of each instance and the solution."""
+        best, solutions = call.targets["true_solutions"], call.solve()
+        call.remember(best)
+        losses, gradients = weigh_pool(call, None, _mean if self.kind == "nce" else _cheapest)
+        call.save(*(there + gradient for there, gradient in zip(best, gradients, strict=True)))
+        return [inner(call.costs, best) + losses, *solutions]
 
     def extra_repr(self) -> str:
         """Describe the loss in `print(model)`."""
@@ -113,7 +101,7 @@ def contrastive_loss(
     kind: Contrast = "map",
     context: Sequence[Any] | None = None,
     return_solution: bool = False,
-    reduction: Reduction = "mean",
+    reduction: LossReduction = "mean",
     **options: Unpack[SolveOptions],
 ) -> Any:
     """Compare costs with wanted solutions: `ContrastiveLoss` as a function, with the same arguments.

@@ -8,21 +8,20 @@ from collections.abc import Sequence
 from typing import Any, Unpack
 
 import numpy as np
-from torch import nn
+import torch
+from torch import Tensor
 
 from difflayers._arguments import count, one_of, positive
-from difflayers.engine.autograd import Reduction
-from difflayers.engine.batch import BatchSolver
-from difflayers.engine.instances import as_like
+from difflayers.engine.autograd import LossReduction
+from difflayers.engine.call import Call
 from difflayers.engine.options import SolveOptions
-from difflayers.engine.run import BatchRun
 from difflayers.layers.noise import Noise, gaussian_noise
 from difflayers.layers.perturbed import Perturbation
-from difflayers.losses.call import Tensors, evaluate, inner, pull_back, save, truths
+from difflayers.losses.base import SolverLoss, Tensors, inner
 from difflayers.solver import Solver
 
 
-class FenchelYoungLoss(nn.Module):
+class FenchelYoungLoss(SolverLoss):
     """The Fenchel–Young loss of the perturbed solver y(ĉ) = E W(ĉ − σZ), averaged over samples of Z.
 
     A call draws Z_1 … Z_S and returns the mean of ⟨ĉ − σZ_s, y* − W(ĉ − σZ_s)⟩. It is convex in ĉ and, for a
@@ -43,12 +42,12 @@ class FenchelYoungLoss(nn.Module):
         noise: the distribution of Z with its generator; standard normal by default.
         perturbation: "additive" or "multiplicative".
         reduction: "mean", "sum", or "none" for a loss (B,).
-        options: how the solver is run, see `difflayers.engine.batch.BatchSolver`.
+        options: how the solver is run, see `SolveOptions`.
 
     The state of the noise's generator is part of the `state_dict`.
     """
 
-    targets: tuple[str, ...] = ("true_solutions",)
+    stateful = ("noise",)
 
     def __init__(
         self,
@@ -57,16 +56,14 @@ class FenchelYoungLoss(nn.Module):
         samples: int = 10,
         noise: Noise | None = None,
         perturbation: Perturbation = "additive",
-        reduction: Reduction = "mean",
+        reduction: LossReduction = "mean",
         **options: Unpack[SolveOptions],
     ) -> None:
-        super().__init__()
-        self.solver: BatchSolver = BatchSolver(solver, **options)
+        super().__init__(solver, reduction, **options)
         self.sigma: float = positive("sigma", sigma)
         self.samples: int = count("samples", samples)
         self.noise: Noise = gaussian_noise() if noise is None else noise
         self.perturbation: Perturbation = one_of("perturbation", perturbation, Perturbation)
-        self.reduction: Reduction = one_of("reduction", reduction, Reduction)
 
     def forward(
         self,
@@ -91,41 +88,30 @@ class FenchelYoungLoss(nn.Module):
             TypeError, ValueError: tensors that do not fit each other, or have a NaN or infinite value.
             SolverError: the solver failed, or returned something that is no solution.
         """
-        return evaluate(self, costs, context, return_solution, self.reduction, true_solutions=true_solutions)
+        return self.compare(
+            costs, context=context, return_solution=return_solution, true_solutions=true_solutions
+        )
 
-    def solve(self, run: BatchRun) -> list[Any]:
+    def solve(self, call: Call) -> list[Tensor]:
         """Return the loss of each instance and its mean solution."""
-        (best,), costs = truths(run), run.costs
-        draws = [self.noise.draw((self.samples, *cost.shape)) for cost in costs]
-        factors: list[Any] | None = None
+        best, costs, count = call.targets["true_solutions"], call.costs, self.samples
+        draws = [self.sigma * self.noise.draw((count, *cost.shape)) for cost in costs]
+        factors: list[Tensor] | None = None
         if self.perturbation == "additive":
-            shifts = [as_like(self.sigma * draw, cost) for draw, cost in zip(draws, costs, strict=True)]
+            shifts = [torch.from_numpy(draw).to(cost) for draw, cost in zip(draws, costs, strict=True)]
             perturbed = [cost - shift for cost, shift in zip(costs, shifts, strict=True)]
         else:
-            exponents = [self.sigma * draw - self.sigma**2 / 2 for draw in draws]
-            factors = [as_like(np.exp(power), cost) for power, cost in zip(exponents, costs, strict=True)]
+            powers = [np.exp(draw - self.sigma**2 / 2) for draw in draws]
+            factors = [torch.from_numpy(power).to(cost) for power, cost in zip(powers, costs, strict=True)]
             perturbed = [cost * factor for cost, factor in zip(costs, factors, strict=True)]
-        problems = [each.reshape(self.samples * run.batch, *each.shape[2:]) for each in perturbed]
-        solved = run.solve(problems, note=[f"sample {sample}" for sample in range(self.samples)])
-        solutions = [each.reshape(like.shape) for each, like in zip(solved, perturbed, strict=True)]
+        solutions = call.solve(perturbed, [f"sample {sample}" for sample in range(count)])
         gaps = [there - here for there, here in zip(best, solutions, strict=True)]
-        flat_gaps = [gap.reshape(like.shape) for gap, like in zip(gaps, problems, strict=True)]
-        values = inner(problems, flat_gaps).reshape(self.samples, run.batch).mean(0)
+        flat = [[part.flatten(0, 1) for part in parts] for parts in (perturbed, gaps)]
+        values = inner(*flat).reshape(count, call.batch).mean(0)
         if factors is not None:
             gaps = [factor * gap for factor, gap in zip(factors, gaps, strict=True)]
-        return save(run, values, [gap.mean(0) for gap in gaps], [each.mean(0) for each in solutions])
-
-    def pull_back(self, run: BatchRun, gradients: list[Any]) -> list[Any]:
-        """Return the gradients that `solve` saved, scaled by the incoming ones."""
-        return pull_back(run, gradients)
-
-    def get_extra_state(self) -> dict[str, Any]:
-        """Return the state of the noise, for `state_dict`."""
-        return self.noise.state_dict()
-
-    def set_extra_state(self, state: dict[str, Any]) -> None:
-        """Set the state of the noise, for `load_state_dict`."""
-        self.noise.load_state_dict(state)
+        call.save(*(gap.mean(0) for gap in gaps))
+        return [values, *(solution.mean(0) for solution in solutions)]
 
     def extra_repr(self) -> str:
         """Describe the loss in `print(model)`."""
@@ -146,7 +132,7 @@ def fenchel_young_loss(
     perturbation: Perturbation = "additive",
     context: Sequence[Any] | None = None,
     return_solution: bool = False,
-    reduction: Reduction = "mean",
+    reduction: LossReduction = "mean",
     **options: Unpack[SolveOptions],
 ) -> Any:
     """Compare costs with wanted solutions: `FenchelYoungLoss` as a function, with the same arguments.

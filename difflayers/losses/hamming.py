@@ -4,12 +4,12 @@ import torch
 from torch import Tensor
 
 from difflayers._arguments import one_of
-from difflayers.engine.autograd import Reduction
+from difflayers.engine.autograd import LossReduction
 from difflayers.engine.instances import flat
-from difflayers.losses.call import mean_or_sum
+from difflayers.losses.base import mean_or_sum
 
 
-def hamming_loss(solutions: Tensor, true_solutions: Tensor, *, reduction: Reduction = "mean") -> Tensor:
+def hamming_loss(solutions: Tensor, true_solutions: Tensor, *, reduction: LossReduction = "mean") -> Tensor:
     """Return the Hamming distance Σ y (1 − y*) + (1 − y) y* of solutions y to given ones y*, of 0 and 1.
 
     The loss of Vlastelica et al. (2020) for shortest paths: its gradient 1 − 2 y* is a constant. Between 0
@@ -23,7 +23,7 @@ def hamming_loss(solutions: Tensor, true_solutions: Tensor, *, reduction: Reduct
 
     Raises ValueError where the shapes differ.
     """
-    one_of("reduction", reduction, Reduction)
+    one_of("reduction", reduction, LossReduction)
     if solutions.shape != true_solutions.shape:
         raise ValueError(
             f"true_solutions has shape {tuple(true_solutions.shape)}, "

@@ -6,28 +6,20 @@ Huang and Gupta, Decision-Focused Learning with Directional Gradients, NeurIPS 2
 from collections.abc import Sequence
 from typing import Any, Literal, Unpack
 
-from torch import nn
+import torch
+from torch import Tensor
 
 from difflayers._arguments import one_of, positive
-from difflayers.engine.autograd import Reduction
-from difflayers.engine.batch import BatchSolver
-from difflayers.engine.instances import joined
+from difflayers.engine.autograd import LossReduction
+from difflayers.engine.call import Call
 from difflayers.engine.options import SolveOptions
-from difflayers.engine.run import BatchRun
-from difflayers.losses.call import (
-    Tensors,
-    evaluate,
-    inner,
-    pull_back,
-    save,
-    truths,
-)
+from difflayers.losses.base import SolverLoss, Tensors, inner
 from difflayers.solver import Solver
 
 Difference = Literal["backward", "forward", "central"]
 
 
-class PerturbationGradientLoss(nn.Module):
+class PerturbationGradientLoss(SolverLoss):
     """The slope of V(ĉ) = min_y ⟨ĉ, y⟩ along the true costs c, by a finite difference of step h.
 
     By Danskin's theorem that slope is ⟨c, W(ĉ)⟩, the true cost of the decision, for small h:
@@ -44,24 +36,20 @@ class PerturbationGradientLoss(nn.Module):
         step: h, positive, without unit: predicted and true costs are of one unit.
         difference: "backward", "forward" or "central".
         reduction: "mean", "sum", or "none" for a loss (B,).
-        options: how the solver is run, see `difflayers.engine.batch.BatchSolver`.
+        options: how the solver is run, see `SolveOptions`.
     """
-
-    targets: tuple[str, ...] = ("true_costs",)
 
     def __init__(
         self,
         solver: Solver,
         step: float = 0.1,
         difference: Difference = "backward",
-        reduction: Reduction = "mean",
+        reduction: LossReduction = "mean",
         **options: Unpack[SolveOptions],
     ) -> None:
-        super().__init__()
-        self.solver: BatchSolver = BatchSolver(solver, **options)
+        super().__init__(solver, reduction, **options)
         self.step: float = positive("step", step)
         self.difference: Difference = one_of("difference", difference, Difference)
-        self.reduction: Reduction = one_of("reduction", reduction, Reduction)
 
     def forward(
         self,
@@ -86,29 +74,24 @@ class PerturbationGradientLoss(nn.Module):
             TypeError, ValueError: tensors that do not fit each other, or have a NaN or infinite value.
             SolverError: the solver failed, or returned something that is no solution.
         """
-        return evaluate(self, costs, context, return_solution, self.reduction, true_costs=true_costs)
+        return self.compare(costs, context=context, return_solution=return_solution, true_costs=true_costs)
 
-    def solve(self, run: BatchRun) -> list[Any]:
+    def solve(self, call: Call) -> list[Tensor]:
         """Return the loss of each instance and a solution."""
-        h, (truth,), batch = self.step, truths(run), run.batch
+        h, truth = self.step, call.targets["true_costs"]
         upper, lower = {"backward": (0.0, -h), "forward": (h, 0.0), "central": (h, -h)}[self.difference]
         problems = [
-            joined([cost + upper * true, cost + lower * true])
-            for cost, true in zip(run.costs, truth, strict=True)
+            torch.stack([cost + upper * true, cost + lower * true])
+            for cost, true in zip(call.costs, truth, strict=True)
         ]
-        notes = [f"at ĉ + {offset:g} c" for offset in (upper, lower)]
-        both = run.solve(problems, note=notes)
-        above, below = [each[:batch] for each in both], [each[batch:] for each in both]
+        both = call.solve(problems, [f"at ĉ + {offset:g} c" for offset in (upper, lower)])
+        above, below = [pair[0] for pair in both], [pair[1] for pair in both]
         width = upper - lower
         slopes = [(up - down) / width for up, down in zip(above, below, strict=True)]
         # Not V(…) − V(…), two large numbers that nearly cancel.
         true_cost = (upper * inner(truth, above) - lower * inner(truth, below)) / width
-        solutions = below if self.difference == "forward" else above
-        return save(run, inner(run.costs, slopes) + true_cost, slopes, solutions)
-
-    def pull_back(self, run: BatchRun, gradients: list[Any]) -> list[Any]:
-        """Return the gradients that `solve` saved, scaled by the incoming ones."""
-        return pull_back(run, gradients)
+        call.save(*slopes)
+        return [inner(call.costs, slopes) + true_cost, *(below if self.difference == "forward" else above)]
 
     def extra_repr(self) -> str:
         """Describe the loss in `print(model)`."""
@@ -124,7 +107,7 @@ def perturbation_gradient_loss(
     difference: Difference = "backward",
     context: Sequence[Any] | None = None,
     return_solution: bool = False,
-    reduction: Reduction = "mean",
+    reduction: LossReduction = "mean",
     **options: Unpack[SolveOptions],
 ) -> Any:
     """Estimate the true cost of decisions: `PerturbationGradientLoss` as a function, with its arguments."""

@@ -5,33 +5,31 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
+from difflayers.engine.call import Call
 from difflayers.engine.instances import flat
 from difflayers.engine.options import SolveOptions
 from difflayers.engine.pool import SolutionPool
-from difflayers.engine.run import BatchRun
 
 Weigh = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 """From predicted and true scores (R, K) of K solutions to losses (R,) and ∂losses/∂scores (R, K)."""
 
 
-def weigh_pool(
-    run: BatchRun, true_costs: Sequence[Tensor] | None, weigh: Weigh
-) -> tuple[Tensor, list[Tensor]]:
+def weigh_pool(call: Call, true_costs: Sequence[Tensor] | None, weigh: Weigh) -> tuple[Tensor, list[Tensor]]:
     """Compute losses that depend on costs only through the scores ⟨ĉ, v⟩ of the pool's solutions v.
 
     Args:
-        run: the call, after its `solve`.
+        call: the call, after its `solve`.
         true_costs: costs (B, *shape) of the true scores; the predicted ones where there are none.
         weigh: the loss as a function of the scores.
 
     Returns:
         Losses (B,) and their gradients (B, *shape) with respect to the costs.
     """
-    costs = run.tensors(run.costs)
+    costs = call.costs
     predicted = _joined(costs)
-    true = predicted if true_costs is None else _joined(run.tensors(true_costs))
+    true = predicted if true_costs is None else _joined(true_costs)
     losses, gradient = predicted.new_zeros(len(predicted)), torch.zeros_like(predicted)
-    for rows, seen in run.seen():
+    for rows, seen in call.seen():
         solutions = seen.to(predicted)
         losses[rows], weights = weigh(predicted[rows] @ solutions.T, true[rows] @ solutions.T)
         gradient[rows] = weights @ solutions

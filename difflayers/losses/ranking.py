@@ -6,27 +6,20 @@ Mandi et al., Decision-Focused Learning: Through the Lens of Learning to Rank, I
 from collections.abc import Sequence
 from typing import Any, Literal, Unpack
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from difflayers._arguments import one_of, positive
-from difflayers.engine.autograd import Reduction
-from difflayers.engine.batch import BatchSolver
+from difflayers.engine.autograd import LossReduction
+from difflayers.engine.call import Call
 from difflayers.engine.options import SolveOptions
-from difflayers.engine.run import BatchRun
-from difflayers.losses.call import (
-    Tensors,
-    evaluate,
-    pull_back,
-    save,
-    truths,
-)
+from difflayers.losses.base import SolverLoss, Tensors
 from difflayers.losses.pooled import kept_pool, weigh_pool, with_pool
 from difflayers.solver import Solver
 
 Ranking = Literal["pointwise", "pairwise", "listwise"]
 
 
-class RankingLoss(nn.Module):
+class RankingLoss(SolverLoss):
     """How differently predicted costs ĉ and true costs c order the K solutions v of a pool V.
 
         pointwise   mean of (⟨ĉ, v⟩ − ⟨c, v⟩)² over V
@@ -44,13 +37,11 @@ class RankingLoss(nn.Module):
         temperature: τ of "listwise", in units of cost, positive: about the size of the differences in cost
             that should matter.
         reduction: "mean", "sum", or "none" for a loss (B,).
-        options: how the solver is run, see `difflayers.engine.batch.BatchSolver`; a new `SolutionPool()`
+        options: how the solver is run, see `SolveOptions`; a new `SolutionPool()`
             where no `pool` is given.
 
     The pool is part of the `state_dict`.
     """
-
-    targets: tuple[str, ...] = ("true_costs", "true_solutions")
 
     def __init__(
         self,
@@ -58,17 +49,15 @@ class RankingLoss(nn.Module):
         kind: Ranking = "listwise",
         margin: float = 0.0,
         temperature: float = 1.0,
-        reduction: Reduction = "mean",
+        reduction: LossReduction = "mean",
         **options: Unpack[SolveOptions],
     ) -> None:
-        super().__init__()
+        super().__init__(solver, reduction, **with_pool(options))
         if not 0 <= margin < float("inf"):
             raise ValueError(f"margin must be finite and not negative, but is {margin}")
-        self.solver: BatchSolver = BatchSolver(solver, **with_pool(options))
         self.kind: Ranking = one_of("kind", kind, Ranking)
         self.margin: float = float(margin)
         self.temperature: float = positive("temperature", temperature)
-        self.reduction: Reduction = one_of("reduction", reduction, Reduction)
 
     def forward(
         self,
@@ -96,20 +85,16 @@ class RankingLoss(nn.Module):
             SolverError: the solver failed, or returned something that is no solution.
         """
         truth = {"true_costs": true_costs, "true_solutions": true_solutions}
-        return evaluate(self, costs, context, return_solution, self.reduction, **truth)
+        return self.compare(costs, context=context, return_solution=return_solution, **truth)
 
-    def solve(self, run: BatchRun) -> list[Any]:
+    def solve(self, call: Call) -> list[Tensor]:
         """Return the loss of each instance and the solution."""
-        truth, *given = truths(run)
-        solutions = run.solve()
-        if given:
-            run.remember(given[0])
-        losses, gradients = weigh_pool(run, truth, getattr(self, f"_{self.kind}"))
-        return save(run, losses, gradients, solutions)
-
-    def pull_back(self, run: BatchRun, gradients: list[Any]) -> list[Any]:
-        """Return the gradients that `solve` saved, scaled by the incoming ones."""
-        return pull_back(run, gradients)
+        solutions = call.solve()
+        if "true_solutions" in call.targets:
+            call.remember(call.targets["true_solutions"])
+        losses, gradients = weigh_pool(call, call.targets["true_costs"], getattr(self, f"_{self.kind}"))
+        call.save(*gradients)
+        return [losses, *solutions]
 
     def extra_repr(self) -> str:
         """Describe the loss in `print(model)`."""
@@ -145,7 +130,7 @@ def ranking_loss(
     temperature: float = 1.0,
     context: Sequence[Any] | None = None,
     return_solution: bool = False,
-    reduction: Reduction = "mean",
+    reduction: LossReduction = "mean",
     **options: Unpack[SolveOptions],
 ) -> Any:
     """Compare orders of solutions: the functional form of `RankingLoss`, with the same arguments.

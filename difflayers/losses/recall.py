@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from difflayers._arguments import one_of
-from difflayers.engine.autograd import Reduction
-from difflayers.losses.call import mean_or_sum
+from difflayers.engine.autograd import LossReduction
+from difflayers.losses.base import mean_or_sum
 
 
 def recall_loss(
@@ -20,7 +20,7 @@ def recall_loss(
     irrelevant: Tensor,
     *,
     margin: float = 0.0,
-    reduction: Reduction = "mean",
+    reduction: LossReduction = "mean",
 ) -> Tensor:
     """Return the mean of log(1 + log(1 + r)) over the relevant items, r irrelevant ones coming before each.
 
@@ -39,7 +39,7 @@ def recall_loss(
 
     Raises ValueError where the numbers of queries differ, and what the layer raises.
     """
-    one_of("reduction", reduction, Reduction)
+    one_of("reduction", reduction, LossReduction)
     if relevant.ndim != 2 or irrelevant.ndim != 2 or len(relevant) != len(irrelevant):
         raise ValueError(
             f"relevant and irrelevant must be (B, R) and (B, N), "

@@ -8,13 +8,11 @@ import torch
 from torch import Tensor
 
 from difflayers._arguments import one_of
-from difflayers.engine.autograd import Reduction
+from difflayers.engine.autograd import LossReduction, begin
 from difflayers.engine.batch import BatchSolver
-from difflayers.engine.checks import check_call
 from difflayers.engine.options import SolveOptions
-from difflayers.engine.run import BatchRun
 from difflayers.engine.solving import only
-from difflayers.losses.call import Tensors, inner, matched, mean_or_sum, several, truths
+from difflayers.losses.base import Tensors, inner, matched, mean_or_sum, several
 from difflayers.solver import Solver
 
 _CLEARLY = 1e-5
@@ -43,7 +41,7 @@ class Regret:
     Args:
         solver: a callable on NumPy arrays, see `difflayers.Solver`; an exact one for regret not to be
             negative.
-        options: how the solver is run, see `difflayers.engine.batch.BatchSolver`.
+        options: how the solver is run, see `SolveOptions`.
     """
 
     def __init__(self, solver: Solver, **options: Unpack[SolveOptions]) -> None:
@@ -95,7 +93,7 @@ def regret(
     true_solutions: Tensors | None = None,
     context: Sequence[Any] | None = None,
     return_solution: bool = False,
-    reduction: Reduction = "mean",
+    reduction: LossReduction = "mean",
     **options: Unpack[SolveOptions],
 ) -> Any:
     """Return the regret ⟨c, W(ĉ)⟩ − ⟨c, y*⟩ of decisions for predicted costs ĉ under true costs c.
@@ -110,12 +108,12 @@ def regret(
         context: one object an instance, handed to the solver as its last argument.
         return_solution: whether to return the solutions W(ĉ) too.
         reduction: "mean", "sum", or "none" for (B,), where failed instances (see `on_failure`) have NaN.
-        options: how the solver is run, see `difflayers.engine.batch.BatchSolver`.
+        options: how the solver is run, see `SolveOptions`.
 
     Returns:
         float64, without a gradient; the mean of no instance is NaN. With `return_solution` a pair.
     """
-    one_of("reduction", reduction, Reduction)
+    one_of("reduction", reduction, LossReduction)
     solve = BatchSolver(solver, **options)
     regrets, _, solutions = _measure(solve, costs, true_costs, true_solutions, context)
     reduced = mean_or_sum(regrets, reduction)
@@ -150,24 +148,25 @@ def _measure(
     context: Sequence[Any] | None,
 ) -> tuple[Tensor, Tensor, list[Tensor]]:
     """Return regrets, optima (B,) in float64, NaN where the solver failed, and the solutions."""
-    costs = several(costs)
-    targets = matched(solver, costs, true_costs=true_costs, true_solutions=true_solutions)
-    check_call(costs, targets, context)
-    exact = solver.minimized(costs)
-    run = BatchRun(solver, exact, targets, context, ("true_costs", "true_solutions"), infinite=False)
-    (truth, *given), predicted, batch = map(run.tensors, truths(run)), run.tensors(run.costs), run.batch
-    if given:
-        solutions, (best,) = run.solve(predicted), given
+    predicted = several(costs)
+    groups = matched(predicted, {"true_costs": true_costs, "true_solutions": true_solutions})
+    call = begin(solver, predicted, context, groups)
+    best = call.targets.get("true_solutions")
+    if best is not None:
+        solutions = call.solve()
     else:
-        pairs = [torch.cat(pair) for pair in zip(predicted, truth, strict=True)]
-        both = run.solve(pairs, note=["", "at the true costs"])
-        solutions, best = [each[:batch] for each in both], [each[batch:] for each in both]
-    # As they were given: predictions in float32 do not make the true costs less exact.
-    truth = [true.detach().to(y.device).double() for true, y in zip(targets, solutions, strict=False)]
+        pairs = [torch.stack(pair) for pair in zip(call.costs, call.targets["true_costs"], strict=True)]
+        both = call.solve(pairs, ["", "at the true costs"])
+        solutions, best = [pair[0] for pair in both], [pair[1] for pair in both]
+    # The true costs as they were given: predictions in float32 do not make them less exact.
+    truth = [
+        true.detach().to(y.device).double() for true, y in zip(groups["true_costs"], solutions, strict=True)
+    ]
+    truth = solver.oriented(truth)
     optima = inner(truth, best)
     regrets = inner(truth, solutions) - optima
-    for each in (regrets, optima):
-        each[run.failed] = torch.nan
+    if call.failed is not None:
+        regrets, optima = (each.masked_fill(call.failed, torch.nan) for each in (regrets, optima))
     paid = inner([true.abs() for true in truth], [y.abs() for y in best])
     _warn_if_negative(regrets, paid)
     return regrets, optima, solutions

@@ -6,19 +6,17 @@ Elmachtoub and Grigas, Smart "Predict, then Optimize", Management Science 68(1),
 from collections.abc import Sequence
 from typing import Any, Unpack
 
-from torch import nn
+import torch
+from torch import Tensor
 
-from difflayers._arguments import one_of
-from difflayers.engine.autograd import Reduction
-from difflayers.engine.batch import BatchSolver
-from difflayers.engine.instances import joined
+from difflayers.engine.autograd import LossReduction
+from difflayers.engine.call import Call
 from difflayers.engine.options import SolveOptions
-from difflayers.engine.run import BatchRun
-from difflayers.losses.call import Tensors, evaluate, inner, pull_back, save, truths
+from difflayers.losses.base import SolverLoss, Tensors, inner
 from difflayers.solver import Solver
 
 
-class SPOPlusLoss(nn.Module):
+class SPOPlusLoss(SolverLoss):
     """The SPO+ loss ⟨2ĉ − c, y* − W(2ĉ − c)⟩ of predicted costs ĉ, true costs c and y* = W(c).
 
     It is convex in ĉ, never below the regret ⟨c, W(ĉ) − y*⟩, and zero where ĉ = c (Definition 3 there). The
@@ -29,17 +27,13 @@ class SPOPlusLoss(nn.Module):
             also for negative costs, which 2ĉ − c has where ĉ is below c / 2: a solver that clips negative
             costs makes losses below the regret, and below 0.
         reduction: "mean", "sum", or "none" for a loss (B,).
-        options: how the solver is run, see `difflayers.engine.batch.BatchSolver`.
+        options: how the solver is run, see `SolveOptions`.
     """
 
-    targets: tuple[str, ...] = ("true_costs", "true_solutions")
-
     def __init__(
-        self, solver: Solver, reduction: Reduction = "mean", **options: Unpack[SolveOptions]
+        self, solver: Solver, reduction: LossReduction = "mean", **options: Unpack[SolveOptions]
     ) -> None:
-        super().__init__()
-        self.solver: BatchSolver = BatchSolver(solver, **options)
-        self.reduction: Reduction = one_of("reduction", reduction, Reduction)
+        super().__init__(solver, reduction, **options)
 
     def forward(
         self,
@@ -68,25 +62,21 @@ class SPOPlusLoss(nn.Module):
             SolverError: the solver failed, or returned something that is no solution.
         """
         truth = {"true_costs": true_costs, "true_solutions": true_solutions}
-        return evaluate(self, costs, context, return_solution, self.reduction, **truth)
+        return self.compare(costs, context=context, return_solution=return_solution, **truth)
 
-    def solve(self, run: BatchRun) -> list[Any]:
+    def solve(self, call: Call) -> list[Tensor]:
         """Return the loss of each instance and W(2ĉ − c)."""
-        truth, *given = truths(run)
-        reflected = [2 * cost - true for cost, true in zip(run.costs, truth, strict=True)]
-        if given:
-            (best,), solutions = given, run.solve(reflected, note="at 2ĉ − c")
+        truth, best = call.targets["true_costs"], call.targets.get("true_solutions")
+        reflected = [2 * cost - true for cost, true in zip(call.costs, truth, strict=True)]
+        if best is not None:
+            solutions = call.solve(reflected, "at 2ĉ − c")
         else:
-            batch = run.batch
-            pairs = [joined([here, there]) for here, there in zip(reflected, truth, strict=True)]
-            both = run.solve(pairs, note=["at 2ĉ − c", "at the true costs"])
-            solutions, best = [each[:batch] for each in both], [each[batch:] for each in both]
+            pairs = [torch.stack(pair) for pair in zip(reflected, truth, strict=True)]
+            both = call.solve(pairs, ["at 2ĉ − c", "at the true costs"])
+            solutions, best = [pair[0] for pair in both], [pair[1] for pair in both]
         gaps = [there - here for there, here in zip(best, solutions, strict=True)]
-        return save(run, inner(reflected, gaps), [2 * gap for gap in gaps], solutions)
-
-    def pull_back(self, run: BatchRun, gradients: list[Any]) -> list[Any]:
-        """Return the gradients that `solve` saved, scaled by the incoming ones."""
-        return pull_back(run, gradients)
+        call.save(*(2 * gap for gap in gaps))
+        return [inner(reflected, gaps), *solutions]
 
     def extra_repr(self) -> str:
         """Name the reduction in `print(model)`."""
@@ -101,7 +91,7 @@ def spo_plus_loss(
     true_solutions: Tensors | None = None,
     context: Sequence[Any] | None = None,
     return_solution: bool = False,
-    reduction: Reduction = "mean",
+    reduction: LossReduction = "mean",
     **options: Unpack[SolveOptions],
 ) -> Any:
     """Compare predicted with true costs: the functional form of `SPOPlusLoss`, with the same arguments."""

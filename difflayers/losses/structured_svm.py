@@ -6,26 +6,17 @@ Tsochantaridis et al., Large Margin Methods for Structured and Interdependent Ou
 from collections.abc import Sequence
 from typing import Any, Unpack
 
-from torch import nn
+from torch import Tensor
 
-from difflayers._arguments import one_of, positive
-from difflayers.engine.autograd import Reduction
-from difflayers.engine.batch import BatchSolver
+from difflayers._arguments import positive
+from difflayers.engine.autograd import LossReduction
+from difflayers.engine.call import Call
 from difflayers.engine.options import SolveOptions
-from difflayers.engine.run import BatchRun
-from difflayers.losses.call import (
-    Tensors,
-    evaluate,
-    first_row,
-    inner,
-    pull_back,
-    save,
-    truths,
-)
+from difflayers.losses.base import SolverLoss, Tensors, first_row, inner
 from difflayers.solver import Solver
 
 
-class StructuredSVMLoss(nn.Module):
+class StructuredSVMLoss(SolverLoss):
     """The structured hinge max_y α Δ(y, y*) + ⟨ĉ, y* − y⟩ for 0/1 solutions, Δ their Hamming distance.
 
     It is convex in ĉ, never below α Δ(W(ĉ), y*), and zero once y* is cheaper than every other solution by α
@@ -37,22 +28,18 @@ class StructuredSVMLoss(nn.Module):
             must be able to deal with negative costs, since the augmentation lowers those outside y*.
         margin: α, positive, in units of cost.
         reduction: "mean", "sum", or "none" for a loss (B,).
-        options: how the solver is run, see `difflayers.engine.batch.BatchSolver`.
+        options: how the solver is run, see `SolveOptions`.
     """
-
-    targets: tuple[str, ...] = ("true_solutions",)
 
     def __init__(
         self,
         solver: Solver,
         margin: float = 1.0,
-        reduction: Reduction = "mean",
+        reduction: LossReduction = "mean",
         **options: Unpack[SolveOptions],
     ) -> None:
-        super().__init__()
-        self.solver: BatchSolver = BatchSolver(solver, **options)
+        super().__init__(solver, reduction, **options)
         self.margin: float = positive("margin", margin)
-        self.reduction: Reduction = one_of("reduction", reduction, Reduction)
 
     def forward(
         self,
@@ -78,25 +65,24 @@ class StructuredSVMLoss(nn.Module):
                 solutions other than 0 and 1.
             SolverError: the solver failed, or returned something that is no solution.
         """
-        return evaluate(self, costs, context, return_solution, self.reduction, true_solutions=true_solutions)
+        return self.compare(
+            costs, context=context, return_solution=return_solution, true_solutions=true_solutions
+        )
 
-    def solve(self, run: BatchRun) -> list[Any]:
+    def solve(self, call: Call) -> list[Tensor]:
         """Return the loss of each instance and the loss-augmented solution."""
-        (best,) = truths(run)
+        best = call.targets["true_solutions"]
         for index, solution in enumerate(best):
             row = first_row((solution != 0) & (solution != 1))
             if row is not None:
                 raise ValueError(f"true_solutions[{index}] has a value other than 0 and 1 in instance {row}")
         slopes = [self.margin * (1 - 2 * solution) for solution in best]
-        augmented = [cost - slope for cost, slope in zip(run.costs, slopes, strict=True)]
-        solutions = run.solve(augmented, note="with the loss-augmented costs")
+        augmented = [cost - slope for cost, slope in zip(call.costs, slopes, strict=True)]
+        solutions = call.solve(augmented, "with the loss-augmented costs")
         gaps = [there - here for there, here in zip(best, solutions, strict=True)]
+        call.save(*gaps)
         # ⟨slope, y*⟩ is −α Σ y*, so that this is ⟨ĉ, y* − ỹ⟩ + α Δ(ỹ, y*).
-        return save(run, inner(augmented, gaps), gaps, solutions)
-
-    def pull_back(self, run: BatchRun, gradients: list[Any]) -> list[Any]:
-        """Return the gradients that `solve` saved, scaled by the incoming ones."""
-        return pull_back(run, gradients)
+        return [inner(augmented, gaps), *solutions]
 
     def extra_repr(self) -> str:
         """Describe the loss in `print(model)`."""
@@ -111,7 +97,7 @@ def structured_svm_loss(
     margin: float = 1.0,
     context: Sequence[Any] | None = None,
     return_solution: bool = False,
-    reduction: Reduction = "mean",
+    reduction: LossReduction = "mean",
     **options: Unpack[SolveOptions],
 ) -> Any:
     """Compare costs with wanted solutions: `StructuredSVMLoss` as a function, with the same arguments."""

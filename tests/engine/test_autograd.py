@@ -12,8 +12,8 @@ from torch import nn
 from torch.testing import assert_close
 
 import difflayers
-from difflayers.engine.autograd import COMPILED_WHOLE, differentiate, reduce_losses
-from difflayers.engine.batch import BatchSolver
+from difflayers.engine.autograd import COMPILED_WHOLE
+from difflayers.losses import SolverLoss
 
 
 def cheapest(costs):
@@ -30,24 +30,17 @@ def batch(*shape, seed=0, dtype=torch.float64):
     return torch.randn(*shape, generator=generator, dtype=torch.float64).to(dtype)
 
 
-class HingeLoss(nn.Module):
+class HingeLoss(SolverLoss):
     """max(0, <c, y*> − min <c, y>), as a small loss with a target: its gradient is y* − y."""
 
-    def __init__(self, solver, reduction="mean", **options):
-        super().__init__()
-        self.solver, self.reduction = BatchSolver(solver, **options), reduction
-
     def forward(self, costs, true_solutions):
-        losses, solutions = differentiate(self, [costs], targets=[true_solutions], loss=True)
-        return reduce_losses(losses, self.reduction, self.solver), solutions
+        return self.compare(costs, true_solutions=true_solutions, return_solution=True)
 
-    def solve(self, run):
-        (solutions,) = run.solve()
-        run.saved = run.targets[0] - solutions
-        return [(run.costs[0] * run.saved).sum(1), solutions]
-
-    def pull_back(self, run, gradients):
-        return [gradients[0][:, None] * run.saved]
+    def solve(self, call):
+        (solutions,) = call.solve()
+        gap = call.targets["true_solutions"][0] - solutions
+        call.save(gap)
+        return [(call.costs[0] * gap).sum(1), solutions]
 
 
 def wanted(batch_size, items=4):

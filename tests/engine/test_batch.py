@@ -6,8 +6,8 @@ import torch
 from torch.testing import assert_close
 
 import difflayers
+from difflayers.engine.autograd import begin
 from difflayers.engine.batch import BatchSolver
-from difflayers.engine.run import BatchRun
 
 SILENT = [None, np.nan, difflayers.SolverError("infeasible"), TimeoutError("too long")]
 
@@ -161,11 +161,11 @@ def test_solutions_of_another_shape_where_an_estimator_allows_them(batched, n_jo
     def solver(costs):
         return np.stack([costs.argmin(-1), costs.argmax(-1)], axis=-1)
 
-    run = BatchRun(BatchSolver(solver, batched=batched, n_jobs=n_jobs), [torch.rand(5, 4)])
-    (solutions,) = run.solve(any_shape=True)
-    np.testing.assert_array_equal(solutions, np.stack([run.costs[0].argmin(1), run.costs[0].argmax(1)], 1))
+    call = begin(BatchSolver(solver, batched=batched, n_jobs=n_jobs), [torch.rand(5, 4)])
+    (solutions,) = call.solve(any_shape=True)
+    np.testing.assert_array_equal(solutions, np.stack([call.costs[0].argmin(1), call.costs[0].argmax(1)], 1))
     with pytest.raises(difflayers.SolverError, match="has shape"):
-        run.solve()
+        call.solve()
 
 
 def test_problems_beyond_the_batch_belong_to_its_instances_in_turn():
@@ -175,10 +175,10 @@ def test_problems_beyond_the_batch_belong_to_its_instances_in_turn():
         asked.append(context)
         return costs
 
-    run = BatchRun(BatchSolver(solver), [torch.zeros(2, 3)], (), ["a", "b"])
-    run.solve([torch.rand(6, 3)])
-    run.solve([torch.rand(3, 3)], rows=[1, 0, 1])
-    assert asked == ["a", "b"] * 3 + ["b", "a", "b"]
+    call = begin(BatchSolver(solver), [torch.zeros(2, 3)], ["a", "b"])
+    call.solve([torch.rand(3, 2, 3)])
+    call.part(torch.tensor([1])).solve([torch.rand(2, 1, 3)])
+    assert asked == ["a", "b"] * 3 + ["b", "b"]
 
 
 def test_a_nonlinear_objective_is_a_solver_that_returns_its_features():

@@ -18,7 +18,7 @@ from difflayers import (
     IMLELayer,
     LPGDLayer,
     PerturbedLayer,
-    RegularizedFrankWolfe,
+    RegularizedLayer,
     SolutionPool,
     UniformScales,
     functional,
@@ -52,12 +52,12 @@ ESTIMATORS = {
     ),
     "lpgd": (
         lambda solver, **o: LPGDLayer(solver, 2.0, **o),
-        lambda solver, *c, **o: functional.lpgd(solver, *c, tau=2.0, **o),
+        lambda solver, *c, **o: functional.lpgd(solver, *c, scales=2.0, **o),
         True,
     ),
     "lpgd, augmented": (
         lambda solver, **o: LPGDLayer(solver, 2.0, "lower", 0.7, **o),
-        lambda solver, *c, **o: functional.lpgd(solver, *c, tau=2.0, envelope="lower", rho=0.7, **o),
+        lambda solver, *c, **o: functional.lpgd(solver, *c, scales=2.0, envelope="lower", rho=0.7, **o),
         True,
     ),
     "perturbed": (
@@ -84,20 +84,20 @@ ESTIMATORS = {
     "imle": (
         lambda solver, **o: IMLELayer(solver, 2.0, 0.5, 3, sum_of_gamma_noise(2), **o),
         lambda solver, *c, **o: functional.imle(
-            solver, *c, scale=2.0, sigma=0.5, samples=3, noise=sum_of_gamma_noise(2), **o
+            solver, *c, scales=2.0, sigma=0.5, samples=3, noise=sum_of_gamma_noise(2), **o
         ),
         False,
     ),
     "imle, adaptive": (
         lambda solver, **o: IMLELayer(solver, AdaptiveTarget(step=0.1), noise=gumbel_noise(4), **o),
         lambda solver, *c, **o: functional.imle(
-            solver, *c, scale=AdaptiveTarget(step=0.1), noise=gumbel_noise(4), **o
+            solver, *c, scales=AdaptiveTarget(step=0.1), noise=gumbel_noise(4), **o
         ),
         False,
     ),
     "regularized": (
-        lambda solver, **o: RegularizedFrankWolfe(solver, 0.8, **o),
-        lambda solver, *c, **o: functional.regularized_frank_wolfe(solver, *c, strength=0.8, **o),
+        lambda solver, **o: RegularizedLayer(solver, 0.8, **o),
+        lambda solver, *c, **o: functional.regularized(solver, *c, strength=0.8, **o),
         True,
     ),
 }

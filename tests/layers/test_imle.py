@@ -166,7 +166,7 @@ def test_the_adaptive_state_is_in_the_state_dict():
     resumed.load_state_dict(layer.state_dict())
     for _ in range(3):
         assert_close(gradient(resumed, costs, incoming), gradient(layer, costs, incoming))
-    assert resumed.scale.state_dict() == layer.scale.state_dict()
+    assert resumed.scales.state_dict() == layer.scales.state_dict()
 
 
 @pytest.mark.parametrize(
@@ -176,7 +176,7 @@ def test_the_adaptive_state_is_in_the_state_dict():
         (lambda: IMLELayer(cheapest_item, sigma=math.inf), "sigma must be positive and finite"),
         (lambda: IMLELayer(cheapest_item, samples=True), "samples must be an integer of at least 1"),
         (lambda: AdaptiveTarget(alpha=-1.0), "alpha must be positive and finite, but is -1.0"),
-        (lambda: AdaptiveTarget(decay=1.0), "decay must be at least 0 and below 1, but is 1.0"),
+        (lambda: AdaptiveTarget(decay=1.0), "decay must be at least 0 and below 1, got 1.0"),
     ],
 )
 def test_wrong_arguments_are_named(build, message):

@@ -113,7 +113,7 @@ def test_how_often_the_solver_is_called_in_the_backward_pass(name, calls):
 
 def test_functional_and_layer_give_the_same():
     costs, incoming = batch()
-    result = gradient(lambda c: lpgd(cheapest, c, tau=2.0, envelope="upper", rho=1.0), costs, incoming)
+    result = gradient(lambda c: lpgd(cheapest, c, scales=2.0, envelope="upper", rho=1.0), costs, incoming)
     assert_close(result, gradient(LPGDLayer(cheapest, 2.0, "upper", 1.0), costs, incoming))
 
 

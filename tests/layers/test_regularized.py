@@ -1,4 +1,4 @@
-"""RegularizedFrankWolfe against closed-form projections, enumeration and finite differences."""
+"""RegularizedLayer against closed-form projections, enumeration and finite differences."""
 
 import itertools
 
@@ -11,8 +11,8 @@ from hypothesis.extra.numpy import arrays
 from scipy.optimize import brentq, linear_sum_assignment
 from torch.testing import assert_close
 
-from difflayers import RegularizedFrankWolfe
-from difflayers.functional import regularized_frank_wolfe
+from difflayers import RegularizedLayer
+from difflayers.functional import regularized
 
 
 def cheapest_item(costs):
@@ -69,7 +69,7 @@ def finite_differences(layer, costs, incoming, step=1e-6):
 def test_picking_one_item_is_sparsemax(strength):
     costs = randn(8, 20)
     expected = np.stack([sparsemax(-c / strength) for c in costs.numpy()])
-    result = RegularizedFrankWolfe(cheapest_item, strength)(costs)
+    result = RegularizedLayer(cheapest_item, strength)(costs)
     assert_close(result, torch.tensor(expected), atol=1e-9, rtol=0)
 
 
@@ -77,7 +77,7 @@ def test_picking_one_item_is_sparsemax(strength):
 def test_picking_three_items_is_projection_onto_the_capped_simplex(strength):
     costs = randn(8, 12)
     expected = np.stack([capped_simplex(-c / strength, 3) for c in costs.numpy()])
-    result = RegularizedFrankWolfe(cheapest_three, strength)(costs)
+    result = RegularizedLayer(cheapest_three, strength)(costs)
     assert_close(result, torch.tensor(expected), atol=1e-9, rtol=0)
 
 
@@ -86,7 +86,7 @@ def test_no_matching_lies_downhill_from_the_regularised_one(strength):
     # ⟨c + ω y, y − v⟩ ≤ 0 for every vertex v is optimality, certified by enumeration.
     vertices = np.array([np.eye(4)[list(order)] for order in itertools.permutations(range(4))])
     costs = randn(6, 4, 4)
-    result = RegularizedFrankWolfe(assignment, strength)(costs)
+    result = RegularizedLayer(assignment, strength)(costs)
     for c, y in zip(costs.numpy(), result.numpy(), strict=True):
         slope = c + strength * y
         assert (slope * (y - vertices)).sum(axis=(1, 2)).max() <= 1e-9 * strength
@@ -98,7 +98,7 @@ def test_no_matching_lies_downhill_from_the_regularised_one(strength):
 @given(costs=arrays(np.float64, 6, elements=st.floats(-3, 3, width=32)), strength=st.floats(0.05, 20))
 @settings(max_examples=60, deadline=None)
 def test_no_solution_lies_downhill_from_the_result(costs, strength):
-    layer = RegularizedFrankWolfe(cheapest_three, strength)
+    layer = RegularizedLayer(cheapest_three, strength)
     y = layer(torch.tensor(costs)[None])[0].numpy()
     slope = costs + strength * y
     assert slope @ y <= slope @ cheapest_three(slope) + 1e-6 * strength
@@ -113,7 +113,7 @@ def test_no_solution_lies_downhill_from_the_result(costs, strength):
 @pytest.mark.parametrize("strength", [0.3, 1.0, 10.0])
 def test_gradient_against_finite_differences(solver, shape, strength):
     costs, incoming = randn(6, *shape, seed=1), randn(6, *shape, seed=2)
-    layer = RegularizedFrankWolfe(solver, strength)
+    layer = RegularizedLayer(solver, strength)
     expected = finite_differences(layer, costs, incoming)
     assert expected.abs().sum() > 0.1
     assert_close(gradient(layer, costs, incoming), expected, atol=1e-6, rtol=1e-6)
@@ -122,7 +122,7 @@ def test_gradient_against_finite_differences(solver, shape, strength):
 def test_gradient_of_sparsemax_in_closed_form():
     # −(g − mean of g over the support) / ω on the support, 0 elsewhere.
     costs, incoming, strength = randn(5, 9, seed=3), randn(5, 9, seed=4), 0.8
-    layer = RegularizedFrankWolfe(cheapest_item, strength)
+    layer = RegularizedLayer(cheapest_item, strength)
     support = layer(costs) > 0
     mean = (incoming * support).sum(1, keepdim=True) / support.sum(1, keepdim=True)
     assert_close(gradient(layer, costs, incoming), -(incoming - mean) * support / strength)
@@ -130,7 +130,7 @@ def test_gradient_of_sparsemax_in_closed_form():
 
 def test_a_small_strength_leaves_the_solution_and_no_gradient():
     costs, incoming = randn(4, 6), randn(4, 6, seed=1)
-    layer = RegularizedFrankWolfe(cheapest_three, 1e-6)
+    layer = RegularizedLayer(cheapest_three, 1e-6)
     assert_close(layer(costs), torch.tensor(np.stack([cheapest_three(c) for c in costs.numpy()])))
     assert_close(gradient(layer, costs, incoming), torch.zeros(4, 6).double())
 
@@ -141,9 +141,9 @@ def test_several_costs_are_parts_of_one_vector():
         return chosen[:2], chosen[2:].reshape(2, 3)
 
     costs, incoming = randn(4, 8), randn(4, 8, seed=1)
-    whole = RegularizedFrankWolfe(cheapest_three)
+    whole = RegularizedLayer(cheapest_three)
     parts = [costs[:, :2].clone().requires_grad_(), costs[:, 2:].reshape(4, 2, 3).clone().requires_grad_()]
-    y = RegularizedFrankWolfe(split)(*parts)
+    y = RegularizedLayer(split)(*parts)
     assert_close(torch.cat([part.flatten(1) for part in y], 1), whole(costs))
     results = torch.autograd.grad(y, parts, [incoming[:, :2], incoming[:, 2:].reshape(4, 2, 3)])
     assert_close(torch.cat([r.flatten(1) for r in results], 1), gradient(whole, costs, incoming))
@@ -151,15 +151,15 @@ def test_several_costs_are_parts_of_one_vector():
 
 def test_single_precision_is_exact_to_single_precision():
     costs = randn(8, 30)
-    exact = RegularizedFrankWolfe(cheapest_item, 0.5)(costs)
-    assert_close(RegularizedFrankWolfe(cheapest_item, 0.5)(costs.float()), exact.float())
+    exact = RegularizedLayer(cheapest_item, 0.5)(costs)
+    assert_close(RegularizedLayer(cheapest_item, 0.5)(costs.float()), exact.float())
 
 
 def test_infinite_costs_stay_out_of_the_mixture():
     costs = randn(3, 6)
     costs[:, 2] = torch.inf
     others = [0, 1, 3, 4, 5]
-    layer = RegularizedFrankWolfe(cheapest_item)
+    layer = RegularizedLayer(cheapest_item)
     incoming = randn(3, 6, seed=1)
     y, result = layer(costs), gradient(layer, costs, incoming)
     assert_close(y[:, others], layer(costs[:, others]))
@@ -176,7 +176,7 @@ def test_instances_that_are_done_are_not_asked_about_again():
 
     # Far apart: one item, done at the second call. Equal: all three items, by the fourth.
     costs = torch.tensor([[0.0, 9.0, 9.0], [0.0, 0.0, 0.0]])
-    RegularizedFrankWolfe(solver, batched=True)(costs, context=["apart", "equal"])
+    RegularizedLayer(solver, batched=True)(costs, context=["apart", "equal"])
     assert sizes[:2] == [["apart", "equal"]] * 2
     assert sizes[2:] == [["equal"]] * len(sizes[2:])
     assert len(sizes) == 4
@@ -190,7 +190,7 @@ def test_the_limit_on_iterations_ends_inside_the_hull():
         calls.append(1)
         return cheapest_item(c)
 
-    y = RegularizedFrankWolfe(counted, 100.0, iterations=5)(costs)
+    y = RegularizedLayer(counted, 100.0, iterations=5)(costs)
     assert len(calls) == 15
     assert_close(y.sum(1), torch.ones(3).double())
     assert ((y > 0).sum(1) == 5).all()
@@ -198,7 +198,7 @@ def test_the_limit_on_iterations_ends_inside_the_hull():
 
 def test_a_heuristic_that_answers_at_random_still_ends_inside_the_hull():
     generator = np.random.default_rng(0)
-    layer = RegularizedFrankWolfe(lambda c: np.eye(8)[generator.integers(8)], iterations=1000)
+    layer = RegularizedLayer(lambda c: np.eye(8)[generator.integers(8)], iterations=1000)
     y = layer(randn(5, 8))
     assert_close(y.sum(1), torch.ones(5).double())
     assert (y >= 0).all()
@@ -206,12 +206,12 @@ def test_a_heuristic_that_answers_at_random_still_ends_inside_the_hull():
 
 def test_functional_and_layer_give_the_same():
     costs, incoming = randn(4, 6), randn(4, 6, seed=1)
-    expected = gradient(RegularizedFrankWolfe(cheapest_three, 0.5), costs, incoming)
-    result = gradient(lambda c: regularized_frank_wolfe(cheapest_three, c, strength=0.5), costs, incoming)
+    expected = gradient(RegularizedLayer(cheapest_three, 0.5), costs, incoming)
+    result = gradient(lambda c: regularized(cheapest_three, c, strength=0.5), costs, incoming)
     assert_close(result, expected)
 
 
 @pytest.mark.parametrize("name", ["strength", "iterations", "tolerance"])
 def test_wrong_arguments_are_named(name):
     with pytest.raises(ValueError, match=f"^{name} must be"):
-        RegularizedFrankWolfe(cheapest_item, **{name: 0})
+        RegularizedLayer(cheapest_item, **{name: 0})

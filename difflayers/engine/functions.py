@@ -1,0 +1,139 @@
+"""The autograd functions behind `differentiate`."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from difflayers.engine.call import Plan
+from difflayers.engine.compiler import uncompiled
+from difflayers.engine.passes import backward, forward
+
+
+def apply(plan: Plan, tensors: Sequence[Any]) -> tuple[Tensor, ...]:
+    """Return the outputs of a plan, differentiably and under any transform of torch.func."""
+    if not _transforms():
+        outputs: tuple[Tensor, ...] = _Eager.apply(plan, *tensors)
+        return outputs
+    outputs = _Transformed.apply(plan, *tensors)
+    return outputs[: _number_of_outputs(plan)]
+
+
+def _number_of_outputs(plan: Plan) -> int:
+    return (plan.loss + plan.costs) if plan.solutions else 1
+
+
+# Whether a torch.func transform is active; torch itself asks this at each call of an autograd function.
+_transforms = getattr(torch._C, "_are_functorch_transforms_active", lambda: True)
+
+
+# Whether torch.autograd.grad(…, is_grads_batched=True) maps over a tensor.
+_is_batched_grad = getattr(torch._C._functorch, "is_legacy_batchedtensor", lambda _: False)
+
+
+class _Eager(torch.autograd.Function):
+    """_Eager.apply(plan, *costs, *targets) are the outputs.
+
+    With `setup_context`, which transforms need, torch binds the arguments to a signature at each call, and
+    that takes longer than a small solve.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, plan: Plan, *tensors: Tensor) -> tuple[Tensor, ...]:
+        outputs, kept, continued = forward(plan, tensors)
+        _keep(ctx, continued, tensors, outputs, kept)
+        return outputs
+
+    @staticmethod
+    @uncompiled  # for a compiled training step, whose backward() is within reach of the compiler
+    def backward(ctx: Any, *incoming: Tensor | None) -> tuple[Tensor | None, ...]:
+        plan, saved = ctx.plan, ctx.saved_tensors
+        incoming = incoming[: _number_of_outputs(plan)]
+        if any(gradient is not None and _is_batched_grad(gradient) for gradient in incoming):
+            raise NotImplementedError(
+                "is_grads_batched=True maps over gradients in a way that no autograd function of Python can "
+                "follow: use torch.func.jacrev, or torch.func.vmap over torch.func.vjp"
+            )
+        if torch.is_grad_enabled() or _transforms():
+            gradients = _Backward.apply(plan, len(saved), *saved, *incoming)
+        else:
+            gradients = backward(plan, saved[: plan.costs], saved[plan.costs :], incoming)
+        return None, *gradients, *ctx.no_gradients
+
+    @staticmethod
+    def jvp(ctx: Any, *tangents: Any) -> Any:
+        raise NotImplementedError(
+            "a blackbox solver has no forward-mode derivative: take backward, or torch.func.grad or jacrev"
+        )
+
+
+class _Transformed(_Eager):
+    """The same for torch.func.grad, vmap and their like, with what backward needs behind the outputs."""
+
+    @staticmethod
+    def forward(plan: Plan, *tensors: Tensor) -> tuple[Tensor, ...]:  # type: ignore[override]
+        outputs, kept, _ = forward(plan, tensors)
+        return *outputs, *kept
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+        plan, *tensors = inputs
+        count = _number_of_outputs(plan)
+        _keep(ctx, plan, tensors, output[:count], output[count:])
+        ctx.mark_non_differentiable(*output[1 if plan.loss else count :])
+
+    @staticmethod
+    def vmap(info: Any, in_dims: tuple[Any, ...], plan: Plan, *tensors: Tensor) -> Any:
+        folded = _folded(info.batch_size, tensors, in_dims[1:])
+        return _unfolded(_Transformed.apply(plan, *folded), info.batch_size)
+
+
+def _keep(
+    ctx: Any, plan: Plan, tensors: Sequence[Tensor], outputs: Sequence[Tensor], kept: Sequence[Tensor]
+) -> None:
+    ctx.plan = plan
+    ctx.no_gradients = (None,) * (len(tensors) - plan.costs)
+    ctx.save_for_backward(*tensors[: plan.costs], *kept)
+    ctx.set_materialize_grads(plan.costs > 1 and not plan.loss)  # zeros of the shapes that solutions have
+    if plan.loss:
+        ctx.mark_non_differentiable(*outputs[1:])
+
+
+class _Backward(torch.autograd.Function):
+    """The backward as a function of its own, which can be mapped but not differentiated."""
+
+    @staticmethod
+    def forward(plan: Plan, saved: int, *tensors: Tensor) -> tuple[Tensor, ...]:
+        return backward(plan, tensors[: plan.costs], tensors[plan.costs : saved], tensors[saved:])
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+        pass
+
+    @staticmethod
+    def backward(ctx: Any, *incoming: Tensor) -> Any:
+        raise NotImplementedError(
+            "a blackbox solver has no second derivative: its gradient is an estimate, piecewise constant or "
+            "random. Call backward or torch.autograd.grad without create_graph=True, or detach that gradient"
+        )
+
+    @staticmethod
+    def vmap(info: Any, in_dims: tuple[Any, ...], plan: Plan, saved: int, *tensors: Tensor | None) -> Any:
+        folded = _folded(info.batch_size, tensors, in_dims[2:])
+        return _unfolded(_Backward.apply(plan, saved, *folded), info.batch_size)
+
+
+def _folded(size: int, tensors: Sequence[Tensor | None], dims: Sequence[int | None]) -> list[Tensor | None]:
+    """Make vmap's dimension the slow part of the batch, so that instance i has context i modulo B."""
+    return [
+        tensor
+        if tensor is None
+        else (tensor.expand(size, *tensor.shape) if dim is None else tensor.movedim(dim, 0)).flatten(0, 1)
+        for tensor, dim in zip(tensors, dims, strict=True)
+    ]
+
+
+def _unfolded(tensors: Sequence[Tensor], size: int) -> tuple[tuple[Tensor, ...], tuple[int, ...]]:
+    shaped = [tensor.reshape(size, len(tensor) // max(size, 1), *tensor.shape[1:]) for tensor in tensors]
+    return tuple(shaped), (0,) * len(tensors)
