@@ -16,6 +16,7 @@ from difflayers._arguments import positive
 from difflayers._files import replacing
 from difflayers.engine.autograd import begin
 from difflayers.engine.call import Call
+from difflayers.engine.checks import check_call
 from difflayers.engine.instances import any_nonzero
 from difflayers.layers.blackbox import BlackboxLayer
 from difflayers.pictures import new_figure
@@ -172,6 +173,7 @@ def diagnose(
     if (loss is None) == (gradient is None):
         raise ValueError("either loss or gradient must be given")
     tensors = [costs] if isinstance(costs, Tensor) else list(costs)
+    check_call(tensors, (), context)
     if sum(tensor.numel() for tensor in tensors) == 0:
         raise ValueError("costs must hold at least one number, but are empty")
     given = None if scales is None else _checked_scales(scales)

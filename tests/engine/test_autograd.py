@@ -239,22 +239,24 @@ def test_contexts_break_a_compiled_graph_and_are_refused_where_it_must_be_whole(
 
     assert torch.compile(function, backend="eager")(costs).argmax(1).tolist() == [0, 3]
     torch.compiler.reset()
-    with pytest.raises(Exception, match="with_context_outside_the_graph"):
+    with pytest.raises(Exception, match="_outside_the_graph"):
         torch.compile(function, backend="eager", fullgraph=True)(costs)
 
 
 @pytest.mark.skipif(not COMPILED_WHOLE, reason="before torch 2.13 no layer is an operator of the graph")
-def test_a_compiled_call_lives_no_longer_than_its_graph():
-    from difflayers.engine import operator
+def test_a_compiled_graph_does_not_keep_its_layer_alive_and_says_when_it_is_gone():
+    from difflayers.engine import compiled
 
     layer = difflayers.BlackboxLayer(cheapest)
-    compiled = torch.compile(layer, fullgraph=True, backend="aot_eager")
-    costs = batch(2, 4).requires_grad_()
-    y = compiled(costs)
-    assert len(operator._CALLS) == 1
-    del y
+    before = len(compiled._ESTIMATORS)
+    torch.compile(layer, fullgraph=True, backend="aot_eager")(batch(2, 4)).sum()
+    assert len(compiled._ESTIMATORS) == before + 1
+    del layer
+    torch._dynamo.reset()
     gc.collect()
-    assert len(operator._CALLS) == 0
+    assert len(compiled._ESTIMATORS) == before
+    with pytest.raises(RuntimeError, match="does not exist any more"):
+        torch.ops.difflayers.solve(batch(2, 4), [], 1, "", False, "0")
 
 
 def test_layers_are_not_kept_alive_by_having_been_used():
@@ -288,7 +290,7 @@ def test_solvers_of_tensors_get_the_batch_where_it_is(dtype):
 def test_solvers_of_tensors_are_checked_like_others():
     nan = torch.tensor([[1.0, 2.0], [torch.nan, 0.0]])
     for answer, text in (
-        (lambda c: c.numpy(), "the batch: solution 0 is a ndarray, but must be a tensor"),
+        (lambda c: c.numpy(), "the batch: solution 0 must be a tensor, got one array"),
         (lambda c: c[0], r"solution 0 has shape \(2,\), but its costs have \(2, 2\)"),
         (lambda c: nan, "instance 1: solution 0 has a NaN"),
     ):

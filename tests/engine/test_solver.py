@@ -57,7 +57,10 @@ def test_an_exception_in_the_backward_pass_names_instance_and_scale():
     [
         (lambda c: np.zeros(2), "instance 1: solution 0 has shape (2,), but its costs have shape (3,)"),
         (lambda c: None, "instance 1: solution 0 is None, but should be an array of numbers"),
-        (lambda c: ["a", "b", "c"], "instance 1: solution 0 is a list, but should be an array of numbers"),
+        (
+            lambda c: ["a", "b", "c"],
+            "instance 1: solution 0 is a list of 3, but should be an array of numbers",
+        ),
         (lambda c: np.full(3, np.nan), "instance 1: solution 0 has a NaN or infinite value"),
         (lambda c: c / 0, "instance 1: solution 0 has a NaN or infinite value"),
         (lambda c: c + 1j, "solution 0 is one array of shape (3,) and dtype complex64"),
@@ -119,15 +122,6 @@ def test_nan_costs_name_tensor_and_instance():
         difflayers.BlackboxLayer(lambda a, b: (a, b))(torch.zeros(4, 1), costs)
 
 
-@pytest.mark.parametrize("bad", [torch.nan, torch.inf])
-def test_a_bad_incoming_gradient_names_solution_and_instance(bad):
-    y = difflayers.BlackboxLayer(np.zeros_like)(numbered())
-    incoming = torch.zeros(4, 3)
-    incoming[1, 0] = bad
-    with raises("the gradient of solution 0 has a NaN or infinite value in instance 1", ValueError):
-        y.backward(incoming)
-
-
 @pytest.mark.parametrize(
     ("arguments", "context", "error", "text"),
     [
@@ -147,7 +141,7 @@ def test_wrong_calls_say_what_was_expected(arguments, context, error, text):
 @pytest.mark.parametrize(
     ("options", "error", "text"),
     [
-        ({"solver": 3}, TypeError, "solver must be callable, but is a int"),
+        ({"solver": 3}, TypeError, "solver must be callable, got a int"),
         ({"n_jobs": 0}, ValueError, "n_jobs must be a positive integer, or -1 for all cores, but is 0"),
         ({"n_jobs": 1.5}, ValueError, "but is 1.5"),
         ({"scales": "10"}, TypeError, "scales must be a number"),

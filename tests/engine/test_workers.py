@@ -117,8 +117,8 @@ def test_the_time_of_a_solve_is_measured():
         time.sleep(0.05)
         return costs
 
-    workers = Workers(solver, batched=False, n_jobs=2)
-    workers.solve(Problems([np.ones((4, 3))]), active_backend(), False, True)
+    workers = Workers()
+    workers.solve(solver, Problems([np.ones((4, 3))]), False, False, True, 2, active_backend())
     assert 0.05 <= workers._seconds < 1
 
 

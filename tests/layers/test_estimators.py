@@ -380,11 +380,116 @@ def test_a_nan_is_an_error_that_names_the_instance(name):
 
 
 @every_estimator
-def test_a_nan_gradient_is_an_error_that_names_the_instance(name):
+@pytest.mark.parametrize("bad", [torch.nan, torch.inf, -torch.inf])
+def test_a_gradient_that_is_not_finite_makes_its_instance_nan_and_leaves_the_others_alone(name, bad):
+    costs, incoming = randn(4, 5), randn(4, 5, seed=1)
+    others = [0, 2, 3]
+    expected = both(build(name), costs, incoming)[1][others]
+    incoming[1, 0] = bad
+    layer = build(name)
+    _, gradient = both(layer, costs, incoming)
+    assert gradient[1].isnan().all()
+    assert gradient[others].isfinite().all()
+    if name != "imle, adaptive":  # whose α may differ by then, as the other instance's norms were in it
+        assert_close(gradient[others], expected)
+    assert layer.solver.statistics.nonfinite_gradients == 1
+
+
+@every_estimator
+def test_under_anomaly_detection_such_a_gradient_is_an_error_that_names_the_instance(name):
     incoming = randn(4, 5)
     incoming[1, 0] = torch.nan
-    with pytest.raises(ValueError, match="gradient of solution 0 has a NaN or infinite value in instance 1"):
+    with torch.autograd.detect_anomaly(), pytest.raises(ValueError, match="infinite value in instance 1"):
         both(build(name), randn(4, 5), incoming)
+
+
+@every_estimator
+def test_a_loss_scale_leaves_the_gradient_as_it_is_without(name):
+    costs, incoming = randn(6, 5), randn(6, 5, seed=1)
+    expected = both(build(name), costs, incoming)[1]
+    _, scaled = both(build(name, loss_scale=lambda: 2.0**16), costs, incoming * 2**16)
+    assert_close(scaled / 2**16, expected)
+
+
+@every_estimator
+@pytest.mark.parametrize("kind", [torch.bfloat16, torch.float16])
+def test_autocast_changes_nothing_between_costs_and_solution(name, kind):
+    def solver(costs):  # a product, which autocast would round
+        order = (costs @ torch.eye(costs.shape[1], dtype=costs.dtype)).argsort(dim=1, stable=True)
+        return torch.zeros_like(costs).scatter_(1, order[:, :3], 1)
+
+    costs = (100 + randn(8, 5)).float()
+    incoming = randn(8, 5, seed=1).float()
+    expected = both(build(name, solver, tensors=True), costs, incoming)
+    with torch.autocast("cpu", dtype=kind):
+        found = both(build(name, solver, tensors=True), costs, incoming)
+        arrays = both(build(name), costs, incoming)
+    assert_close(found, expected, atol=0, rtol=0)
+    assert_close(arrays, both(build(name), costs, incoming), atol=0, rtol=0)
+
+
+@every_estimator
+def test_the_default_device_plays_no_part(name):
+    costs, incoming = randn(6, 5), randn(6, 5, seed=1)
+    expected = both(build(name), costs, incoming)
+    with torch.device("meta"):
+        assert_close(both(build(name), costs, incoming), expected)
+
+
+@every_estimator
+def test_costs_of_different_dtypes_give_the_gradients_of_equal_ones(name):
+    first, second = randn(4, 3), randn(4, 2, 2, seed=1).float()
+    incoming = randn(4, 3, seed=2), randn(4, 2, 2, seed=3)
+
+    def gradients(*costs):
+        leaves = [cost.clone().requires_grad_() for cost in costs]
+        y = build(name, cheaper_half_of_both)(*leaves)
+        return torch.autograd.grad(y, leaves, [g.to(part) for g, part in zip(incoming, y, strict=True)])
+
+    mixed = gradients(first, second)
+    assert [g.dtype for g in mixed] == [torch.float64, torch.float32]
+    equal = gradients(first, second.double())
+    assert_close([g.double() for g in mixed], list(equal), atol=1e-5, rtol=1e-5)
+
+
+@every_estimator
+def test_saved_tensor_hooks_that_copy_change_nothing(name):
+    costs, incoming = randn(6, 5), randn(6, 5, seed=1)
+    expected = both(build(name), costs, incoming)
+    with torch.autograd.graph.saved_tensors_hooks(lambda t: t.tolist(), lambda t: torch.tensor(t)):
+        leaf = costs.clone().requires_grad_()
+        y = build(name)(leaf)
+        assert y.requires_grad
+    with torch.autograd.graph.saved_tensors_hooks(
+        lambda t: (t.dtype, t.clone()), lambda pair: pair[1].clone().to(pair[0])
+    ):
+        assert_close(both(build(name), costs, incoming), expected)
+
+
+@every_estimator
+def test_a_module_without_state_adds_no_key_and_state_is_tensors(name):
+    state = build(name).state_dict()
+    assert (len(state) == 0) == (name in DETERMINISTIC)
+    assert all(isinstance(value, torch.Tensor) for value in state.values())
+    if state:
+        with pytest.raises(RuntimeError, match="Missing key"):
+            build(name).load_state_dict({})
+
+
+@every_estimator
+def test_a_copy_shares_its_solver(name):
+    class Locked:
+        def __init__(self):
+            self.lock = threading.Lock()
+
+        def __call__(self, costs):
+            return cheaper_half(costs)
+
+    model = torch.nn.Sequential(torch.nn.Linear(5, 5).double(), build(name, Locked()))
+    twin = copy.deepcopy(model)
+    assert twin[1].solver.function is model[1].solver.function
+    assert twin[1].solver is not model[1].solver
+    assert_close(twin(randn(3, 5)), model(randn(3, 5)))
 
 
 @every_estimator
@@ -498,10 +603,9 @@ def test_no_estimator_of_the_library_is_missing_here():
     layers = {
         value
         for value in (getattr(difflayers, key) for key in difflayers.__all__)
-        if isinstance(value, type) and issubclass(value, torch.nn.Module) and hasattr(value, "pull_back")
+        if isinstance(value, type) and issubclass(value, difflayers.SolverLayer)
     }
-    # A loss has a `reduction`; it is tested among the losses.
-    assert {layer for layer in layers if "reduction" not in layer.__init__.__annotations__} == built
+    assert layers - {difflayers.SolverLayer} == built
 
 
 @pytest.mark.parametrize("name", DETERMINISTIC)

@@ -105,7 +105,7 @@ def test_all_samples_are_solved_in_one_call_with_their_contexts():
 
 
 def test_functional_and_layer_give_the_same():
-    options = {"scale": 0.5, "sigma": 0.7, "samples": 4, "batched": True}
+    options = {"scales": 0.5, "sigma": 0.7, "samples": 4, "batched": True}
     result = gradient(
         lambda c: imle(cheapest_item, c, noise=gumbel_noise(3), **options), COSTS[None], INCOMING[None]
     )
@@ -172,7 +172,7 @@ def test_the_adaptive_state_is_in_the_state_dict():
 @pytest.mark.parametrize(
     ("build", "message"),
     [
-        (lambda: IMLELayer(cheapest_item, 0.0), "scale must be positive and finite, but is 0.0"),
+        (lambda: IMLELayer(cheapest_item, 0.0), "scales must be positive and finite, but is 0.0"),
         (lambda: IMLELayer(cheapest_item, sigma=math.inf), "sigma must be positive and finite"),
         (lambda: IMLELayer(cheapest_item, samples=True), "samples must be an integer of at least 1"),
         (lambda: AdaptiveTarget(alpha=-1.0), "alpha must be positive and finite, but is -1.0"),

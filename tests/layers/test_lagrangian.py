@@ -125,7 +125,7 @@ def test_rho_refuses_solutions_that_are_not_binary():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"tau": 0.0}, "tau must be positive and finite, but is 0.0"),
+        ({"scales": 0.0}, "scales must be positive and finite, but is 0.0"),
         ({"rho": -1.0}, "rho must be positive and finite, but is -1.0"),
         ({"envelope": "mean"}, "envelope must be one of 'lower', 'upper', 'average', but is 'mean'"),
     ],
