@@ -21,6 +21,7 @@ if TYPE_CHECKING:
         solvers,
         wrap,
     )
+    from difflayers.contraction import contract
     from difflayers.engine.pool import SolutionPool
     from difflayers.layers import (
         AdaptiveScale,
@@ -62,6 +63,7 @@ __all__ = [
     "SolverLayer",
     "UniformScales",
     "amwc",
+    "contract",
     "diagnose",
     "functional",
     "gaussian_noise",
@@ -97,6 +99,7 @@ _SOURCES = {
     "SolverError": "difflayers.solver",
     "SolverLayer": "difflayers.layers",
     "UniformScales": "difflayers.layers",
+    "contract": "difflayers.contraction",
     "diagnose": "difflayers.layers.diagnosis",
     "gaussian_noise": "difflayers.layers",
     "gumbel_noise": "difflayers.layers",
