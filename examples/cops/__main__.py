@@ -55,6 +55,12 @@ def arguments() -> argparse.ArgumentParser:
         add_iterations(command, "one", "two", "warm", "single")
         command.add_argument("--accumulation", type=int, help="backward passes that a batch is split into")
         command.add_argument("--workers", type=int, help="processes that read and augment")
+        command.add_argument(
+            "--evaluate-every",
+            type=int,
+            metavar="N",
+            help="evaluate in training, after every N iterations",
+        )
     text = "PQ, mean IoU and AP of a checkpoint on a held-out split."
     command = commands.add_parser("evaluate", help=text, description=text)
     command.add_argument(
@@ -84,9 +90,8 @@ def arguments() -> argparse.ArgumentParser:
 
 def train(options: argparse.Namespace, device: torch.device) -> None:
     config = chosen_config(options.config, options.data, options.seed)
-    given = {
-        name: value for name in ("accumulation", "workers") if (value := getattr(options, name)) is not None
-    }
+    given = {name: getattr(options, name) for name in ("accumulation", "workers", "evaluate_every")}
+    given = {name: value for name, value in given.items() if value is not None}
     config = config.change(run=given, **given_iterations(options))
     figures = runs.run(
         options.data,

@@ -156,8 +156,10 @@ class Inference:
 
 @dataclass(frozen=True)
 class Run:
-    """How a run uses the machine; what it comes to does not depend on workers and overlap."""
+    """How a run uses the machine; what training comes to does not depend on this, but for rounding."""
 
+    evaluate_every: Annotated[int, AT_LEAST_0] = 0  # iterations between two evaluations in training; 0: none
+    evaluate_images: Annotated[int | None, AT_LEAST_1] = 100  # the first held-out ones; None: all
     accumulation: Annotated[int, AT_LEAST_1] = (
         1  # parts that a process splits its batch into, one after another
     )

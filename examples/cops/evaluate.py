@@ -61,9 +61,14 @@ class Evaluation:
 
 
 def evaluate(
-    predictor: Labeller, data: Any, batch: int = 1, out: Path | None = None, instance_files: bool = False
+    predictor: Labeller,
+    data: Any,
+    batch: int = 1,
+    out: Path | None = None,
+    instance_files: bool = False,
+    images: int | None = None,
 ) -> Evaluation:
-    """Predict and measure every image of a data set at its own resolution.
+    """Predict and measure the images of a data set at their own resolution.
 
     Under torchrun each process takes a part of the images, and all return the same.
 
@@ -73,6 +78,7 @@ def evaluate(
         batch: images that are read together; the network sees those of one size together.
         out: a folder for `panoptic.json` and `panoptic/` in COCO-panoptic format; None writes nothing.
         instance_files: whether `out` also receives `instances/`, in Cityscapes' format.
+        images: how many are measured, from the first on; None: all.
 
     Raises:
         ValueError: if batch is below 1; before the first image, if the id of an image cannot name its
@@ -88,7 +94,7 @@ def evaluate(
     found: list[Instance] = []
     truth: list[Instance] = []
     annotations: list[dict[str, Any]] = []
-    for index, sample, prediction in predict_data(predictor, data, batch):
+    for index, sample, prediction in predict_data(predictor, data, batch, images):
         quality.update(prediction.labels, sample.labels)
         confusion += count_classes(prediction.semantic, sample.labels, num_classes)
         found += predicted_instances(index, prediction.labels, prediction.scores, data.is_thing)
@@ -120,9 +126,11 @@ def check_ids(data: Any) -> None:
         )
 
 
-def predict_data(predictor: Labeller, data: Any, batch: int) -> Iterator[tuple[int, Sample, Prediction]]:
+def predict_data(
+    predictor: Labeller, data: Any, batch: int, images: int | None = None
+) -> Iterator[tuple[int, Sample, Prediction]]:
     """Predict this process's part of a data set: index, sample and prediction of every image."""
-    own = range(rank(), len(data), world())
+    own = range(rank(), min(len(data), images or len(data)), world())
     samples = DataLoader(
         Subset(data, own), batch_size=None, num_workers=predictor.config.run.workers, collate_fn=as_it_is
     )

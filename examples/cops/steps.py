@@ -1,5 +1,6 @@
 """The loss of a training step: cross-entropies, or soft panoptic quality through the solver (Section 4.2)."""
 
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -9,12 +10,20 @@ from torch import Tensor, nn
 
 import difflayers
 from difflayers import amwc
-from difflayers.panoptic import PanopticLayer, PanopticQuality, SoftPanopticQualityLoss, reject_small
+from difflayers.panoptic import (
+    PanopticLabels,
+    PanopticLayer,
+    PanopticOutput,
+    PanopticQuality,
+    SegmentMasks,
+    SoftPanopticQualityLoss,
+    reject_small,
+)
 from examples.cops.config import Config
 from examples.cops.data.batches import STRIDE, Batch
 from examples.cops.losses import stage_one_loss
 from examples.cops.network import CopsNetwork, Costs, Logits
-from examples.cops.run.processes import solver_jobs
+from examples.cops.run.processes import gathered, rank, solver_jobs, world
 
 
 class CrossEntropyStep(nn.Module):
@@ -27,6 +36,7 @@ class CrossEntropyStep(nn.Module):
     def forward(self, batch: Batch, trunk: Any = None) -> tuple[Tensor, dict[str, float]]:
         self.network.train()
         logits = logits_of(self.network, batch.images, self.config)
+        assert batch.targets is not None  # batches of stage 1 have them
         return stage_one_loss(logits, batch.targets, self.config)
 
 
@@ -58,13 +68,15 @@ class SolverStep(nn.Module):
     def forward(self, batch: Batch, trunk: Any = None) -> tuple[Tensor, dict[str, float]]:
         self.network.train(not self.frozen_trunk)
         costs = self.network.costs(logits_of(self.network, batch.images, self.config, trunk))
-        costs = drop_costs(costs, self.config.loss.cost_dropout)
+        check_finite("the costs that the network puts out", *tensors(costs))
+        costs = drop_costs(costs, self.config.loss.cost_dropout, batch.seeds)
+        sum_gradients_over_processes(costs)
         low, high = self.config.solver.scales
         self.layer.scales = difflayers.UniformScales(
             low, high, self.config.solver.samples, seed=batch.scale_seed
         )
         output = self.layer(costs.node, costs.edge, batch.labels)
-        value = self.loss(output.masks, batch.labels)
+        value = self.loss(*whole_batch(output, batch.labels))
         exact = PanopticQuality(len(self.layer.is_thing), self.layer.is_thing)
         for prediction, target in zip(output.labels, batch.labels, strict=True):
             areas = self.config.rejection.thing_area / STRIDE**2, self.config.rejection.stuff_area / STRIDE**2
@@ -72,14 +84,67 @@ class SolverStep(nn.Module):
         return self.config.loss.weight * value, {"soft_pq": 1 - value.item(), "pq": exact.compute().pq}
 
 
-def drop_costs(costs: Costs, probability: float) -> Costs:
-    """Zero whole pixels of the node costs and single edges, neither rescaled (the paper's settings)."""
+def whole_batch(
+    output: PanopticOutput, targets: list[PanopticLabels]
+) -> tuple[list[SegmentMasks], list[PanopticLabels]]:
+    """Masks and targets of the images of all processes; only this process's masks have a gradient.
 
-    def keep(like: Tensor) -> Tensor:
-        return (torch.rand_like(like) >= probability).to(like.dtype)
+    Panoptic quality is a ratio of sums over the whole batch. Each process's own ratio would give the solver a
+    gradient that grows with the number of processes, and λ would grow with it.
+    """
+    parts = gathered([] if world() == 1 else list(zip(output.labels, targets, strict=True)))
+    masks: list[SegmentMasks] = []
+    truth: list[PanopticLabels] = []
+    for number, part in enumerate(parts):
+        own = number == rank()
+        masks += output.masks if own else [_constant_masks(labels, output.masks[0]) for labels, _ in part]
+        truth += targets if own else [target for _, target in part]
+    return masks, truth
 
-    node = costs.node * keep(costs.node[:, :1])
-    return Costs(node, [(v * keep(v), h * keep(h)) for v, h in costs.edge])
+
+def _constant_masks(labels: PanopticLabels, like: SegmentMasks) -> SegmentMasks:
+    numbers = torch.arange(len(labels.classes)).view(-1, 1, 1)
+    masks = (torch.from_numpy(labels.segments) == numbers).to(like.masks)
+    return SegmentMasks(masks, torch.as_tensor(labels.classes))
+
+
+def sum_gradients_over_processes(costs: Costs) -> None:
+    """Make the gradients of costs add up over the processes, of which DistributedDataParallel takes the mean.
+
+    The factor stands behind the backward pass of the solver, which so sees the gradient of the loss itself.
+    """
+    for tensor in tensors(costs):
+        if tensor.requires_grad and world() > 1:
+            tensor.register_hook(lambda gradient: gradient * world())
+
+
+def tensors(costs: Costs) -> list[Tensor]:
+    """All tensors of costs: those of the nodes, then those of the edges."""
+    return [costs.node, *(side for pair in costs.edge for side in pair)]
+
+
+def check_finite(what: str, *values: Tensor) -> None:
+    """Raise FloatingPointError if a tensor holds NaN or infinity."""
+    if not torch.stack([value.isfinite().all() for value in values]).all():
+        raise FloatingPointError(f"{what} hold NaN or infinite values")
+
+
+def drop_costs(costs: Costs, probability: float, seeds: Sequence[int]) -> Costs:
+    """Zero whole pixels of the node costs and single edges, neither rescaled (the paper's settings).
+
+    What is zeroed of an image depends on its seed alone, not on the images beside it.
+    """
+    like = [costs.node[:, 0], *(side for pair in costs.edge for side in pair)]
+    sizes = [side[0].numel() for side in like]
+    drawn = [_uniform(sum(sizes), seed, costs.node.device) for seed in seeds]
+    kept = [part.view_as(side) for part, side in zip(torch.stack(drawn).split(sizes, 1), like, strict=True)]
+    node, *edges = [(part >= probability).to(costs.node.dtype) for part in kept]
+    sides = [side * keep for side, keep in zip(like[1:], edges, strict=True)]
+    return Costs(costs.node * node[:, None], list(zip(sides[::2], sides[1::2], strict=True)))
+
+
+def _uniform(count: int, seed: int, device: torch.device) -> Tensor:
+    return torch.rand(count, device=device, generator=torch.Generator(device).manual_seed(seed))
 
 
 def autocast(config: Config, device: torch.device) -> torch.autocast:

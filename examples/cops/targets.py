@@ -31,6 +31,39 @@ class Targets(NamedTuple):
     edge_weights: list[tuple[Tensor, Tensor]]
 
 
+class BatchTargets(NamedTuple):
+    """Targets of a batch, a single tensor of each kind.
+
+    A process that reads hands each tensor over through a file handle of its own, of which there are few.
+
+    Attributes:
+        semantic: (B, h, w) int64.
+        semantic_weight: (B, h, w) float32.
+        edges: (B, E) float32, for each distance the vertical pairs row by row, then the horizontal ones.
+        edge_weights: (B, E) float32.
+    """
+
+    semantic: Tensor
+    semantic_weight: Tensor
+    edges: Tensor
+    edge_weights: Tensor
+
+
+def stack_targets(targets: Sequence[Targets]) -> BatchTargets:
+    """Put the targets of images of one size together."""
+    return BatchTargets(
+        torch.stack([target.semantic for target in targets]),
+        torch.stack([target.semantic_weight for target in targets]),
+        torch.stack([flat_sides(target.edges) for target in targets]),
+        torch.stack([flat_sides(target.edge_weights) for target in targets]),
+    )
+
+
+def flat_sides(sides: Sequence[tuple[Tensor, Tensor]], start: int = 0) -> Tensor:
+    """Vertical and horizontal pairs of all distances in a row; dimensions before `start` stay."""
+    return torch.cat([side.flatten(start) for pair in sides for side in pair], start)
+
+
 class _Pixels(NamedTuple):
     """What decides about a pair, each (h, w): the segment's number, and bool flags."""
 

@@ -4,30 +4,33 @@ All that is random in an iteration is drawn from (seed, stage, iteration), so a 
 resumed continues exactly as it would have. Under torchrun each process takes a part of the batch.
 """
 
+import math
 import time
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator
 from contextlib import nullcontext
+from itertools import islice
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.nn.parallel import DistributedDataParallel
-from tqdm import tqdm
 
 from examples.cops.config import Config
-from examples.cops.data.batches import Batch, Crops, load_batches
+from examples.cops.data.batches import Batch, Crops
 from examples.cops.network import CopsNetwork
 from examples.cops.run.checkpoint import Checkpoint
-from examples.cops.run.processes import gathered, rank, world
-from examples.cops.steps import CrossEntropyStep, SolverStep, autocast
+from examples.cops.run.parts import own_parts, prepared_batches
+from examples.cops.run.processes import gathered, world
+from examples.cops.run.progress import Progress
+from examples.cops.steps import CrossEntropyStep, SolverStep
 
 STAGE_ONE, STAGE_TWO, SINGLE_STAGE = 1, 2, 3
 POWER = 0.9  # of the polynomial decay (Panoptic-DeepLab)
 #: What a checkpoint knows of how long training took.
 CLOCKS = {"seconds": time.perf_counter, "cpu_seconds": time.process_time}
 Log = list[dict[str, float]]
+Evaluate = Callable[[], dict[str, float]]
 
 
 class Phase(NamedTuple):
@@ -55,7 +58,12 @@ class Phase(NamedTuple):
 
 
 def train_stage_one(
-    network: CopsNetwork, data: Any, config: Config, checkpoint: Checkpoint, progress: bool = True
+    network: CopsNetwork,
+    data: Any,
+    config: Config,
+    checkpoint: Checkpoint,
+    progress: bool = True,
+    evaluate: Evaluate | None = None,
 ) -> Log:
     """Stage 1: top-k cross-entropies, Adam with polynomial decay. Returns the log."""
     network.requires_grad_(True)
@@ -68,7 +76,7 @@ def train_stage_one(
         [{"params": list(network.parameters()), "lr": config.stage1.learning_rate}],
         CrossEntropyStep(network, config),
     )
-    return train(network, data, config, phase, checkpoint, progress)
+    return train(network, data, config, phase, checkpoint, progress, evaluate)
 
 
 def train_stage_two(
@@ -78,6 +86,7 @@ def train_stage_two(
     checkpoint: Checkpoint,
     progress: bool = True,
     step: nn.Module | None = None,
+    evaluate: Evaluate | None = None,
 ) -> Log:
     """Stage 2: soft PQ through the solver (or another step), trunk and batch norm frozen. Returns the log."""
     network.requires_grad_(False)
@@ -97,11 +106,16 @@ def train_stage_two(
         frozen_trunk=True,
         decay_iterations=config.stage2.decay_iterations,
     )
-    return train(network, data, config, phase, checkpoint, progress)
+    return train(network, data, config, phase, checkpoint, progress, evaluate)
 
 
 def train_through_solver(
-    network: CopsNetwork, data: Any, config: Config, checkpoint: Checkpoint, progress: bool = True
+    network: CopsNetwork,
+    data: Any,
+    config: Config,
+    checkpoint: Checkpoint,
+    progress: bool = True,
+    evaluate: Evaluate | None = None,
 ) -> Log:
     """The single stage after its warm-up: soft PQ through the solver, into all layers. Returns the log."""
     network.requires_grad_(True)
@@ -113,77 +127,122 @@ def train_through_solver(
         [{"params": list(network.parameters()), "lr": config.single.learning_rate}],
         SolverStep(network, data.is_thing, config, frozen_trunk=False),
     )
-    return train(network, data, config, phase, checkpoint, progress)
+    return train(network, data, config, phase, checkpoint, progress, evaluate)
 
 
 def train(
-    network: Any, data: Any, config: Config, phase: Phase, checkpoint: Checkpoint, progress: bool
+    network: Any,
+    data: Any,
+    config: Config,
+    phase: Phase,
+    checkpoint: Checkpoint,
+    progress: bool,
+    evaluate: Evaluate | None = None,
 ) -> Log:
-    """Run a phase from where its checkpoint stands to its end, and return its log, an entry an iteration.
+    """Run a phase from where its checkpoint stands to its end, and return its log, an entry per iteration.
 
-    The network is a module; one with a frozen trunk has `trunk(images)`.
+    Args:
+        network: a module; one with a frozen trunk has `trunk(images)`.
+        data: the training images.
+        config: the settings.
+        phase: what to do.
+        checkpoint: holds the last good state, and the best one if there is an evaluation.
+        progress: whether to show a bar.
+        evaluate: the qualities of the network on held-out images, "PQ" among them; called every
+            `run.evaluate_every` iterations.
+
+    Raises:
+        FloatingPointError: naming iteration and image files, if costs, loss or gradient are not finite. The
+            weights and the checkpoint are then as they were after the iteration before.
     """
-    device = next(network.parameters()).device
     optimizer = torch.optim.Adam(phase.groups)
     base = [group["lr"] for group in optimizer.param_groups]
     log: Log = []
+    best = -math.inf
     started = {name: clock() for name, clock in CLOCKS.items()}
     if (state := checkpoint.load()) is not None:
         network.load_state_dict(state["network"])
-        log, base = state["log"], state["base_rates"]
+        log, base, best = state["log"], state["base_rates"], state.get("best", best)
         if len(log) < phase.iterations:  # what is finished loads whatever became of the parameter groups
             optimizer.load_state_dict(state["optimizer"])
         started = {name: begun - state.get(name, 0.0) for name, begun in started.items()}
-    trained = [p for group in optimizer.param_groups for p in group["params"] if p.requires_grad]
-
-    # The batch is split into parts, over the processes and, within each, over its backward passes.
-    parts = world() * config.run.accumulation
-    if phase.batch % parts:
-        raise ValueError(f"a batch of {phase.batch} images cannot be split into {parts} equal parts")
-    own_parts = range(rank() * config.run.accumulation, (rank() + 1) * config.run.accumulation)
+    parts = own_parts(phase.batch, config)
+    crops = Crops(data, config, phase.stage, phase.batch // (world() * len(parts)))
     left = range(len(log), phase.iterations)
-    crops = Crops(data, config, phase.stage, phase.batch // parts, parts)
-    batches = load_batches(crops, [(i, part) for i in left for part in own_parts], device)
-    prepared = ahead(batches, network, config) if phase.frozen_trunk else ((batch, None) for batch in batches)
+    prepared = prepared_batches(network, crops, left, parts, phase.frozen_trunk)
     step: Any = DistributedDataParallel(phase.step) if world() > 1 else phase.step
-
-    writer = event_writer(checkpoint, len(log))
-    bar = tqdm(
-        left, f"stage {phase.stage}", phase.iterations, initial=len(log), disable=not progress, mininterval=2
-    )
-    for iteration in bar:
+    reports = Progress(phase.stage, phase.iterations, log, checkpoint, progress)
+    for iteration in reports.iterations():
         for group, start in zip(optimizer.param_groups, base, strict=True):
             group["lr"] = start * rate(iteration, phase)
         optimizer.zero_grad()
-        entries = []
-        for part in own_parts:
-            batch, trunk = next(prepared)
-            torch.manual_seed(batch.torch_seed)
-            # DDP averages the gradients over the processes in the last backward pass only.
-            with step.no_sync() if world() > 1 and part != own_parts[-1] else nullcontext():
-                loss, figures = step(batch, trunk)
-                (loss / config.run.accumulation).backward()
-            entries.append({"loss": loss.item(), **figures})
-        nn.utils.clip_grad_norm_(trained, config.training.gradient_norm)
+        figures = backward(step, prepared, len(parts), optimizer, config, phase, iteration)
         optimizer.step()
-        entries = [entry for own in gathered(entries) for entry in own]
-        figures = {name: float(np.mean([entry[name] for entry in entries])) for name in entries[0]}
         log.append({"stage": phase.stage, "iteration": iteration, **figures})
-        bar.set_postfix({name: f"{_recent(log, name):.3f}" for name in figures})
-        if writer is not None:
-            for name, value in figures.items():
-                writer.add_scalar(f"stage {phase.stage}/{name}", value, iteration)
+        reports.report(log[-1])
+        if evaluate is not None and is_time(iteration + 1, config.run.evaluate_every):
+            qualities = evaluate()
+            reports.report_held_out(iteration, qualities)
+            if qualities["PQ"] > best:  # never, if it is NaN
+                best = qualities["PQ"]
+                checkpoint.save_best(iteration + 1, network=network.state_dict(), held_out=qualities)
         if saves(iteration + 1, phase.iterations, checkpoint.every):
             checkpoint.save(
                 network=network.state_dict(),
                 optimizer=optimizer.state_dict(),
                 log=log,
                 base_rates=base,
+                best=best,
                 **{name: clock() - started[name] for name, clock in CLOCKS.items()},
             )
-    if writer is not None:
-        writer.close()
     return log
+
+
+def backward(
+    step: Any,
+    prepared: Iterator[tuple[Batch, Any]],
+    parts: int,
+    optimizer: torch.optim.Optimizer,
+    config: Config,
+    phase: Phase,
+    iteration: int,
+) -> dict[str, float]:
+    """Leave the clipped gradient of an iteration in the parameters; return the mean of all figures."""
+    own: list[tuple[dict[str, float], list[str]]] = []
+    for batch, trunk in islice(prepared, parts):
+        torch.manual_seed(batch.seeds[0])
+        # DDP averages the gradients over the processes in the last backward pass only.
+        last = len(own) + 1 == parts
+        with step.no_sync() if world() > 1 and not last else nullcontext():
+            try:
+                loss, figures = step(batch, trunk)
+            except FloatingPointError as error:
+                raise not_finite(str(error), phase, iteration, batch.files) from error
+            (loss / config.run.accumulation).backward()
+        own.append(({"loss": loss.item(), **figures}, batch.files))
+    trained = [p for group in optimizer.param_groups for p in group["params"] if p.requires_grad]
+    norm = float(nn.utils.clip_grad_norm_(trained, config.training.gradient_norm))
+    everyone = [pair for process in gathered(own) for pair in process]
+    for entry, files in everyone:
+        if not math.isfinite(entry["loss"]):
+            raise not_finite(f"the loss is {entry['loss']}", phase, iteration, files)
+    if not math.isfinite(norm):
+        files = [file for _, of_part in everyone for file in of_part]
+        raise not_finite(f"the norm of the gradient is {norm}", phase, iteration, files)
+    return {name: float(np.mean([entry[name] for entry, _ in everyone])) for name in own[0][0]}
+
+
+def not_finite(what: str, phase: Phase, iteration: int, files: list[str]) -> FloatingPointError:
+    """An error that says where it happened, and what became of the weights."""
+    return FloatingPointError(
+        f"stage {phase.stage}, iteration {iteration}: {what}; the images are {', '.join(files)}. "
+        "No step was taken, and the checkpoint is as it was"
+    )
+
+
+def is_time(done: int, every: int) -> bool:
+    """Whether it is the turn of what happens after every so many iterations; 0 means never."""
+    return every > 0 and done % every == 0
 
 
 def saves(done: int, iterations: int, every: int) -> bool:
@@ -198,61 +257,3 @@ def rate(iteration: int, phase: Phase) -> float:
     """Polynomial decay, times a linear warm-up; a factor on the learning rate."""
     decay = max(0.0, 1 - iteration / (phase.decay_iterations or phase.iterations)) ** POWER
     return decay * min(1.0, (iteration + 1) / max(1, phase.warm_up))
-
-
-def ahead(batches: Iterator[Batch], network: Any, config: Config) -> Iterator[tuple[Batch, Any]]:
-    """Yield each batch with what the frozen trunk makes of it; the next is prepared while the solver works.
-
-    The trunk does not change, so when it runs plays no role for what it gives. The solver releases the GIL
-    and, on a GPU, leaves the device alone: a second thread, with a stream of its own, has both to itself.
-    """
-    network.eval()
-    device = next(network.parameters()).device
-    stream = torch.cuda.Stream(device) if device.type == "cuda" else None
-
-    @torch.no_grad()
-    def prepare() -> tuple[Batch, Any] | None:
-        with torch.cuda.stream(stream) if stream is not None else nullcontext():
-            batch = next(batches, None)
-            if batch is None:
-                return None
-            with autocast(config, device):
-                trunk = network.trunk(batch.images)
-        if stream is not None:
-            stream.synchronize()
-        return batch, trunk
-
-    with ThreadPoolExecutor(1) as pool:
-        following = pool.submit(prepare)
-        while (prepared := following.result()) is not None:
-            if config.run.overlap:
-                following = pool.submit(prepare)
-            if stream is not None:
-                _record(prepared, torch.cuda.current_stream(device))
-            yield prepared
-            if not config.run.overlap:
-                following = pool.submit(prepare)
-
-
-def event_writer(checkpoint: Checkpoint, done: int) -> Any:
-    """A writer of TensorBoard's event files, which drops what a killed run wrote too much; or None."""
-    if checkpoint.events is None or rank() > 0:
-        return None
-    try:
-        from torch.utils.tensorboard import SummaryWriter
-    except ImportError:  # tensorboard is optional
-        return None
-    return SummaryWriter(str(checkpoint.events), purge_step=done)
-
-
-def _record(value: Any, stream: torch.cuda.Stream) -> None:
-    """Keep the memory of tensors from another stream until this one is done with them."""
-    if isinstance(value, Tensor):
-        value.record_stream(stream)
-    elif isinstance(value, tuple | list):
-        for entry in value:
-            _record(entry, stream)
-
-
-def _recent(log: Log, name: str, window: int = 20) -> float:
-    return float(np.mean([entry[name] for entry in log[-window:]]))

@@ -208,7 +208,7 @@ class MeanCosts(torch.nn.Module):
 
     def forward(self, batch: Batch, trunk: Any = None) -> tuple[torch.Tensor, dict[str, float]]:
         costs = self.network.costs(logits_of(self.network, batch.images, self.config, trunk))
-        costs = drop_costs(costs, self.config.loss.cost_dropout)
+        costs = drop_costs(costs, self.config.loss.cost_dropout, batch.seeds)
         return costs.node.mean() + sum(side.mean() for pair in costs.edge for side in pair), {}
 
 

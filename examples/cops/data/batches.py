@@ -1,6 +1,7 @@
-"""Batches of crops: what an iteration sees is a function of (seed, stage, iteration, part) and nothing else.
+"""Batches of crops: an image of an iteration is a function of (seed, stage, iteration, place in the batch).
 
-So a run that was killed and resumed goes on as it would have, and it plays no role how many processes read.
+So a run that was killed and resumed goes on as it would have, and it plays no role how many processes read or
+train, or into how many parts the batch is split.
 """
 
 from collections.abc import Iterator, Sequence
@@ -14,34 +15,39 @@ from torch.utils.data import DataLoader, Dataset
 from difflayers.panoptic import PanopticLabels, resize
 from examples.cops.config import Config
 from examples.cops.data.samples import Sample, augment, shrink, to_tensor
-from examples.cops.targets import Targets, stage_one_targets
+from examples.cops.targets import BatchTargets, stack_targets, stage_one_targets
 
 STRIDE = 4  # the network's output stride: costs live at a quarter of the resolution
 
 
 class Batch(NamedTuple):
-    """What a training step sees.
+    """What a training step sees: a part of the images of an iteration.
 
     Attributes:
         images: (B, 3, H, W) float32, normalised.
-        labels: for each image, at a quarter of the resolution.
-        targets: of stage 1, for each image; empty in a phase that trains through the solver.
-        torch_seed: of torch's random numbers in the step.
-        scale_seed: of the interpolation ranges λ.
+        labels: per image, at a quarter of the resolution.
+        targets: of stage 1; None in a phase that trains through the solver.
+        seeds: per image, for what is random in the step.
+        scale_seed: of the interpolation ranges λ, the same for all images of an iteration.
+        files: per image, the file that it comes from, or its name if it was drawn.
     """
 
     images: Tensor
     labels: list[PanopticLabels]
-    targets: list[Targets]
-    torch_seed: int
+    targets: BatchTargets | None
+    seeds: list[int]
     scale_seed: int
+    files: list[str]
 
     def to(self, device: torch.device) -> "Batch":
-        """The batch with its tensors on a device; the labels stay, the solver wants them on the CPU."""
+        """The batch with its tensors on a device; the labels stay on the CPU, where the solver is."""
         if device.type == "cpu":
             return self
-        targets = [Targets(*(_moved(value, device) for value in target)) for target in self.targets]
-        return self._replace(images=_moved(self.images, device), targets=targets)
+        images = self.images.to(device, non_blocking=True)
+        if self.targets is None:
+            return self._replace(images=images)
+        targets = BatchTargets(*(tensor.to(device, non_blocking=True) for tensor in self.targets))
+        return self._replace(images=images, targets=targets)
 
 
 class Crops(Dataset[Batch]):
@@ -50,37 +56,44 @@ class Crops(Dataset[Batch]):
     Args:
         data: a data set of `Sample` with `is_thing`.
         config: sizes, scales, distances and seed.
-        stage: 1 has the targets of stage 1; others have a seed for λ.
-        size: images of a part.
-        parts: that make up the batch of an iteration, over all processes.
+        stage: 1 has the targets of stage 1.
+        size: images per part; part p holds the places p · size, …, (p + 1) · size − 1 of the batch.
     """
 
-    def __init__(self, data: Any, config: Config, stage: int, size: int, parts: int = 1) -> None:
-        self.data, self.config, self.stage, self.size, self.parts = data, config, stage, size, parts
+    def __init__(self, data: Any, config: Config, stage: int, size: int) -> None:
+        self.data, self.config, self.stage, self.size = data, config, stage, size
 
     def __getitem__(self, key: tuple[int, int]) -> Batch:
         iteration, part = key
-        config = self.config
-        seeds = (config.training.seed, self.stage, iteration)
-        generator = np.random.default_rng(seeds if self.parts == 1 else (*seeds, part))
-        torch_seed = int(generator.integers(2**62))
-        scale_seed = int(generator.integers(2**31)) if self.stage > 1 else 0
-        samples = [
-            augment(
-                shrink(self.data[i], config.data.max_side), config.data.size, generator, config.data.scale
-            )
-            for i in generator.integers(len(self.data), size=self.size)
-        ]
+        seeds = (self.config.training.seed, self.stage, iteration)
+        first = 1 + part * self.size  # 0 is for λ
+        drawn = [self._draw((*seeds, first + place)) for place in range(self.size)]
+        samples = [sample for sample, _ in drawn]
         labels = quarter_labels(samples)
-        targets = [
-            stage_one_targets(
-                label, self.data.is_thing, config.network.distances, STRIDE**2, config.stage1.small_area
-            )
-            for label in labels
-            if self.stage == 1
-        ]
-        images = torch.stack([to_tensor(sample.image) for sample in samples])
-        return Batch(images, labels, targets, torch_seed, scale_seed)
+        return Batch(
+            torch.stack([to_tensor(sample.image) for sample in samples]),
+            labels,
+            self._targets(labels) if self.stage == 1 else None,
+            [seed for _, seed in drawn],
+            int(np.random.default_rng((*seeds, 0)).integers(2**31)),
+            [sample.file or sample.name for sample in samples],
+        )
+
+    def _draw(self, seeds: tuple[int, ...]) -> tuple[Sample, int]:
+        """A crop of an image drawn at random, and a seed for what is random later."""
+        generator, data = np.random.default_rng(seeds), self.config.data
+        sample = self.data[int(generator.integers(len(self.data)))]
+        crop = augment(shrink(sample, data.max_side), data.size, generator, data.scale)
+        return crop, int(generator.integers(2**62))
+
+    def _targets(self, labels: Sequence[PanopticLabels]) -> BatchTargets:
+        distances, small_area = self.config.network.distances, self.config.stage1.small_area
+        return stack_targets(
+            [
+                stage_one_targets(label, self.data.is_thing, distances, STRIDE**2, small_area)
+                for label in labels
+            ]
+        )
 
 
 def load_batches(crops: Crops, keys: Sequence[tuple[int, int]], device: torch.device) -> Iterator[Batch]:
@@ -106,9 +119,3 @@ def quarter_labels(samples: Sequence[Sample]) -> list[PanopticLabels]:
         resize(s.labels, (s.labels.segments.shape[0] // STRIDE, s.labels.segments.shape[1] // STRIDE))
         for s in samples
     ]
-
-
-def _moved(value: Any, device: torch.device) -> Any:
-    if isinstance(value, Tensor):
-        return value.to(device, non_blocking=True)
-    return [tuple(side.to(device, non_blocking=True) for side in pair) for pair in value]

@@ -23,11 +23,19 @@ class Category(NamedTuple):
 
 
 class Sample(NamedTuple):
-    """An image (H, W, 3) uint8, its panoptic labels at the same size, and a name for messages and files."""
+    """A labeled image.
+
+    Attributes:
+        image: (H, W, 3) uint8.
+        labels: of the same size.
+        name: for messages and files.
+        file: that the image was read from; empty if it was drawn.
+    """
 
     image: np.ndarray
     labels: PanopticLabels
     name: str
+    file: str = ""
 
 
 def augment(
@@ -61,13 +69,13 @@ def augment(
     if generator.random() < 0.5:
         image = image[:, ::-1]
         labels = PanopticLabels(labels.segments[:, ::-1], labels.classes, labels.is_crowd)
-    return Sample(image, labels, sample.name)
+    return sample._replace(image=image, labels=labels)
 
 
 def shrink(sample: Sample, max_side: int | None) -> Sample:
     """Scale a sample down to a longest side of `max_side` pixels; None keeps its resolution."""
     image = shrink_image(sample.image, max_side)
-    return Sample(image, resize(sample.labels, (image.shape[0], image.shape[1])), sample.name)
+    return sample._replace(image=image, labels=resize(sample.labels, (image.shape[0], image.shape[1])))
 
 
 def shrink_image(image: np.ndarray, max_side: int | None) -> np.ndarray:

@@ -1,7 +1,7 @@
 """One run, start to end: build the network, train it, measure it after each stage, draw what came out."""
 
 import json
-import math
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -19,12 +19,18 @@ from examples.cops.network import BACKBONES, CopsNetwork, ResNet50, make_network
 from examples.cops.run.checkpoint import Checkpoint
 from examples.cops.run.options import Schedule
 from examples.cops.run.processes import rank
+from examples.cops.run.progress import without_nan
 from examples.cops.run.resume import check_settings
 from examples.cops.run.settings import described, from_fields
 from examples.cops.train import CLOCKS, Log, train_stage_one, train_stage_two, train_through_solver
 
 SHOWN = 4  # held-out images in the picture
 LOOKED_AT = 100  # held-out images that these are chosen from
+#: The stages of each schedule.
+STAGES: dict[Schedule, dict[str, Callable[..., Log]]] = {
+    "two": {"stage 1": train_stage_one, "stage 2": train_stage_two},
+    "single": {"warm-up": train_stage_one, "single stage": train_through_solver},
+}
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
@@ -106,20 +112,21 @@ def run(
     if schedule == "single":
         config = config.change(stage1={"iterations": config.single.warm_iterations})
     about = described(config, train.categories)
-    stages = {
-        "two": {"stage 1": train_stage_one, "stage 2": train_stage_two},
-        "single": {"warm-up": train_stage_one, "single stage": train_through_solver},
-    }[schedule]
     log: Log = []
     figures: dict[str, dict[str, float]] = {}
     clocks: dict[str, dict[str, float]] = {name: {} for name in CLOCKS}
     shown: dict[str, list[PanopticLabels]] = {}
     busiest = busiest_images(held_out)
-    for name, train_stage in stages.items():
+
+    def in_training() -> dict[str, float]:
+        predictor = Predictor(network, held_out.is_thing, config)
+        return summary(evaluate(predictor, held_out, images=config.run.evaluate_images).quality)
+
+    for name, train_stage in STAGES[schedule].items():
         file = name.replace(" ", "")
         checkpoint = Checkpoint(out / f"{file}.pt", about=about, events=out / "events" / file)
         check_settings(checkpoint, config, name)
-        log += train_stage(network, train, config, checkpoint, progress and rank() == 0)
+        log += train_stage(network, train, config, checkpoint, progress and rank() == 0, evaluate=in_training)
         for clock, taken in clocks.items():
             taken[name] = (checkpoint.load() or {}).get(clock, 0.0)  # killed runs included
         predictor = Predictor(network, held_out.is_thing, config)
@@ -138,15 +145,7 @@ def run(
 
 def write_figures(out: Path, content: dict[str, Any]) -> None:
     """Write `figures.json`; a quality that is not defined, NaN, is null there, as JSON has no NaN."""
-    (out / "figures.json").write_text(json.dumps(_without_nan(content), allow_nan=False))
-
-
-def _without_nan(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {name: _without_nan(entry) for name, entry in value.items()}
-    if isinstance(value, list | tuple):
-        return [_without_nan(entry) for entry in value]
-    return None if isinstance(value, float) and math.isnan(value) else value
+    (out / "figures.json").write_text(json.dumps(without_nan(content), allow_nan=False))
 
 
 def check_classes(train: Any, other: Any) -> None:

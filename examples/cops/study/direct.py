@@ -31,7 +31,7 @@ class DirectStep(nn.Module):
     def forward(self, batch: Batch, trunk: Any = None) -> tuple[Tensor, dict[str, float]]:
         self.network.eval()
         costs = self.network.costs(logits_of(self.network, batch.images, self.config, trunk))
-        costs = drop_costs(costs, self.config.loss.cost_dropout)
+        costs = drop_costs(costs, self.config.loss.cost_dropout, batch.seeds)
         shape = costs.node.shape[2], costs.node.shape[3]
         edges = grid_edges(shape, self.config.network.distances)
 

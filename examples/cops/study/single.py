@@ -7,6 +7,7 @@ an earlier run can be compared.
 """
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +18,14 @@ from examples.cops.data import open_dataset
 from examples.cops.network import CopsNetwork
 from examples.cops.run import runs
 from examples.cops.run.checkpoint import Checkpoint
-from examples.cops.train import CLOCKS, train_stage_one, train_stage_two, train_through_solver
+from examples.cops.train import CLOCKS, Log, train_stage_one, train_stage_two, train_through_solver
 
 CLOCK = "seconds" if runs.DEVICE.type == "cuda" else "cpu_seconds"  # of `train`'s
-PHASES = {"stage 1": train_stage_one, "stage 2": train_stage_two, "single stage": train_through_solver}
+PHASES: dict[str, Callable[..., Log]] = {
+    "stage 1": train_stage_one,
+    "stage 2": train_stage_two,
+    "single stage": train_through_solver,
+}
 ROUNDS = 3  # through the phases, after one that compiles
 TIMED = 20 if CLOCK == "seconds" else 2  # iterations of each; processes that read need some to get going
 
@@ -99,6 +104,9 @@ class Unkept(Checkpoint):
 
     def __init__(self) -> None:
         super().__init__(Path("unkept"))
+
+    def beside(self, suffix: str) -> None:
+        return None
 
     def load(self) -> None:
         return None

@@ -42,7 +42,7 @@ def test_direct_losses_are_zero_at_the_truth_and_count_what_is_wrong() -> None:
     segments[0, 0] = -1
     labels = PanopticLabels(segments, np.array([0, 6]))
     target = stage_one_targets(labels, scenes.is_thing, TINY.network.distances)
-    batch = Batch(torch.zeros(1), [labels], [], 0, 0)
+    batch = Batch(torch.zeros(1), [labels], None, [0], 0, [""])
     right = torch.eye(8)[target.semantic.clamp(min=0).flatten()][None]
     cuts = torch.cat([side.flatten() for pair in target.edges for side in pair])[None]
     loss, _ = step._loss(batch, right, cuts)
