@@ -1,6 +1,7 @@
 """The one way from an estimator or loss to autograd, so that each of them is only its mathematics."""
 
-from collections.abc import Mapping, Sequence
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal
 
 import torch
@@ -71,16 +72,20 @@ def differentiate(
     ]
 
 
-def begin(
+@contextlib.contextmanager
+def measuring(
     solver: BatchSolver,
     costs: Sequence[Tensor],
     context: Sequence[Any] | None = None,
     targets: Mapping[str, Sequence[Tensor]] | None = None,
-) -> Call:
-    """Return a call that nothing is differentiated of; arguments and errors are those of a loss."""
+) -> Iterator[Call]:
+    """Open a call that nothing is differentiated of; arguments and errors are those of a loss.
+
+    Inside the `with` block there are no gradients and no autocast.
+    """
     plan, tensors = _planned(solver, None, costs, context, targets, loss=bool(targets))
-    with without_autocast(tensors[0].device):
-        return opened(plan, [tensor.detach() for tensor in tensors])
+    with torch.no_grad(), without_autocast(tensors[0].device):
+        yield opened(plan, tensors)
 
 
 def _planned(
@@ -123,10 +128,18 @@ def _signed(tensors: Sequence[Tensor]) -> list[Tensor]:
     return [t if t.is_floating_point() or t.is_complex() else t.double() for t in tensors]
 
 
-def reduce_losses(losses: Tensor, reduction: LossReduction, solver: BatchSolver) -> Tensor:
-    """Reduce the losses (B,) of a batch, without the instances that `on_failure="skip"` took out."""
+def reduce_losses(losses: Tensor, reduction: LossReduction, skips: bool = True) -> Tensor:
+    """Reduce the losses (B,) of a batch.
+
+    Args:
+        losses: one loss per instance.
+        reduction: "mean", "sum", or "none".
+        skips: whether NaN marks instances that `on_failure="skip"` took out, which are in no mean or sum. If
+            all are taken out, the result is 0, and its gradient too.
+    """
     if reduction == "none":
         return losses
-    if reduction == "sum":
-        return losses.nansum() if solver.on_failure == "skip" else losses.sum()
-    return losses.nanmean() if solver.on_failure == "skip" else losses.mean()
+    if not skips:
+        return losses.sum() if reduction == "sum" else losses.mean()
+    total = losses.nansum()
+    return total if reduction == "sum" else total / (~losses.isnan()).sum().clamp(min=1)

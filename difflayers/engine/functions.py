@@ -85,8 +85,8 @@ class _Transformed(_Eager):
 
     @staticmethod
     def vmap(info: Any, in_dims: tuple[Any, ...], plan: Plan, *tensors: Tensor) -> Any:
-        folded = _folded(info.batch_size, tensors, in_dims[1:])
-        return _unfolded(_Transformed.apply(plan, *folded), info.batch_size)
+        folded, batch = _folded(info.batch_size, tensors, in_dims[1:])
+        return _unfolded(_Transformed.apply(plan, *folded), info.batch_size, batch)
 
 
 def _keep(
@@ -120,20 +120,27 @@ class _Backward(torch.autograd.Function):
 
     @staticmethod
     def vmap(info: Any, in_dims: tuple[Any, ...], plan: Plan, saved: int, *tensors: Tensor | None) -> Any:
-        folded = _folded(info.batch_size, tensors, in_dims[2:])
-        return _unfolded(_Backward.apply(plan, saved, *folded), info.batch_size)
+        folded, batch = _folded(info.batch_size, tensors, in_dims[2:])
+        return _unfolded(_Backward.apply(plan, saved, *folded), info.batch_size, batch)
 
 
-def _folded(size: int, tensors: Sequence[Tensor | None], dims: Sequence[int | None]) -> list[Tensor | None]:
-    """Make vmap's dimension the slow part of the batch, so that instance i has context i modulo B."""
-    return [
-        tensor
-        if tensor is None
-        else (tensor.expand(size, *tensor.shape) if dim is None else tensor.movedim(dim, 0)).flatten(0, 1)
-        for tensor, dim in zip(tensors, dims, strict=True)
+def _folded(
+    size: int, tensors: Sequence[Tensor | None], dims: Sequence[int | None]
+) -> tuple[list[Tensor | None], int]:
+    """Make vmap's dimension the slow part of the batch, so that instance i has context i modulo B.
+
+    Returns:
+        The tensors (size · B, …), and B.
+    """
+    pairs = zip(tensors, dims, strict=True)
+    mapped = [
+        t if t is None else t.movedim(d, 0) if d is not None else t.expand(size, *t.shape) for t, d in pairs
     ]
+    first = mapped[0]  # costs, which are never None
+    assert first is not None
+    return [tensor if tensor is None else tensor.flatten(0, 1) for tensor in mapped], first.shape[1]
 
 
-def _unfolded(tensors: Sequence[Tensor], size: int) -> tuple[tuple[Tensor, ...], tuple[int, ...]]:
-    shaped = [tensor.reshape(size, len(tensor) // max(size, 1), *tensor.shape[1:]) for tensor in tensors]
+def _unfolded(tensors: Sequence[Tensor], size: int, batch: int) -> tuple[tuple[Tensor, ...], tuple[int, ...]]:
+    shaped = [t.reshape(size, len(t) // size if size else batch, *t.shape[1:]) for t in tensors]
     return tuple(shaped), (0,) * len(tensors)

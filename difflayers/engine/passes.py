@@ -1,6 +1,7 @@
 """The forward and the backward pass of a call, between tensors of the caller and those of an estimator."""
 
 import contextlib
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -27,6 +28,13 @@ def forward(plan: Plan, tensors: Sequence[Tensor]) -> tuple[tuple[Tensor, ...], 
             [output.to(device, copy=True) for output in (outputs if plan.solutions else outputs[:1])]
         )
         if call.failed is not None:
+            if call.failed.all():
+                warnings.warn(
+                    f"the solver found no solution for any of the {call.batch} instances of a batch, "
+                    "so that this step has no gradient",
+                    RuntimeWarning,
+                    stacklevel=2,
+                )
             for copy in copies:
                 copy[call.failed.to(device)] = torch.nan if plan.solver.on_failure == "skip" else 0
         return copies, call.kept(), call.continued()

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from difflayers._arguments import positive
 from difflayers._files import replacing
-from difflayers.engine.autograd import begin
+from difflayers.engine.autograd import measuring
 from difflayers.engine.call import Call
 from difflayers.engine.checks import check_call
 from difflayers.engine.instances import any_nonzero
@@ -181,31 +181,31 @@ def diagnose(
     pool, solver.pool = solver.pool, None  # what is asked here is what the solver would do
     before = (solver.statistics.solves, solver.statistics.failures)
     try:
-        call = begin(solver, tensors, context)
-        batch = call.costs
-        solutions, seconds = _timed(call)
-        incoming = _incoming(solutions, tensors, loss, gradient)
-        tried = _candidates(batch, incoming) if given is None else given
-        state = copy.deepcopy(layer.scales.state_dict())
-        own = layer.scales.draw()
-        layer.scales.load_state_dict(state)
-        gradients = []
-        for scale in [*tried.tolist(), *own.tolist()]:
-            moved = call.solve(
-                [cost + scale * g for cost, g in zip(batch, incoming, strict=True)],
-                f"perturbed with scale {scale:g}",
-            )
-            parts = [(there - y).flatten(1) for there, y in zip(moved, solutions, strict=True)]
-            gradients.append(torch.cat(parts, 1) / scale)
-        active = any_nonzero(incoming)
-        if call.failed is not None:
-            active = active & ~call.failed
-        beaten = _beaten(call, solutions)
+        with measuring(solver, tensors, context) as call:
+            batch = call.costs
+            solutions, seconds = _timed(call)
+            incoming = _incoming(solutions, tensors, loss, gradient)
+            tried = _candidates(batch, incoming) if given is None else given
+            state = copy.deepcopy(layer.scales.state_dict())
+            own = layer.scales.draw()
+            layer.scales.load_state_dict(state)
+            gradients = []
+            for scale in [*tried.tolist(), *own.tolist()]:
+                moved = call.solve(
+                    [cost + scale * g for cost, g in zip(batch, incoming, strict=True)],
+                    f"perturbed with scale {scale:g}",
+                )
+                parts = [(there - y).flatten(1) for there, y in zip(moved, solutions, strict=True)]
+                gradients.append(torch.cat(parts, 1) / scale)
+            active = any_nonzero(incoming)
+            if call.failed is not None:
+                active = active & ~call.failed
+            beaten = _beaten(call, solutions)
     finally:
         solver.pool = pool
     solves = solver.statistics.solves - before[0]
     failures = solver.statistics.failures - before[1]
-    vectors = torch.stack(gradients)[:, active].cpu()
+    vectors = torch.stack(gradients)[:, active].cpu().double()
     changed = vectors.any(2).double()
     shares, own_changed = np.split(
         changed.mean(1).numpy() if active.any() else np.zeros(len(changed)), [len(tried)]

@@ -93,7 +93,7 @@ class SolverLoss(SolverModule):
         costs = several(costs)
         groups = matched(costs, targets)
         losses, *solutions = differentiate(self, costs, context, groups, loss=True, solutions=return_solution)
-        reduced = reduce_losses(losses, self.reduction, self.solver)
+        reduced = reduce_losses(losses, self.reduction, skips=self.solver.on_failure == "skip")
         return (reduced, only(solutions)) if return_solution else reduced
 
     def pull_back(self, call: Call, gradients: list[Tensor]) -> list[Tensor]:
@@ -138,13 +138,6 @@ def several(tensors: Tensors, name: str = "costs") -> list[Tensor]:
 def inner(left: Sequence[Tensor], right: Sequence[Tensor]) -> Tensor:
     """Return Σ ⟨left, right⟩ over the tensors (M, *shape) of several costs, as (M,)."""
     return functools.reduce(operator.add, (flat(a * b).sum(1) for a, b in zip(left, right, strict=True)))
-
-
-def mean_or_sum(losses: Tensor, reduction: LossReduction) -> Tensor:
-    """Reduce losses (B,) of a layer's solutions; those that `on_failure="skip"` took out are NaN."""
-    if reduction == "none":
-        return losses
-    return losses.nansum() if reduction == "sum" else losses.nanmean()
 
 
 def first_row(bad: Tensor) -> int | None:

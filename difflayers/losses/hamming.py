@@ -4,9 +4,8 @@ import torch
 from torch import Tensor
 
 from difflayers._arguments import one_of
-from difflayers.engine.autograd import LossReduction
+from difflayers.engine.autograd import LossReduction, reduce_losses
 from difflayers.engine.instances import flat
-from difflayers.losses.base import mean_or_sum
 
 
 def hamming_loss(solutions: Tensor, true_solutions: Tensor, *, reduction: LossReduction = "mean") -> Tensor:
@@ -31,4 +30,4 @@ def hamming_loss(solutions: Tensor, true_solutions: Tensor, *, reduction: LossRe
         )
     solutions = solutions if solutions.dtype == torch.float64 else solutions.float()
     wanted = true_solutions.to(solutions.dtype)
-    return mean_or_sum(flat(wanted + (1 - 2 * wanted) * solutions).sum(1), reduction)
+    return reduce_losses(flat(wanted + (1 - 2 * wanted) * solutions).sum(1), reduction)

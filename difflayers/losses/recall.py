@@ -10,8 +10,7 @@ import torch
 from torch import Tensor
 
 from difflayers._arguments import one_of
-from difflayers.engine.autograd import LossReduction
-from difflayers.losses.base import mean_or_sum
+from difflayers.engine.autograd import LossReduction, reduce_losses
 
 
 def recall_loss(
@@ -48,4 +47,4 @@ def recall_loss(
     relevant, irrelevant = relevant - margin / 2, irrelevant + margin / 2
     ranks = layer(torch.cat([relevant, irrelevant], 1))[:, : relevant.shape[1]]
     before = (ranks - layer(relevant)).clamp(min=0)  # a mean of noisy ranks can be below 0
-    return mean_or_sum(torch.log1p(torch.log1p(before)).mean(1), reduction)
+    return reduce_losses(torch.log1p(torch.log1p(before)).mean(1), reduction)

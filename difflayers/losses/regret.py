@@ -8,11 +8,11 @@ import torch
 from torch import Tensor
 
 from difflayers._arguments import one_of
-from difflayers.engine.autograd import LossReduction, begin
+from difflayers.engine.autograd import LossReduction, measuring
 from difflayers.engine.batch import BatchSolver
 from difflayers.engine.options import SolveOptions
 from difflayers.engine.solving import only
-from difflayers.losses.base import Tensors, inner, matched, mean_or_sum, several
+from difflayers.losses.base import Tensors, inner, matched, several
 from difflayers.solver import Solver
 
 _CLEARLY = 1e-5
@@ -116,7 +116,7 @@ def regret(
     one_of("reduction", reduction, LossReduction)
     solve = BatchSolver(solver, **options)
     regrets, _, solutions = _measure(solve, costs, true_costs, true_solutions, context)
-    reduced = mean_or_sum(regrets, reduction)
+    reduced = {"none": regrets, "sum": regrets.nansum(), "mean": regrets.nanmean()}[reduction]
     return (reduced, only(solutions)) if return_solution else reduced
 
 
@@ -139,7 +139,6 @@ def normalized_regret(
     return _ratio(float(regrets[counted].sum()), float(optima[counted].abs().sum()))
 
 
-@torch.no_grad()
 def _measure(
     solver: BatchSolver,
     costs: Tensors,
@@ -150,26 +149,23 @@ def _measure(
     """Return regrets, optima (B,) in float64, NaN where the solver failed, and the solutions."""
     predicted = several(costs)
     groups = matched(predicted, {"true_costs": true_costs, "true_solutions": true_solutions})
-    call = begin(solver, predicted, context, groups)
-    best = call.targets.get("true_solutions")
-    if best is not None:
-        solutions = call.solve()
-    else:
-        pairs = [torch.stack(pair) for pair in zip(call.costs, call.targets["true_costs"], strict=True)]
-        both = call.solve(pairs, ["", "at the true costs"])
-        solutions, best = [pair[0] for pair in both], [pair[1] for pair in both]
-    # The true costs as they were given: predictions in float32 do not make them less exact.
-    truth = [
-        true.detach().to(y.device).double() for true, y in zip(groups["true_costs"], solutions, strict=True)
-    ]
-    truth = solver.oriented(truth)
-    optima = inner(truth, best)
-    regrets = inner(truth, solutions) - optima
-    if call.failed is not None:
-        regrets, optima = (each.masked_fill(call.failed, torch.nan) for each in (regrets, optima))
-    paid = inner([true.abs() for true in truth], [y.abs() for y in best])
-    _warn_if_negative(regrets, paid)
-    return regrets, optima, solutions
+    with measuring(solver, predicted, context, groups) as call:
+        best = call.targets.get("true_solutions")
+        if best is not None:
+            solutions = call.solve()
+        else:
+            pairs = [torch.stack(pair) for pair in zip(call.costs, call.targets["true_costs"], strict=True)]
+            both = call.solve(pairs, ["", "at the true costs"])
+            solutions, best = [pair[0] for pair in both], [pair[1] for pair in both]
+        # The true costs as they were given: predictions in float32 do not make them less exact.
+        given = [true.to(y.device).double() for true, y in zip(groups["true_costs"], solutions, strict=True)]
+        truth = solver.oriented(given)
+        optima = inner(truth, best)
+        regrets = inner(truth, solutions) - optima
+        if call.failed is not None:
+            regrets, optima = (each.masked_fill(call.failed, torch.nan) for each in (regrets, optima))
+        _warn_if_negative(regrets, inner([true.abs() for true in truth], [y.abs() for y in best]))
+        return regrets, optima, solutions
 
 
 def _warn_if_negative(regrets: Tensor, paid: Tensor) -> None:
@@ -180,7 +176,7 @@ def _warn_if_negative(regrets: Tensor, paid: Tensor) -> None:
             "are better than those for true costs. Look at `maximize`, which must say what the solver does, "
             "and at `true_solutions`, which must be the best",
             RuntimeWarning,
-            stacklevel=5,  # the caller of `regret`, `normalized_regret` or `Regret.update`
+            stacklevel=4,  # the caller of `regret`, `normalized_regret` or `Regret.update`
         )
 
 

@@ -6,7 +6,7 @@ import torch
 from torch.testing import assert_close
 
 import difflayers
-from difflayers.engine.autograd import begin
+from difflayers.engine.autograd import measuring
 from difflayers.engine.batch import BatchSolver
 
 SILENT = [None, np.nan, difflayers.SolverError("infeasible"), TimeoutError("too long")]
@@ -161,11 +161,12 @@ def test_solutions_of_another_shape_where_an_estimator_allows_them(batched, n_jo
     def solver(costs):
         return np.stack([costs.argmin(-1), costs.argmax(-1)], axis=-1)
 
-    call = begin(BatchSolver(solver, batched=batched, n_jobs=n_jobs), [torch.rand(5, 4)])
-    (solutions,) = call.solve(any_shape=True)
-    np.testing.assert_array_equal(solutions, np.stack([call.costs[0].argmin(1), call.costs[0].argmax(1)], 1))
-    with pytest.raises(difflayers.SolverError, match="has shape"):
-        call.solve()
+    costs = torch.rand(5, 4)
+    with measuring(BatchSolver(solver, batched=batched, n_jobs=n_jobs), [costs]) as call:
+        (solutions,) = call.solve(any_shape=True)
+        np.testing.assert_array_equal(solutions, np.stack([costs.argmin(1), costs.argmax(1)], 1))
+        with pytest.raises(difflayers.SolverError, match="has shape"):
+            call.solve()
 
 
 def test_problems_beyond_the_batch_belong_to_its_instances_in_turn():
@@ -175,9 +176,9 @@ def test_problems_beyond_the_batch_belong_to_its_instances_in_turn():
         asked.append(context)
         return costs
 
-    call = begin(BatchSolver(solver), [torch.zeros(2, 3)], ["a", "b"])
-    call.solve([torch.rand(3, 2, 3)])
-    call.part(torch.tensor([1])).solve([torch.rand(2, 1, 3)])
+    with measuring(BatchSolver(solver), [torch.zeros(2, 3)], ["a", "b"]) as call:
+        call.solve([torch.rand(3, 2, 3)])
+        call.part(torch.tensor([1])).solve([torch.rand(2, 1, 3)])
     assert asked == ["a", "b"] * 3 + ["b", "b"]
 
 

@@ -245,6 +245,18 @@ def test_a_failing_solver_is_named_with_its_instance_or_left_out(case):
     assert not gradient[3].any()
 
 
+@every_solving_loss
+@pytest.mark.parametrize("reduction", ["mean", "sum"])
+def test_a_batch_without_any_solution_has_a_loss_of_0_without_gradient_and_warns(case, reduction):
+    loss = case.make(lambda costs: None, reduction=reduction, on_failure="skip")
+    model = torch.nn.Linear(9, 9, dtype=torch.float64)
+    with pytest.warns(RuntimeWarning, match="no solution for any of the 5 instances"):
+        value = loss(model(random_costs(1).flatten(1)).reshape(5, 3, 3), **case.target(random_costs(2)))
+    value.backward()
+    assert value == 0
+    assert not model.weight.grad.any()
+
+
 @every_loss
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_training_a_linear_model_lowers_the_regret(case, seed):

@@ -58,6 +58,16 @@ def test_instances_that_failed_are_in_no_mean():
     assert torch.isfinite(costs.grad).all()
 
 
+def test_a_batch_without_any_solution_has_a_loss_of_0():
+    layer = difflayers.BlackboxLayer(lambda costs: None, on_failure="skip")
+    costs = torch.ones(2, 3, requires_grad=True)
+    with pytest.warns(RuntimeWarning, match="no solution for any of the 2 instances"):
+        loss = hamming_loss(layer(costs), torch.ones(2, 3))
+    loss.backward()
+    assert loss == 0
+    assert not costs.grad.any()
+
+
 def test_other_shapes_and_reductions_are_refused():
     with pytest.raises(
         ValueError, match=r"true_solutions has shape \(3, 1\), but solutions has shape \(3,\)"
