@@ -5,16 +5,18 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from difflayers import amwc
+from difflayers._arguments import counts
 from difflayers.engine.compiler import outside_compiler
-from difflayers.engine.parallel import active_backend, map_instances
+from difflayers.engine.parallel import active_backend, check_jobs
+from difflayers.engine.stateful import StatefulModule
 from difflayers.graph.edges import grid_edges
 from difflayers.layers.scales import Scales, as_scales
-from difflayers.panoptic.labels import PanopticLabels, from_solution
-from difflayers.panoptic.lifted import Forward, LiftedSolver, lifted_backward, lifted_classes
+from difflayers.panoptic.labels import VOID, PanopticLabels, from_solution
+from difflayers.panoptic.lifted import ArrayPasses, LiftedSolver, lifted_classes
 from difflayers.panoptic.matching import unmatched_classes
 from difflayers.panoptic.surrogate import SegmentMasks
 
@@ -22,33 +24,68 @@ EdgeCosts = Sequence[tuple[Tensor, Tensor]]
 
 
 class PanopticOutput(NamedTuple):
-    """What :class:`PanopticLayer` returns, one entry an image.
+    """What `PanopticLayer` returns, with one entry per image.
 
     Attributes:
-        masks: indicator (J, h, w) of every lifted label, differentiable, with the label's class. The first
-            rows are the predicted segments; the others are empty and only give a gradient somewhere to go.
-        labels: the panoptic labelling, not differentiable.
+        masks: the indicator (J, h, w) of every lifted label, differentiable, and the label's class. The first
+            rows are the predicted segments. The other rows are empty; they only receive gradients.
+        labels: the panoptic labeling, not differentiable.
+
+    Example:
+        >>> import torch
+        >>> from difflayers import panoptic
+        >>> layer = panoptic.PanopticLayer([False, True], distances=[])
+        >>> output = layer(torch.tensor([[[[0.0, 1.0]], [[1.0, 0.0]]]]), [])
+        >>> output.masks[0].masks.tolist(), output.labels[0].segments.tolist()
+        ([[[1.0, 0.0]], [[0.0, 1.0]]], [[0, 1]])
     """
 
     masks: list[SegmentMasks]
     labels: list[PanopticLabels]
 
 
-class PanopticLayer(nn.Module):
+class PanopticLayer(StatefulModule):
     """Panoptic labels from class and boundary costs, differentiable in both (COPS, Eq. 2, 4 and Algorithm 1).
+
+    The forward pass solves an asymmetric multiway cut per image. The backward pass solves a lifted multiway
+    cut per image and λ. Pixels that the target leaves void or marks as crowd get no gradient, and neither do
+    edges with such an end. An image whose incoming gradient is not finite gets NaN as its gradient, so that a
+    `torch.amp.GradScaler` skips the step; under `torch.autograd.detect_anomaly` it is an error.
+
+    The layer has no `on_failure`: its problems always have a solution, so a solver that fails has a bug.
 
     Args:
         is_thing: (K,) bool, the classes that have instances (P in Eq. 2).
-        distances: pixel distances of the horizontal and vertical edges.
-        scales: interpolation ranges λ: a number, or a rule such as ``UniformScales(low, high)``.
+        distances: positive distances of the horizontal and vertical edges, in pixels.
+        scales: interpolation ranges λ: a number, or a rule such as `UniformScales(low, high)`. The state of
+            the rule is part of the layer's `state_dict`.
         solver: AMWC solver of the forward pass.
-        lifted_solver: of the backward pass, called as ``lifted_solver(problem, start=labels)`` with an AMWC
-            that has no partitionable label, a multiway cut.
-        n_jobs: solves at once, over images and λ; -1 uses every core.
-        on_device: whether both passes run as tensor operations where the costs live, by
-            :func:`difflayers.amwc.device.solve` ("fast") in place of the two solvers. By default for costs on
-            a GPU, unless another solver is given.
+        lifted_solver: solver of the backward pass, called as `lifted_solver(problem, start=labels)`. The
+            problem is an AMWC without partitionable labels, which is a multiway cut.
+        n_jobs: how many problems are solved at once, over images and λ; -1 uses every core.
+        on_device: whether both passes run as tensor operations where the costs live, by `amwc.device.solve`
+            ("fast") in place of the two solvers. The default is yes for costs on a GPU, unless another
+            solver is given.
+
+    Raises:
+        ValueError: if `is_thing`, `distances`, `scales` or `n_jobs` is not as described.
+        TypeError: if `scales` is neither a number nor a rule.
+
+    Example:
+        >>> import torch
+        >>> from difflayers import panoptic
+        >>> target = panoptic.PanopticLabels([[0, 1]], classes=[1, 1])  # two things, side by side
+        >>> layer = panoptic.PanopticLayer([False, True], distances=[1], scales=100.0)
+        >>> node_costs = torch.tensor([[[[1.0, 1.0]], [[0.0, 0.0]]]], requires_grad=True)
+        >>> horizontal = torch.tensor([[[0.1]]], requires_grad=True)
+        >>> output = layer(node_costs, [(torch.zeros(1, 0, 2), horizontal)], [target])
+        >>> loss = panoptic.SoftPanopticQualityLoss([False, True], thing_area=0)(output.masks, [target])
+        >>> loss.backward()
+        >>> horizontal.grad.item() > 0  # the edge between them should be cheaper to cut
+        True
     """
+
+    stateful = ("scales",)
 
     def __init__(
         self,
@@ -61,8 +98,11 @@ class PanopticLayer(nn.Module):
         on_device: bool | None = None,
     ) -> None:
         super().__init__()
+        check_jobs(n_jobs)
         self.is_thing: np.ndarray = np.asarray(is_thing, dtype=bool)
-        self.distances: tuple[int, ...] = tuple(distances)
+        if self.is_thing.ndim != 1 or len(self.is_thing) == 0:
+            raise ValueError(f"is_thing must be (K,) bool with K >= 1, got shape {self.is_thing.shape}")
+        self.distances: tuple[int, ...] = counts("distances", distances, "positive integers")
         self.scales: Scales = as_scales(scales)
         self.solver = solver
         self.lifted_solver = lifted_solver
@@ -76,87 +116,55 @@ class PanopticLayer(nn.Module):
         """Solve a batch.
 
         Args:
-            node_costs: (B, K, h, w) floating, cost of giving a pixel a class.
+            node_costs: (B, K, h, w) floating, cost of giving a pixel a class. Infinite costs are the
+                constraints of `amwc.AMWC`; the tensor operations of `on_device` take finite costs only.
             edge_costs: for each distance d a pair: vertical (B, h - d, w), of pixels (i, j) and (i + d, j),
-                and horizontal (B, h, w - d). Paid where the edge is cut: positive = attractive.
-            targets: ground truth (h, w) for each image; gives unmatched segments a lifted label each.
-                Without it only absent classes have one.
+                and horizontal (B, h, w - d). Paid if the edge is cut: positive = attractive.
+            targets: ground truth (h, w) of each image. Its unmatched segments get a lifted label each, and
+                its void and crowd pixels get no gradient. Without it only absent classes get a label.
 
         Returns:
-            Masks with their classes, and the labelling, for each image.
+            Masks with their classes, and the labeling, of each image.
 
         Raises:
-            TypeError: on costs that are no floating-point tensors.
-            ValueError: on shapes that do not fit together, and on costs with NaN.
+            TypeError: if costs are no floating-point tensors, or targets no `PanopticLabels`.
+            ValueError: if shapes or devices do not fit together, if a class of a target is not below K, or if
+                costs hold NaN.
+            SolverError: if a solver fails; the message names the image.
         """
-        shape = self._check(node_costs, edge_costs, targets)
+        shape = _checked_shape(node_costs, edge_costs, self.distances, len(self.is_thing))
+        _check_targets(targets, len(node_costs), shape, len(self.is_thing))
+        if len(node_costs) == 0:
+            return PanopticOutput([], [])
         flat = [side.flatten(1) for pair in edge_costs for side in pair]
         edges = torch.cat(flat, 1) if flat else node_costs.new_zeros(len(node_costs), 0)
-        results: list[tuple[Any, PanopticLabels]] = []
-        masks = self._passes(node_costs).apply(node_costs, edges, self, shape, targets, results)
-        return PanopticOutput(
-            [
-                SegmentMasks(mask, torch.as_tensor(forward.classes))
-                for mask, (forward, _) in zip(masks, results, strict=True)
-            ],
-            [labels for _, labels in results],
-        )
+        _check_no_nan("node_costs", node_costs)
+        _check_no_nan("edge_costs", edges)
+        labels: list[PanopticLabels] = []
+        classes: list[np.ndarray] = []
+        masks = _LiftedMultiwayCut.apply(node_costs, edges, self, shape, targets, labels, classes)
+        of_rows = [torch.from_numpy(m) for m in classes]
+        return PanopticOutput([SegmentMasks(*pair) for pair in zip(masks, of_rows, strict=True)], labels)
 
-    def _passes(self, node_costs: Tensor) -> type[torch.autograd.Function]:
+    def _passes(self, shape: tuple[int, int], where: torch.device) -> Any:
         default = self.solver is amwc.solve and self.lifted_solver is amwc.solve
-        on_device = node_costs.is_cuda and default if self.on_device is None else self.on_device
-        if not on_device:
-            return _LiftedMultiwayCut
-        from difflayers.panoptic.device import DeviceLiftedMultiwayCut  # most layers never need it
+        if where.type == "cuda" and default if self.on_device is None else self.on_device:
+            from difflayers.panoptic.lifted_tensors import TensorPasses, edges_on  # most layers never need it
 
-        return DeviceLiftedMultiwayCut
-
-    def _check(
-        self, node_costs: Tensor, edge_costs: EdgeCosts, targets: Sequence[PanopticLabels] | None
-    ) -> tuple[int, int]:
-        _check_floating("node_costs", node_costs)
-        if node_costs.ndim != 4 or node_costs.shape[1] != len(self.is_thing):
-            raise ValueError(
-                f"node_costs must be (B, K, h, w) with K = {len(self.is_thing)} classes, "
-                f"but has shape {tuple(node_costs.shape)}"
-            )
-        batch, _, height, width = node_costs.shape
-        if len(edge_costs) != len(self.distances):
-            raise ValueError(
-                f"edge_costs must hold a pair for each of the distances {self.distances}, "
-                f"but holds {len(edge_costs)}"
-            )
-        for d, pair in zip(self.distances, edge_costs, strict=True):
-            for side in pair:
-                _check_floating(f"edge_costs at distance {d}", side)
-            vertical, horizontal = pair
-            expected = ((batch, max(height - d, 0), width), (batch, height, max(width - d, 0)))
-            if (tuple(vertical.shape), tuple(horizontal.shape)) != expected:
-                raise ValueError(
-                    f"edge_costs at distance {d} must be vertical {expected[0]} and horizontal "
-                    f"{expected[1]}, but are {tuple(vertical.shape)} and {tuple(horizontal.shape)}"
-                )
-        if targets is not None and len(targets) != batch:
-            raise ValueError(f"targets has {len(targets)} labellings, but node_costs has {batch} images")
-        for index, target in enumerate(targets or ()):
-            if target.segments.shape != (height, width):
-                raise ValueError(
-                    f"targets[{index}] is {target.segments.shape}, but node_costs are {(height, width)}"
-                )
-        return height, width
+            is_thing = torch.from_numpy(self.is_thing).to(where)
+            return TensorPasses(is_thing, edges_on(shape, self.distances, where))
+        edges = grid_edges(shape, self.distances)
+        backend = active_backend() if self.n_jobs != 1 else None
+        return ArrayPasses(self.is_thing, edges, self.solver, self.lifted_solver, self.n_jobs, backend)
 
     def extra_repr(self) -> str:
         """Return what `print` shows of the settings."""
         return f"distances={self.distances}, scales={self.scales}, n_jobs={self.n_jobs}"
 
 
-def _check_floating(name: str, costs: Tensor) -> None:
-    if not isinstance(costs, Tensor) or not costs.is_floating_point():
-        kind = costs.dtype if isinstance(costs, Tensor) else type(costs).__name__
-        raise TypeError(f"{name} must be floating-point tensors, but one is {kind}")
-
-
 class _LiftedMultiwayCut(torch.autograd.Function):
+    """Costs of a batch to the masks of its segments: Eq. 2 forward, Algorithm 1 and Eq. 4 backward."""
+
     @staticmethod
     def forward(
         ctx: Any,
@@ -165,72 +173,145 @@ class _LiftedMultiwayCut(torch.autograd.Function):
         layer: PanopticLayer,
         shape: tuple[int, int],
         targets: Sequence[PanopticLabels] | None,
-        results: list[tuple[Forward, PanopticLabels]],
+        labels: list[PanopticLabels],
+        classes: list[np.ndarray],
     ) -> tuple[Tensor, ...]:
-        edges = grid_edges(shape, layer.distances)
-        nodes = _to_numpy(node_costs.flatten(2).transpose(1, 2))
-        costs = _to_numpy(edge_costs)
-        per_image = [None] * len(nodes) if targets is None else targets
-
-        def solve(node: np.ndarray, cost: np.ndarray, target: PanopticLabels | None) -> Any:
-            return _solve_image(layer, node, edges, cost, target, shape)
-
-        instances = list(zip(nodes, costs, per_image, strict=True))
-        ctx.backend = active_backend() if layer.n_jobs != 1 else None
-        results.extend(map_instances(solve, instances, layer.n_jobs, backend=ctx.backend))
-        ctx.layer, ctx.forwards = layer, [forward for forward, _ in results]
-        ctx.node_shape, ctx.edge_shape = node_costs.shape, edge_costs.shape
-        ctx.options = {"device": node_costs.device, "dtype": node_costs.dtype}
-        ctx.edge_options = {"device": edge_costs.device, "dtype": edge_costs.dtype}
-        return tuple(_indicators(forward, shape).to(**ctx.options) for forward in ctx.forwards)
+        """Return the masks (J, h, w) of each image, and fill the lists of labelings and of row classes."""
+        with _outside_autocast(node_costs.device):
+            passes = layer._passes(shape, node_costs.device)
+            solved, *found = passes.solve(node_costs.flatten(2).transpose(1, 2), edge_costs)
+        for image, (of_nodes, segments) in enumerate(zip(*found, strict=True)):
+            labels.append(from_solution(of_nodes, segments, shape))
+            unmatched = unmatched_classes(labels[image], None if targets is None else targets[image])
+            classes.append(lifted_classes(labels[image].classes, unmatched, len(layer.is_thing)))
+        ctx.layer, ctx.passes, ctx.solved, ctx.classes, ctx.targets = layer, passes, solved, classes, targets
+        ctx.node, ctx.edge = node_costs.new_empty(0), edge_costs.new_empty(0)  # their dtypes and devices
+        ctx.shapes = node_costs.shape, edge_costs.shape
+        return tuple(_indicators(*pair).to(ctx.node) for pair in zip(labels, classes, strict=True))
 
     @staticmethod
     @once_differentiable
     @outside_compiler
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        layer: PanopticLayer = ctx.layer
-        scales = layer.scales.draw()
-        pairs = [(image, float(scale)) for image in range(len(gradients)) for scale in scales]
-        arrays = [_to_numpy(gradient.flatten(1)) for gradient in gradients]
-        instances = [
-            (ctx.forwards[image], arrays[image], scale, layer.lifted_solver) for image, scale in pairs
-        ]
-        names = [f"image {image} with λ = {scale:g}" for image, scale in pairs]
-        solved = map_instances(lifted_backward, instances, layer.n_jobs, names=names, backend=ctx.backend)
-        node = torch.zeros(ctx.node_shape, **ctx.options)
-        edge = torch.zeros(ctx.edge_shape, **ctx.edge_options)
-        for image in range(len(gradients)):
-            estimates = solved[image * len(scales) : (image + 1) * len(scales)]
-            node_gradient, edge_gradient = (np.mean(part, axis=0) for part in zip(*estimates, strict=True))
-            node[image] = torch.from_numpy(node_gradient.T.copy()).view(ctx.node_shape[1:])
-            edge[image] = torch.from_numpy(edge_gradient)
-        return node, edge, None, None, None, None
+        """Return the mean of Algorithm 1's gradients over the λ that the layer draws next."""
+        node, edge = ctx.node.new_zeros(ctx.shapes[0]), ctx.edge.new_zeros(ctx.shapes[1])
+        moving = []
+        for image, gradient in enumerate(gradients):
+            if not gradient.isfinite().all():
+                if torch.is_anomaly_enabled():
+                    raise ValueError(f"the incoming gradient has a NaN or infinite value in image {image}")
+                node[image] = edge[image] = torch.nan
+            elif gradient.any():  # otherwise Eq. 3 is W(c) − W(c), whatever a heuristic finds the second time
+                moving.append(image)
+        if moving:
+            with _outside_autocast(ctx.node.device):
+                _pull_back(ctx, moving, [gradients[image].flatten(1) for image in moving], node, edge)
+        known = _known(ctx.targets, node.device)
+        if known is not None:
+            node *= known[:, None]
+            edge *= _both_ends(known, ctx.layer.distances).to(edge.device)
+        return node, edge, None, None, None, None, None
 
 
-def _solve_image(
-    layer: PanopticLayer,
-    node_costs: np.ndarray,
-    edges: np.ndarray,
-    edge_costs: np.ndarray,
-    target: PanopticLabels | None,
-    shape: tuple[int, int],
-) -> tuple[Forward, PanopticLabels]:
-    problem = amwc.AMWC(node_costs, edges, edge_costs, layer.is_thing)
-    solution = layer.solver(problem)
-    labels = from_solution(solution.labels, solution.segments, shape)
-    unmatched = unmatched_classes(labels, target)
-    classes = lifted_classes(labels.classes, unmatched, len(layer.is_thing))
-    return Forward(problem, solution, classes), labels
+def _pull_back(ctx: Any, moving: list[int], gradients: list[Tensor], node: Tensor, edge: Tensor) -> None:
+    """Write the gradients of the images whose masks have one, and tell the scales what they changed."""
+    solved, classes = ([part[image] for image in moving] for part in (ctx.solved, ctx.classes))
+    scales = [float(scale) for scale in ctx.layer.scales.draw()]
+    estimates = ctx.passes.pull_back(moving, solved, classes, gradients, scales)
+    changed = np.zeros((len(scales), len(moving)), bool)
+    for number, (image, estimate) in enumerate(zip(moving, estimates, strict=True)):
+        of_nodes, of_edges, changed[:, number] = estimate
+        node[image] = of_nodes.T.reshape(node.shape[1:])
+        edge[image] = of_edges
+    observe = getattr(ctx.layer.scales, "observe", None)
+    if observe is not None:
+        observe(changed.mean(axis=1))
 
 
-def _indicators(forward: Forward, shape: tuple[int, int]) -> Tensor:
-    segments = torch.from_numpy(forward.solution.segments.astype(np.int64)).view(shape)
-    labels = torch.arange(len(forward.classes)).view(-1, 1, 1)
-    return segments == labels
+def _indicators(labels: PanopticLabels, classes: np.ndarray) -> Tensor:
+    rows = np.arange(len(classes), dtype=np.int32)[:, None, None]
+    return torch.from_numpy(labels.segments == rows)
 
 
-def _to_numpy(costs: Tensor) -> np.ndarray:
-    costs = costs.detach().cpu()
-    if costs.dtype not in (torch.float32, torch.float64):
-        costs = costs.float()
-    return np.ascontiguousarray(costs.numpy())
+def _known(targets: Sequence[PanopticLabels] | None, where: torch.device) -> Tensor | None:
+    """Return which pixels (B, h, w) are neither void nor crowd; None if all are."""
+    if targets is None:
+        return None
+    known = np.stack([np.append(~target.is_crowd, False)[target.segments] for target in targets])
+    return None if known.all() else torch.from_numpy(known).to(where)
+
+
+def _both_ends(known: Tensor, distances: Sequence[int]) -> Tensor:
+    """Return which edges (B, m) have two known ends, in the order of `grid_edges`."""
+    pairs = [(known[:, d:] & known[:, :-d], known[:, :, d:] & known[:, :, :-d]) for d in distances]
+    return torch.cat([known[:, :0, 0], *(side.flatten(1) for pair in pairs for side in pair)], 1)
+
+
+def _outside_autocast(where: torch.device) -> torch.autocast:
+    """Leave autocast, which would round what lies between costs and solution."""
+    return torch.autocast(where.type, enabled=False)
+
+
+def _checked_shape(
+    node_costs: Tensor, edge_costs: EdgeCosts, distances: tuple[int, ...], num_classes: int
+) -> tuple[int, int]:
+    """Check types and shapes of the costs, and return height and width."""
+    _check_floating("node_costs", node_costs)
+    if node_costs.ndim != 4 or node_costs.shape[1] != num_classes:
+        raise ValueError(
+            f"node_costs must have shape (B, K, h, w) with K = {num_classes} classes, "
+            f"got {tuple(node_costs.shape)}"
+        )
+    batch, _, height, width = node_costs.shape
+    if height * width == 0:
+        raise ValueError(f"node_costs must have at least one pixel, got shape {tuple(node_costs.shape)}")
+    if len(edge_costs) != len(distances):
+        raise ValueError(
+            f"edge_costs must hold one pair per distance of {distances}, got {len(edge_costs)} pairs"
+        )
+    for d, pair in zip(distances, edge_costs, strict=True):
+        vertical, horizontal = pair
+        for side in pair:
+            _check_floating(f"edge_costs at distance {d}", side)
+            if side.device != node_costs.device:
+                raise ValueError(
+                    f"edge_costs at distance {d} must be on {node_costs.device}, got {side.device}"
+                )
+        expected = ((batch, max(height - d, 0), width), (batch, height, max(width - d, 0)))
+        if (tuple(vertical.shape), tuple(horizontal.shape)) != expected:
+            raise ValueError(
+                f"edge_costs at distance {d} must be vertical {expected[0]} and horizontal "
+                f"{expected[1]}, got {tuple(vertical.shape)} and {tuple(horizontal.shape)}"
+            )
+    return height, width
+
+
+def _check_floating(name: str, costs: Tensor) -> None:
+    if not isinstance(costs, Tensor) or not costs.is_floating_point():
+        kind = costs.dtype if isinstance(costs, Tensor) else type(costs).__name__
+        raise TypeError(f"{name} must be floating-point tensors, got {kind}")
+
+
+def _check_no_nan(name: str, costs: Tensor) -> None:
+    wrong = costs.isnan()
+    if wrong.any():
+        image = int(wrong.flatten(1).any(1).int().argmax())
+        raise ValueError(f"{name} must hold no NaN, got NaN in image {image}")
+
+
+def _check_targets(
+    targets: Sequence[PanopticLabels] | None, batch: int, shape: tuple[int, int], num_classes: int
+) -> None:
+    if targets is None:
+        return
+    if len(targets) != batch:
+        raise ValueError(f"targets must hold one labeling per image, got {len(targets)} for {batch} images")
+    for index, target in enumerate(targets):
+        if not isinstance(target, PanopticLabels):
+            raise TypeError(f"targets[{index}] must be PanopticLabels, got {type(target).__name__}")
+        if target.segments.shape != shape:
+            raise ValueError(f"targets[{index}] must have shape {shape}, got {target.segments.shape}")
+        if target.classes.max(initial=VOID) >= num_classes:
+            raise ValueError(
+                f"targets[{index}] has class {target.classes.max()}, but there are {num_classes} classes"
+            )
