@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from difflayers import (
+        adapters,
         amwc,
         functional,
         graph,
@@ -62,6 +63,7 @@ __all__ = [
     "SolverError",
     "SolverLayer",
     "UniformScales",
+    "adapters",
     "amwc",
     "contract",
     "diagnose",

@@ -49,7 +49,8 @@ def test_layers_and_losses_bring_neither_numba_nor_much_beyond_torch():
 
 
 @pytest.mark.parametrize(
-    "module", ["amwc", "graph", "lifted_multicut", "lpmp", "multicut", "mutex", "mwc", "solvers", "wrap"]
+    "module",
+    ["adapters", "amwc", "graph", "lifted_multicut", "lpmp", "multicut", "mutex", "mwc", "solvers", "wrap"],
 )
 def test_cuts_graphs_and_solvers_load_no_torch(module):
     loaded = modules_after(f"from difflayers import {module}")

@@ -9,7 +9,7 @@ from difflayers._arguments import count, one_of
 from difflayers.graph.checks import checked_edges, owned
 from difflayers.graph.components import root_of
 from difflayers.graph.costs import real_numbers
-from difflayers.graph.heap import make_heap, remove, update
+from difflayers.graph.heap import Heap, empty_heap, insert, remove
 
 
 class Chains(NamedTuple):
@@ -124,11 +124,11 @@ def _agglomerate(
     parent = np.arange(num_nodes).astype(np.int32)
     dead, apart = np.zeros(len(edges), np.bool_), np.zeros(len(edges), np.bool_)
     keys, found, filled = _connect(edges, total, size, linkage, chains, dead)
-    strength = np.empty(len(edges))
+    heap = empty_heap(len(edges))
     for e in range(len(edges)):
-        strength[e] = _strength(total[e], size[e], cannot_link)
-    heap = make_heap(strength, np.flatnonzero(~dead).astype(np.int32))
-    while heap.size[0] > 0 and strength[heap.items[0]] > 0.0:
+        if not dead[e]:
+            _order(heap, e, total[e] / size[e], cannot_link)
+    while heap.size[0] > 0:
         e = heap.items[0]
         remove(heap, e)
         if total[e] < 0.0:
@@ -159,12 +159,11 @@ def _agglomerate(
             if kept != gone:
                 dead[gone] = True
                 remove(heap, gone)
-                strength[kept] = _strength(total[kept], size[kept], cannot_link)
                 apart[kept] |= apart[gone]
                 if apart[kept]:
                     remove(heap, kept)
-                elif heap.place[kept] >= 0:
-                    update(heap, kept)
+                else:
+                    _order(heap, kept, total[kept] / size[kept], cannot_link)
             entry = after
     return _numbered(parent)
 
@@ -213,9 +212,13 @@ def _combined(total: np.ndarray, size: np.ndarray, a: int, b: int, linkage: int)
 
 
 @njit(nogil=True, cache=True)
-def _strength(total: float, size: float, cannot_link: bool) -> float:
-    """What the edges are ordered by: the interaction, or its absolute value."""
-    return abs(total / size) if cannot_link else total / size
+def _order(heap: Heap, edge: int, interaction: float, cannot_link: bool) -> None:
+    """Give an edge its place in the heap, unless it has nothing to say there."""
+    strength = abs(interaction) if cannot_link else interaction
+    if strength > 0.0:
+        insert(heap, edge, strength)
+    else:
+        remove(heap, edge)
 
 
 @njit(nogil=True, cache=True)

@@ -10,28 +10,35 @@ class Heap(NamedTuple):
     """Edges in the order of a binary heap; of equally strong ones, the earliest is on top.
 
     Args:
-        strength: (m,) float64, what the edges are ordered by.
+        strengths: (m,) float64, the strengths of the items.
         items: (m,) int32, the edges in the heap.
-        place: (m,) int32, where an edge stands among the items, -1 if it is in the heap no longer.
+        place: (m,) int32, where an edge stands among the items, -1 if it is not in the heap.
         size: (1,) int64, number of edges in the heap.
     """
 
-    strength: np.ndarray
+    strengths: np.ndarray
     items: np.ndarray
     place: np.ndarray
     size: np.ndarray
 
 
 @njit(nogil=True, cache=True)
-def make_heap(strength: np.ndarray, edges: np.ndarray) -> Heap:
-    """The heap of some of the edges (k,) int32, O(m)."""
-    items, place = edges.copy(), np.full(strength.size, -1, np.int32)
-    heap = Heap(strength, items, place, np.array([items.size]))
-    for i in range(items.size):
-        place[items[i]] = i
-    for i in range(items.size // 2 - 1, -1, -1):
-        _sink(heap, i)
-    return heap
+def empty_heap(num_edges: int) -> Heap:
+    """The heap that some of so many edges may enter."""
+    items, place = np.empty(num_edges, np.int32), np.full(num_edges, -1, np.int32)
+    return Heap(np.empty(num_edges), items, place, np.zeros(1, np.int64))
+
+
+@njit(nogil=True, cache=True)
+def insert(heap: Heap, edge: int, strength: float) -> None:
+    """Put an edge into the heap, or move it to where its new strength belongs, O(log m)."""
+    if heap.place[edge] < 0:
+        _put(heap, heap.size[0], edge, strength)
+        heap.size[0] += 1
+    else:
+        heap.strengths[heap.place[edge]] = strength
+    _rise(heap, heap.place[edge])
+    _sink(heap, heap.place[edge])
 
 
 @njit(nogil=True, cache=True)
@@ -42,47 +49,48 @@ def remove(heap: Heap, edge: int) -> None:
         return
     heap.place[edge] = -1
     heap.size[0] -= 1
-    moved = heap.items[heap.size[0]]
-    if moved != edge:
-        heap.items[i] = moved
-        heap.place[moved] = i
-        update(heap, moved)
+    last = heap.size[0]
+    if i != last:
+        moved = heap.items[last]
+        _put(heap, i, moved, heap.strengths[last])
+        _rise(heap, i)
+        _sink(heap, heap.place[moved])
 
 
 @njit(nogil=True, cache=True)
-def update(heap: Heap, edge: int) -> None:
-    """Move an edge of the heap to where its strength belongs, O(log m)."""
-    _rise(heap, heap.place[edge])
-    _sink(heap, heap.place[edge])
-
-
-@njit(nogil=True, cache=True)
-def _before(heap: Heap, a: int, b: int) -> bool:
-    return heap.strength[a] > heap.strength[b] or (heap.strength[a] == heap.strength[b] and a < b)
+def _put(heap: Heap, i: int, edge: int, strength: float) -> None:
+    heap.items[i], heap.strengths[i] = edge, strength
+    heap.place[edge] = i
 
 
 @njit(nogil=True, cache=True)
 def _rise(heap: Heap, i: int) -> None:
-    items, edge = heap.items, heap.items[i]
-    while i > 0 and _before(heap, edge, items[(i - 1) // 2]):
-        items[i] = items[(i - 1) // 2]
-        heap.place[items[i]] = i
-        i = (i - 1) // 2
-    items[i] = edge
-    heap.place[edge] = i
+    edge, strength = heap.items[i], heap.strengths[i]
+    while i > 0:
+        above = (i - 1) >> 1
+        if not _before(strength, edge, heap.strengths[above], heap.items[above]):
+            break
+        _put(heap, i, heap.items[above], heap.strengths[above])
+        i = above
+    _put(heap, i, edge, strength)
 
 
 @njit(nogil=True, cache=True)
 def _sink(heap: Heap, i: int) -> None:
-    items, size, edge = heap.items, heap.size[0], heap.items[i]
+    edge, strength, size = heap.items[i], heap.strengths[i], heap.size[0]
     while 2 * i + 1 < size:
         child = 2 * i + 1
-        if child + 1 < size and _before(heap, items[child + 1], items[child]):
+        if child + 1 < size and _before(
+            heap.strengths[child + 1], heap.items[child + 1], heap.strengths[child], heap.items[child]
+        ):
             child += 1
-        if not _before(heap, items[child], edge):
+        if not _before(heap.strengths[child], heap.items[child], strength, edge):
             break
-        items[i] = items[child]
-        heap.place[items[i]] = i
+        _put(heap, i, heap.items[child], heap.strengths[child])
         i = child
-    items[i] = edge
-    heap.place[edge] = i
+    _put(heap, i, edge, strength)
+
+
+@njit(nogil=True, cache=True)
+def _before(strength: float, edge: int, other_strength: float, other: int) -> bool:
+    return strength > other_strength or (strength == other_strength and edge < other)
