@@ -1,4 +1,4 @@
-"""Colours and outlines of label maps, as NumPy arrays; figures come from matplotlib where it is installed."""
+"""Colours and outlines of label maps as NumPy arrays, and figures of matplotlib."""
 
 from typing import Any
 
@@ -50,7 +50,7 @@ def _candidates(count: int) -> NDArray[np.uint8]:
 
 
 def segment_colors(colors: ArrayLike, is_thing: ArrayLike) -> NDArray[np.float32]:
-    """Give every segment the colour of its class, and every instance a shade of it.
+    """Give every segment the colour of its class, and every instance a shade of this colour.
 
     Args:
         colors: (S, 3) in 0 to 255, the colour of each segment's class.
@@ -58,6 +58,11 @@ def segment_colors(colors: ArrayLike, is_thing: ArrayLike) -> NDArray[np.float32
 
     Returns:
         (S, 3) float32.
+
+    Example:
+        >>> from difflayers import pictures
+        >>> pictures.segment_colors([[200, 100, 0]] * 2, [False, True]).round().tolist()
+        [[200.0, 100.0, 0.0], [206.0, 118.0, 30.0]]
     """
     colors = np.asarray(colors, dtype=np.float32).reshape(-1, 3)
     # Steps of the golden ratio: segments of close numbers, often neighbours, get distant shades.
@@ -72,10 +77,16 @@ def outlines(segments: NDArray[np.integer], outlined: ArrayLike) -> NDArray[np.b
 
     Args:
         segments: (h, w) integer; -1 reads the last entry of `outlined`.
-        outlined: bool for each segment; a border is marked where one of its two sides is outlined.
+        outlined: bool, one entry per segment. A border is marked if one of its two sides is outlined.
 
     Returns:
         (h, w) bool.
+
+    Example:
+        >>> import numpy as np
+        >>> from difflayers import pictures
+        >>> pictures.outlines(np.array([[0, 0, 1]]), [False, True]).tolist()
+        [[False, True, False]]
     """
     outlined = np.asarray(outlined, dtype=bool)
     marked = np.zeros(segments.shape, dtype=bool)
@@ -87,10 +98,19 @@ def outlines(segments: NDArray[np.integer], outlined: ArrayLike) -> NDArray[np.b
 
 
 def new_figure(width: float, height: float) -> Any:
-    """Return an empty matplotlib figure of that size in inches, without display or global state.
+    """Return an empty matplotlib figure without display or global state.
+
+    Args:
+        width: in inches.
+        height: in inches.
 
     Raises:
         ImportError: without matplotlib.
+
+    Example:
+        >>> from difflayers import pictures
+        >>> pictures.new_figure(4, 3).get_size_inches().tolist()
+        [4.0, 3.0]
     """
     try:
         from matplotlib.figure import Figure

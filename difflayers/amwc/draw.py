@@ -1,4 +1,4 @@
-"""Pictures of multiway cuts whose nodes are the pixels of a grid, for people to look at."""
+"""Pictures of multiway cuts whose nodes are the pixels of a grid."""
 
 from typing import Any
 
@@ -20,17 +20,25 @@ def solution_image(
     """Return the labels of a solution in colours, its segments in shades and with outlines.
 
     Args:
-        problem: of h · w nodes, in the order of the rows.
-        solution: of that problem.
+        problem: an AMWC of h · w nodes, in the order of the rows.
+        solution: a solution of the problem.
         shape: (h, w).
-        colors: (K, 3) in 0 to 255, a colour for each label; by default `difflayers.pictures.palette`.
-        zoom: pixels of the image a node in each direction, so that outlines hide no node.
+        colors: (K, 3) in 0 to 255, a colour per label; by default `difflayers.pictures.palette`.
+        zoom: side of the square of the image that shows one node, so that outlines hide no node.
 
     Returns:
-        (h · zoom, w · zoom, 3) uint8. White lines are where segments of partitionable labels meet others.
+        (h · zoom, w · zoom, 3) uint8. Segments of partitionable labels are outlined in white.
 
     Raises:
-        ValueError: where the shape has another number of nodes than the problem.
+        ValueError: if the shape has another number of nodes than the problem.
+
+    Example:
+        >>> from difflayers import amwc
+        >>> from difflayers.amwc import draw
+        >>> problem = amwc.AMWC([[0.0, 1.0], [1.0, 0.0]], [[0, 1]], [-1.0], [False, False])
+        >>> image = draw.solution_image(problem, amwc.solve(problem), (1, 2), [(9, 9, 9), (0, 0, 0)], zoom=1)
+        >>> image.tolist()
+        [[[9, 9, 9], [0, 0, 0]]]
     """
     _check_shape(problem, shape)
     of_label = palette(problem.num_labels) if colors is None else np.asarray(colors)
@@ -44,9 +52,24 @@ def solution_image(
 
 
 def edge_maps(problem: AMWC, shape: tuple[int, int]) -> dict[int, NDArray[np.float64]]:
-    """Return for each distance of edges an (h, w) map: the mean cost of a node's edges of that distance.
+    """Return a map (h, w) per distance of edges: the mean cost of each node's edges at this distance.
 
-    The distance of an edge is the larger one of its rows and columns; NaN where a node has no such edge.
+    The distance of an edge is the larger of its distances in rows and in columns. A node without edges at a
+    distance has NaN there.
+
+    Args:
+        problem: an AMWC of h · w nodes, in the order of the rows.
+        shape: (h, w).
+
+    Raises:
+        ValueError: if the shape has another number of nodes than the problem.
+
+    Example:
+        >>> from difflayers import amwc
+        >>> from difflayers.amwc import draw
+        >>> problem = amwc.AMWC([[0.0]] * 3, [[0, 1], [1, 2]], [1.0, -2.0], [True])
+        >>> draw.edge_maps(problem, (1, 3))[1].tolist()
+        [[1.0, -0.5, -2.0]]
     """
     _check_shape(problem, shape)
     row, column = np.divmod(problem.edges, shape[1])
@@ -63,16 +86,27 @@ def edge_maps(problem: AMWC, shape: tuple[int, int]) -> dict[int, NDArray[np.flo
 
 
 def show_problem(problem: AMWC, shape: tuple[int, int], colors: ArrayLike | None = None) -> Any:
-    """Draw an instance: the cheapest label of every node, and the costs of its edges at each distance.
+    """Draw a problem: the cheapest label of every node, and the costs of its edges at each distance.
 
     Args:
-        problem: of h · w nodes, in the order of the rows.
+        problem: an AMWC of h · w nodes, in the order of the rows.
         shape: (h, w).
         colors: (K, 3) in 0 to 255, by default `difflayers.pictures.palette`.
 
     Returns:
-        The matplotlib figure: blue where edges hold nodes together, red where they push them apart. Raises
-        ImportError without matplotlib, and ValueError where the shape does not fit.
+        The matplotlib figure. Edges that hold nodes together are blue, edges that push them apart red.
+
+    Raises:
+        ImportError: without matplotlib.
+        ValueError: if the shape has another number of nodes than the problem.
+
+    Example:
+        >>> from difflayers import amwc
+        >>> from difflayers.amwc import draw
+        >>> problem = amwc.AMWC([[0.0], [0.0]], [[0, 1]], [1.0], [True])
+        >>> figure = draw.show_problem(problem, (1, 2))
+        >>> [axes.get_title() for axes in figure.axes[:2]]
+        ['cheapest label', 'edge costs at distance 1']
     """
     maps = edge_maps(problem, shape)
     of_label = palette(problem.num_labels) if colors is None else np.asarray(colors)
@@ -99,10 +133,28 @@ def show_solution(
     colors: ArrayLike | None = None,
     axes: Any = None,
 ) -> Any:
-    """Draw a solution by `solution_image`, with its cost; arguments as there, and the axes to draw into.
+    """Draw a solution and its cost.
+
+    Args:
+        problem: an AMWC of h · w nodes, in the order of the rows.
+        solution: a solution of the problem.
+        shape: (h, w).
+        colors: (K, 3) in 0 to 255, by default `difflayers.pictures.palette`.
+        axes: the matplotlib axes to draw into; by default those of a new figure.
 
     Returns:
-        The matplotlib figure. Raises ImportError without matplotlib, and ValueError as `solution_image` does.
+        The matplotlib figure.
+
+    Raises:
+        ImportError: without matplotlib.
+        ValueError: as `solution_image`.
+
+    Example:
+        >>> from difflayers import amwc
+        >>> from difflayers.amwc import draw
+        >>> problem = amwc.AMWC([[0.0], [0.0]], [[0, 1]], [-1.0], [True])
+        >>> draw.show_solution(problem, amwc.solve(problem), (1, 2)).axes[0].get_title()
+        '2 segments, cost -1'
     """
     image = solution_image(problem, solution, shape, colors)
     if axes is None:
@@ -116,4 +168,4 @@ def show_solution(
 
 def _check_shape(problem: AMWC, shape: tuple[int, int]) -> None:
     if len(shape) != 2 or shape[0] * shape[1] != problem.num_nodes:
-        raise ValueError(f"shape is {tuple(shape)}, but the problem has {problem.num_nodes} nodes")
+        raise ValueError(f"shape must have {problem.num_nodes} nodes as the problem, got {tuple(shape)}")

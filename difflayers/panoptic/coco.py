@@ -143,7 +143,7 @@ def to_coco(
         `category_id`, `area` in pixels, `bbox` [x, y, width, height] and `iscrowd`.
 
     Raises:
-        ValueError: if the class of a segment has no category id.
+        ValueError: if the labeling is not that of an image, or the class of a segment has no category id.
 
     Example:
         >>> from difflayers import panoptic
@@ -157,6 +157,8 @@ def to_coco(
         raise ValueError(
             f"category_ids has {len(categories)} entries, but labels holds class {labels.classes.max()}"
         )
+    if len(labels.shape) != 2:
+        raise ValueError(f"labels must be of an image (h, w), got shape {labels.shape}")
     ids = labels.segments + 1
     areas = labels.areas()
     boxes = ndimage.find_objects(ids, max_label=len(labels.classes)) if len(labels.classes) else []

@@ -1,4 +1,4 @@
-"""Pictures of panoptic labellings: overlays as arrays, and figures with names."""
+"""Pictures of panoptic labelings: overlays as arrays, and figures with names."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -11,7 +11,7 @@ from difflayers.panoptic.labels import VOID, PanopticLabels
 from difflayers.pictures import new_figure, outlines, palette, segment_colors
 
 WHITE = (255, 255, 255)
-_LARGE = 400  # pixels of a side in which the line around an instance is thin
+_LARGE = 400  # pixels; on smaller pictures the lines around instances would hide much
 
 
 def overlay(
@@ -23,30 +23,40 @@ def overlay(
     outline: tuple[int, int, int] = WHITE,
     zoom: int = 1,
 ) -> NDArray[np.uint8]:
-    """Lay the colours of a labelling over its image.
+    """Lay the colours of a labeling over its image.
 
     Args:
         image: (h, w, 3) uint8; None for black.
-        labels: labelling of the same size.
+        labels: a labeling of the same size.
         is_thing: (K,) bool, the classes that have instances.
-        colors: (K, 3) in 0 to 255, a colour for each class; by default `difflayers.pictures.palette`.
+        colors: (K, 3) in 0 to 255, a colour per class; by default `difflayers.pictures.palette`.
         alpha: opacity of the colours, from 0 to 1.
         outline: colour of the line around instances.
-        zoom: pixels of the picture a pixel of the labels in each direction, so that lines hide less.
+        zoom: side of the square of the picture that shows one pixel of the labels. Lines are one pixel of the
+            picture wide, so they hide less if `zoom` is larger.
 
     Returns:
-        (h · zoom, w · zoom, 3) uint8: each class in its colour, each instance in a shade of it and outlined;
-        void keeps the image.
+        (h · zoom, w · zoom, 3) uint8: each class in its colour, each instance in a shade of this colour and
+        outlined. Void pixels show the image.
 
     Raises:
-        ValueError: on an image or colours of another size, and on classes beyond `is_thing`.
+        ValueError: on an image or colours of another size, on classes beyond `is_thing`, and on labels that
+            are not those of an image.
+
+    Example:
+        >>> from difflayers import panoptic
+        >>> labels = panoptic.PanopticLabels([[0, -1]], classes=[0])
+        >>> picture = panoptic.draw.overlay(None, labels, [False], colors=[(200, 100, 0)], alpha=0.5)
+        >>> picture.tolist()
+        [[[100, 50, 0], [0, 0, 0]]]
     """
     is_thing = np.asarray(is_thing, dtype=bool)
+    if len(labels.shape) != 2:
+        raise ValueError(f"labels must be of an image (h, w), got shape {labels.shape}")
     picture = np.zeros((*labels.shape, 3), np.uint8) if image is None else np.asarray(image)
     if picture.dtype != np.uint8 or picture.shape != (*labels.shape, 3):
         raise ValueError(
-            f"image must be uint8 of shape {(*labels.shape, 3)}, as the labels, "
-            f"got {picture.dtype} of shape {picture.shape}"
+            f"image must be uint8 of shape {(*labels.shape, 3)}, got {picture.dtype} of shape {picture.shape}"
         )
     picture = picture.repeat(zoom, 0).repeat(zoom, 1)
     if len(labels.classes) == 0:
@@ -67,7 +77,19 @@ def overlay(
 
 
 def anchors(labels: PanopticLabels) -> NDArray[np.int64]:
-    """Return (S, 2) rows and columns, for each segment the pixel that is farthest from its border."""
+    """Return the pixel of each segment that is farthest from the segment's border.
+
+    Args:
+        labels: the labeling of an image.
+
+    Returns:
+        (S, 2) int64, rows and columns.
+
+    Example:
+        >>> from difflayers import panoptic
+        >>> panoptic.draw.anchors(panoptic.PanopticLabels([[0, 0, 0, 1]], classes=[0, 1])).tolist()
+        [[0, 0], [0, 3]]
+    """
     found = np.zeros((len(labels.classes), 2), np.int64)
     for index, box in enumerate(ndimage.find_objects(labels.segments + 1, len(labels.classes))):
         inside = np.pad(labels.segments[box] == index, 1)
@@ -87,20 +109,31 @@ def show(
     smallest: int = 0,
     axes: Any = None,
 ) -> Any:
-    """Draw a labelling with the names of its segments.
+    """Draw a labeling with the names of its segments.
 
     Args:
-        labels: the labelling.
+        labels: the labeling of an image.
         is_thing: (K,) bool, the classes that have instances.
-        names: of the K classes; without them nothing is written.
-        image: (h, w, 3) uint8 to lie under it, None for black.
+        names: names of the K classes; without them no names are written.
+        image: (h, w, 3) uint8, drawn under the colours; None for none.
         colors: (K, 3) in 0 to 255, by default `difflayers.pictures.palette`.
-        alpha: opacity of the colours.
+        alpha: opacity of the colours, from 0 to 1.
         smallest: segments of fewer pixels get no name.
         axes: the matplotlib axes to draw into; by default those of a new figure.
 
     Returns:
-        The matplotlib figure. Raises ImportError without matplotlib, and ValueError as `overlay` does.
+        The matplotlib figure.
+
+    Raises:
+        ImportError: without matplotlib.
+        ValueError: as `overlay`, and if `names` has another length than `is_thing`.
+
+    Example:
+        >>> from difflayers import panoptic
+        >>> labels = panoptic.PanopticLabels([[0, 0, 1]], classes=[0, 1])
+        >>> figure = panoptic.draw.show(labels, [False, True], names=["road", "car"])
+        >>> [text.get_text() for text in figure.axes[0].texts]
+        ['road', 'car']
     """
     if names is not None and len(names) != len(np.asarray(is_thing)):
         raise ValueError(f"names has {len(names)} entries, but is_thing has {len(np.asarray(is_thing))}")

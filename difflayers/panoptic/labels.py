@@ -1,5 +1,6 @@
-"""Panoptic labelings: every pixel belongs to one segment or to none, every segment has one class."""
+"""Panoptic labelings: every pixel belongs to one segment or to none, and every segment has one class."""
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,16 +15,22 @@ VOID = -1
 
 @dataclass(frozen=True, eq=False)
 class PanopticLabels:
-    """A panoptic labeling of one image.
+    """A panoptic labeling of an image (h, w), of a volume (d, h, w) or of a cloud of n points (n,).
 
     Args:
-        segments: (h, w) integer, the index of the pixel's segment, `VOID` (-1) where there is none; stored as
-            int32.
+        segments: integers of the shape of the image: the index of each pixel's segment, `VOID` (-1) for a
+            pixel without one; stored as int32.
         classes: (S,) integer, the class index of each segment; stored as int64.
-        is_crowd: (S,) bool, True for a region of several instances not told apart; by default none.
+        is_crowd: (S,) bool, True for a region of several instances that are not told apart; by default none.
 
     Raises:
         ValueError: on a wrong shape or dtype, an index out of range, or a segment without pixels.
+
+    Example:
+        >>> from difflayers import panoptic
+        >>> labels = panoptic.PanopticLabels([[0, 0, 1], [0, -1, 1]], classes=[2, 0])
+        >>> labels.areas().tolist(), labels.semantic().tolist()
+        ([3, 2], [[2, 2, 0], [2, -1, 0]])
     """
 
     segments: NDArray[np.int32]
@@ -40,9 +47,9 @@ class PanopticLabels:
             raise ValueError(f"every segment must have a pixel, but segment {empty[0]} has none")
 
     @property
-    def shape(self) -> tuple[int, int]:
-        """Height and width in pixels."""
-        return self.segments.shape[0], self.segments.shape[1]
+    def shape(self) -> tuple[int, ...]:
+        """Shape in pixels: height and width of an image."""
+        return self.segments.shape
 
     def areas(self) -> NDArray[np.int64]:
         """Return the number of pixels of each segment, (S,) int64."""
@@ -50,24 +57,30 @@ class PanopticLabels:
         return counts[1:].astype(np.int64, copy=False)
 
     def semantic(self) -> NDArray[np.int64]:
-        """Return the class of each pixel, (h, w) int64, `VOID` where there is no segment."""
+        """Return the class of each pixel, int64 of the labeling's shape; `VOID` without a segment."""
         # Index -1 reads the appended last entry.
         return np.append(self.classes, VOID)[self.segments]
 
 
 def compact(segments: ArrayLike, classes: ArrayLike, is_crowd: ArrayLike | None = None) -> PanopticLabels:
-    """Make a labeling of a segment map that may lack some of its segments, as a cropped one does.
+    """Make a labeling of a segment map that may lack some of its segments, as a cropped map does.
 
     Args:
-        segments: (h, w) integer, values in [-1, S).
+        segments: integers in [-1, S), of the shape of the image.
         classes: (S,) integer.
         is_crowd: (S,) bool, by default all False.
 
     Returns:
-        The labeling without the segments that have no pixel; the others are renumbered in their order.
+        The labeling without the segments that have no pixel. The others are renumbered in their order.
 
     Raises:
         ValueError: on a wrong shape or dtype, or an index out of range.
+
+    Example:
+        >>> from difflayers import panoptic
+        >>> labels = panoptic.compact([[0, 2, 2]], classes=[5, 6, 7])
+        >>> labels.segments.tolist(), labels.classes.tolist()
+        ([[0, 1, 1]], [5, 7])
     """
     segments, classes = _checked(segments, classes)
     is_crowd = _checked_crowd(is_crowd, len(classes))
@@ -75,25 +88,79 @@ def compact(segments: ArrayLike, classes: ArrayLike, is_crowd: ArrayLike | None 
     return _keep(segments, classes, is_crowd, occurs)
 
 
-def from_solution(labels: ArrayLike, segments: ArrayLike, shape: tuple[int, int]) -> PanopticLabels:
-    """Lay an AMWC or MWC solution out on the image whose pixels, row by row, are the graph's nodes.
+def from_maps(classes: ArrayLike, instances: ArrayLike, is_thing: ArrayLike) -> PanopticLabels:
+    """Make a labeling from a map of classes and a map of instances.
+
+    Pixels of one thing class with the same instance number are a segment. All pixels of a stuff class are one
+    segment; their instance numbers are not read.
+
+    Args:
+        classes: integers of any shape, the class of each pixel; `VOID` (-1) for no class.
+        instances: integers of the same shape.
+        is_thing: (K,) bool, True for the classes that have instances.
+
+    Returns:
+        The labeling, with its segments in the order of class and instance number.
+
+    Raises:
+        ValueError: on shapes or dtypes that do not fit, or a class outside [-1, K).
+
+    Example:
+        >>> from difflayers import panoptic
+        >>> labels = panoptic.from_maps([0, 0, 1, 1, 1, -1], [0, 0, 8, 8, 9, 0], is_thing=[False, True])
+        >>> labels.segments.tolist(), labels.classes.tolist()
+        ([0, 0, 1, 1, 2, -1], [0, 1, 1])
+    """
+    classes, instances, things = (
+        as_array("classes", classes),
+        as_array("instances", instances),
+        _things(is_thing),
+    )
+    for name, array in (("classes", classes), ("instances", instances)):
+        if array.ndim == 0 or array.shape != classes.shape or array.dtype.kind not in "iu":
+            raise ValueError(f"{name} must be integers of shape {classes.shape}, got {described(array)}")
+    if classes.size and (classes.min() < VOID or classes.max() >= len(things)):
+        raise ValueError(
+            f"classes must lie in [-1, {len(things) - 1}] for {len(things)} classes, "
+            f"got [{classes.min()}, {classes.max()}]"
+        )
+    classes = classes.astype(np.int64)
+    known = classes != VOID
+    numbers = np.unique(instances, return_inverse=True)[1].reshape(classes.shape)
+    pair = classes * (numbers.max(initial=0) + 1) + np.where(things[classes], numbers, 0)
+    segments = np.full(classes.shape, VOID, np.int32)
+    _, first, inverse = np.unique(pair[known], return_index=True, return_inverse=True)
+    segments[known] = inverse.ravel()
+    return PanopticLabels(segments, classes[known][first])
+
+
+def from_solution(labels: ArrayLike, segments: ArrayLike, shape: tuple[int, ...]) -> PanopticLabels:
+    """Lay an AMWC or MWC solution out on the image whose pixels, row by row, are the nodes of the graph.
 
     Args:
         labels: (n,) integer, the class of each node.
         segments: (n,) integer, the segment of each node, contiguous from 0.
-        shape: height and width in pixels, with h·w = n.
+        shape: shape of the image in pixels, whose product is n.
 
     Returns:
-        The labeling, with the segments' numbers unchanged.
+        The labeling, with the numbers of the segments unchanged.
 
     Raises:
-        ValueError: where the lengths do not fit, or one segment holds nodes of two classes.
+        ValueError: if the lengths do not fit, if a number is negative or too large, or if one segment holds
+            nodes of two classes.
+
+    Example:
+        >>> from difflayers import panoptic
+        >>> labels = panoptic.from_solution([4, 4, 3, 3], [0, 0, 1, 1], shape=(2, 2))
+        >>> labels.segments.tolist(), labels.classes.tolist()
+        ([[0, 0], [1, 1]], [4, 3])
     """
     labels, segments = as_array("labels", labels), as_array("segments", segments)
-    h, w = shape
     for name, array in (("labels", labels), ("segments", segments)):
-        if array.shape != (h * w,) or array.dtype.kind not in "iu":
-            raise ValueError(f"{name} must be integers of shape {(h * w,)}, got {described(array)}")
+        if array.shape != (math.prod(shape),) or array.dtype.kind not in "iu":
+            raise ValueError(
+                f"{name} must be integers of shape {(math.prod(shape),)}, got {described(array)}"
+            )
         if array.size and (array.min() < 0 or array.max() >= 1 << 31):
             raise ValueError(f"{name} must lie in [0, 2**31), got [{array.min()}, {array.max()}]")
     count = int(segments.max(initial=-1)) + 1
@@ -104,13 +171,13 @@ def from_solution(labels: ArrayLike, segments: ArrayLike, shape: tuple[int, int]
     mixed = classes[segments] != labels
     if mixed.any():
         raise ValueError(f"segment {segments[mixed][0]} holds nodes of more than one class")
-    return PanopticLabels(segments.reshape(h, w), classes)
+    return PanopticLabels(segments.reshape(shape), classes)
 
 
 def reject_small(
     labels: PanopticLabels, is_thing: ArrayLike, thing_area: float, stuff_area: float
 ) -> PanopticLabels:
-    """Turn segments below the area threshold of their kind into void (paper, Section 3.3.2).
+    """Turn segments below the area threshold of their kind into void (COPS, Section 3.3.2).
 
     Args:
         labels: the labeling.
@@ -122,49 +189,67 @@ def reject_small(
         The labeling of the remaining segments, renumbered in their order.
 
     Raises:
-        ValueError: where `is_thing` is not bool or shorter than the labeling's classes need.
+        ValueError: if `is_thing` is not bool, or has fewer entries than the labeling has classes.
+
+    Example:
+        >>> from difflayers import panoptic
+        >>> labels = panoptic.PanopticLabels([[0, 0, 1, 2]], classes=[0, 0, 1])
+        >>> kept = panoptic.reject_small(labels, is_thing=[True, False], thing_area=2, stuff_area=1)
+        >>> kept.segments.tolist(), kept.classes.tolist()
+        ([[0, 0, -1, 1]], [0, 1])
     """
-    is_thing = np.asarray(is_thing)
-    if is_thing.ndim != 1 or is_thing.dtype != bool:
-        raise ValueError(f"is_thing must be a (K,) bool array, got {described(is_thing)}")
-    if len(labels.classes) and labels.classes.max() >= len(is_thing):
-        raise ValueError(
-            f"is_thing has {len(is_thing)} entries, but labels holds class {labels.classes.max()}"
-        )
-    threshold = np.where(is_thing[labels.classes], thing_area, stuff_area)
+    things = _things(is_thing)
+    if len(labels.classes) and labels.classes.max() >= len(things):
+        raise ValueError(f"is_thing has {len(things)} entries, but labels holds class {labels.classes.max()}")
+    threshold = np.where(things[labels.classes], thing_area, stuff_area)
     return _keep(labels.segments, labels.classes, labels.is_crowd, labels.areas() >= threshold)
 
 
-def resize(labels: PanopticLabels, shape: tuple[int, int]) -> PanopticLabels:
+def resize(labels: PanopticLabels, shape: tuple[int, ...]) -> PanopticLabels:
     """Sample a labeling at the pixel centres of another resolution, nearest neighbour.
 
     Args:
         labels: the labeling, of height H and width W.
-        shape: height h and width w of the result; its row i reads row ⌊(i + ½) H / h⌋, columns alike.
+        shape: height h and width w of the result. Its row i reads row ⌊(i + ½) H / h⌋, its columns likewise.
 
     Returns:
-        The labeling of that shape; segments that no sample hits are dropped and the others renumbered.
+        The labeling of that shape. Segments that no sample hits are dropped, and the others renumbered.
 
     Raises:
-        ValueError: where either shape is empty.
+        ValueError: if one of the shapes is empty, or if they have different numbers of axes.
+
+    Example:
+        >>> from difflayers import panoptic
+        >>> labels = panoptic.PanopticLabels([[0, 0, 1, 1]], classes=[3, 4])
+        >>> panoptic.resize(labels, (2, 2)).segments.tolist()
+        [[0, 1], [0, 1]]
     """
-    if min(*shape, *labels.shape) < 1:
-        raise ValueError(f"cannot resize {labels.shape} to {shape}: both need at least one pixel")
-    rows, columns = (nearest(to, side) for to, side in zip(shape, labels.shape, strict=True))
-    return compact(labels.segments[rows[:, None], columns], labels.classes, labels.is_crowd)
+    if len(shape) != len(labels.shape) or min(*shape, *labels.shape) < 1:
+        raise ValueError(
+            f"cannot resize {labels.shape} to {shape}: both need as many axes and at least one pixel"
+        )
+    read = [nearest(to, side) for to, side in zip(shape, labels.shape, strict=True)]
+    return compact(labels.segments[np.ix_(*read)], labels.classes, labels.is_crowd)
 
 
 def nearest(to: int, side: int) -> NDArray[np.int64]:
-    """Rows (to,) of an image of ``side`` rows that one of ``to`` rows reads, as in :func:`resize`."""
+    """Return which rows (to,) of an image of `side` rows an image of `to` rows reads, as in `resize`."""
     return (2 * np.arange(to) + 1) * side // (2 * to)
+
+
+def _things(is_thing: ArrayLike) -> NDArray[np.bool_]:
+    things = as_array("is_thing", is_thing)
+    if things.ndim != 1 or things.dtype != bool:
+        raise ValueError(f"is_thing must be a (K,) bool array, got {described(things)}")
+    return things
 
 
 def _checked(segments: ArrayLike, classes: ArrayLike) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
     segments, classes = as_array("segments", segments), as_array("classes", classes)
     if classes.size == 0:
         classes = classes.astype(np.int64)  # np.asarray([]) is floating
-    if segments.ndim != 2 or segments.dtype.kind not in "iu":
-        raise ValueError(f"segments must be an (h, w) integer array, got {described(segments)}")
+    if segments.ndim == 0 or segments.dtype.kind not in "iu":
+        raise ValueError(f"segments must be integers of the shape of the image, got {described(segments)}")
     if classes.ndim != 1 or classes.dtype.kind not in "iu":
         raise ValueError(f"classes must be an (S,) integer array, got {described(classes)}")
     if segments.size and (segments.min() < VOID or segments.max() >= len(classes)):

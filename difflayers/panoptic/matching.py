@@ -1,4 +1,4 @@
-"""Which prediction stands for which ground-truth segment."""
+"""Matching of predicted and true segments."""
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -8,7 +8,7 @@ from difflayers.panoptic.labels import VOID, PanopticLabels
 
 
 def match(iou: ArrayLike, prediction_classes: ArrayLike, target_classes: ArrayLike) -> NDArray[np.int64]:
-    """Match segments of equal class so that the sum of IoUs is largest (paper, Section 3.3.2).
+    """Match segments of equal class so that the sum of IoUs is largest (COPS, Section 3.3.2).
 
     Args:
         iou: (P, G) floating in [0, 1], the overlap of every prediction with every ground-truth segment.
@@ -16,11 +16,17 @@ def match(iou: ArrayLike, prediction_classes: ArrayLike, target_classes: ArrayLi
         target_classes: (G,) integer.
 
     Returns:
-        (M, 2) int64, pairs of a prediction and a ground-truth segment, sorted by prediction. Each occurs at
-        most once, and every pair overlaps.
+        (M, 2) int64, pairs of a prediction and a ground-truth segment, sorted by prediction. Each segment
+        occurs at most once, and every pair overlaps.
 
     Raises:
         ValueError: on shapes that do not fit, and on NaN.
+
+    Example:
+        >>> from difflayers import panoptic
+        >>> iou = [[0.6, 0.5], [0.5, 0.0]]  # 0.5 + 0.5 is more than 0.6 + 0
+        >>> panoptic.match(iou, prediction_classes=[3, 3], target_classes=[3, 3]).tolist()
+        [[0, 1], [1, 0]]
     """
     iou, rows, columns = np.asarray(iou), np.asarray(prediction_classes), np.asarray(target_classes)
     if rows.ndim != 1 or columns.ndim != 1 or iou.shape != (len(rows), len(columns)):
@@ -44,7 +50,12 @@ def match(iou: ArrayLike, prediction_classes: ArrayLike, target_classes: ArrayLi
 
 
 def unmatched_classes(prediction: PanopticLabels, target: PanopticLabels | None) -> NDArray[np.int64]:
-    """Classes of the ground-truth segments that the matching of Eq. 6 leaves alone; none without a target."""
+    """Return the classes of the ground-truth segments that the matching of Eq. 6 leaves over.
+
+    Args:
+        prediction: the predicted labeling.
+        target: the ground truth; None for no segments.
+    """
     if target is None:
         return np.zeros(0, np.int64)
     valid = target.segments != VOID

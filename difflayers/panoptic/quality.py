@@ -13,8 +13,23 @@ from difflayers.panoptic.labels import PanopticLabels
 class PanopticQualityResult:
     """Panoptic quality PQ = SQ · RQ, segmentation quality and recognition quality, as fractions.
 
-    The scalars are means over the classes that occur (TP + FP + FN > 0), over all of them, the things and the
-    stuff; NaN where none of them occurs. The arrays (K,) hold each class, NaN where it does not occur.
+    Attributes:
+        pq, sq, rq: means over the classes that occur (TP + FP + FN > 0); NaN if none occurs.
+        pq_things, sq_things, rq_things: the same over the classes that have instances.
+        pq_stuff, sq_stuff, rq_stuff: the same over the other classes.
+        per_class_pq, per_class_sq, per_class_rq: (K,) float64, of each class; NaN if it does not occur.
+        per_class_tp, per_class_fp, per_class_fn: (K,) int64, numbers of matched pairs, of predictions and of
+            true segments that are left over.
+
+    Example:
+        >>> from difflayers import panoptic
+        >>> truth = panoptic.PanopticLabels([[0, 0, 1, 1]], classes=[0, 0])
+        >>> found = panoptic.PanopticLabels([[0, 0, 0, 1]], classes=[0, 0])  # IoUs 2/3 and 1/2
+        >>> result = panoptic.panoptic_quality([found], [truth], is_thing=[True])
+        >>> result.per_class_tp.tolist(), result.per_class_fp.tolist(), result.per_class_fn.tolist()
+        ([1], [1], [1])
+        >>> round(result.sq, 4), result.rq, round(result.pq, 4)
+        (0.6667, 0.5, 0.3333)
     """
 
     pq: float
@@ -29,17 +44,28 @@ class PanopticQualityResult:
     per_class_pq: NDArray[np.float64]
     per_class_sq: NDArray[np.float64]
     per_class_rq: NDArray[np.float64]
+    per_class_tp: NDArray[np.int64]
+    per_class_fp: NDArray[np.int64]
+    per_class_fn: NDArray[np.int64]
 
 
 class PanopticQuality:
-    """Panoptic quality of a data set, accumulated image by image.
+    """Panoptic quality of a data set, accumulated image by image, volume by volume or cloud by cloud.
 
     Args:
         num_classes: K.
         is_thing: (K,) bool, True for the classes that have instances.
 
     Raises:
-        ValueError: where `is_thing` has another shape or dtype.
+        ValueError: if `is_thing` has another shape or dtype.
+
+    Example:
+        >>> from difflayers import panoptic
+        >>> quality = panoptic.PanopticQuality(2, is_thing=[False, True])
+        >>> labels = panoptic.PanopticLabels([[0, 0, 1]], classes=[0, 1])
+        >>> quality.update(prediction=labels, target=labels)
+        >>> quality.compute().pq
+        1.0
     """
 
     def __init__(self, num_classes: int, is_thing: ArrayLike) -> None:
@@ -60,18 +86,18 @@ class PanopticQuality:
 
         Args:
             prediction: the predicted labeling; its `is_crowd` plays no role.
-            target: the ground truth, of the same height and width.
+            target: the ground truth, of the same shape.
 
         Raises:
-            ValueError: where the shapes differ or a class is not below K.
+            ValueError: if the shapes differ or a class is not below K.
         """
         self._counts += _count(prediction, target, len(self.is_thing))
 
     def merge(self, other: "PanopticQuality") -> "PanopticQuality":
-        """Add what another accumulator counted, for instance in another process; `a += b` does the same.
+        """Add what another accumulator counted, for example in another process; `a += b` does the same.
 
         Raises:
-            ValueError: where the two do not have the same classes.
+            ValueError: if the two do not have the same classes.
         """
         if not np.array_equal(self.is_thing, other.is_thing):
             raise ValueError("other counts different classes: its is_thing differs")
@@ -101,6 +127,9 @@ class PanopticQuality:
             per_class_pq=pq,
             per_class_sq=sq,
             per_class_rq=rq,
+            per_class_tp=tp.astype(np.int64),
+            per_class_fp=fp.astype(np.int64),
+            per_class_fn=fn.astype(np.int64),
         )
 
 
@@ -110,12 +139,19 @@ def panoptic_quality(
     """Return the panoptic quality of a data set.
 
     Args:
-        predictions: one labeling an image.
+        predictions: one labeling per image.
         targets: the ground truth of the same images, in the same order.
         is_thing: (K,) bool, True for the classes that have instances.
 
     Raises:
-        ValueError: as `PanopticQuality`, and where the numbers of images differ.
+        ValueError: as `PanopticQuality`, and if the numbers of images differ.
+
+    Example:
+        >>> from difflayers import panoptic
+        >>> truth = panoptic.from_maps([1, 1, 1, 0], [1, 1, 2, 0], is_thing=[False, True])  # four points
+        >>> found = panoptic.from_maps([1, 1, 1, 0], [1, 1, 1, 0], is_thing=[False, True])
+        >>> panoptic.panoptic_quality([found], [truth], is_thing=[False, True]).per_class_pq.round(3).tolist()
+        [1.0, 0.444]
     """
     quality = PanopticQuality(len(np.asarray(is_thing)), is_thing)
     for prediction, target in zip(predictions, targets, strict=True):
@@ -169,11 +205,11 @@ def _count(prediction: PanopticLabels, target: PanopticLabels, num_classes: int)
 def _overlaps(
     prediction: PanopticLabels, target: PanopticLabels
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
-    """Return the pairs of target and predicted segment (or -1, void) that share pixels, and how many."""
+    """Return which target and predicted segments (-1 for void) share pixels, and how many pixels."""
     width = len(prediction.classes) + 1
     codes = (target.segments.ravel().astype(np.int64) + 1) * width + (prediction.segments.ravel() + 1)
     if width * (len(target.classes) + 1) <= 4 * codes.size:
-        counts = np.bincount(codes)  # ten times as fast as sorting, where the table is not the larger part
+        counts = np.bincount(codes)  # ten times as fast as sorting, unless the table is the larger part
         pairs = np.flatnonzero(counts)
         counts = counts[pairs]
     else:

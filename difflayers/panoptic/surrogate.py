@@ -229,9 +229,9 @@ def _image_terms(
 ) -> _Terms:
     masks, classes = prediction.masks, prediction.classes
     classes = classes.numpy(force=True) if isinstance(classes, Tensor) else np.asarray(classes)
-    if masks.ndim != 3 or tuple(masks.shape[1:]) != target.shape or not masks.is_floating_point():
+    if masks.ndim < 2 or tuple(masks.shape[1:]) != target.shape or not masks.is_floating_point():
         raise ValueError(
-            f"{name}.masks must be floating (J, h, w) of the target's height and width {target.shape}, "
+            f"{name}.masks must be floating (J, *shape) of the target's shape {target.shape}, "
             f"got shape {tuple(masks.shape)}, {masks.dtype}"
         )
     if classes.shape != masks.shape[:1]:

@@ -50,7 +50,7 @@ def test_nodes_without_edges_of_a_distance_are_blank():
 
 
 def test_the_shape_must_have_as_many_nodes_as_the_problem(problem):
-    with pytest.raises(ValueError, match=r"shape is \(4, 4\), but the problem has 12 nodes"):
+    with pytest.raises(ValueError, match=r"shape must have 12 nodes as the problem, got \(4, 4\)"):
         draw.solution_image(problem, amwc.solve(problem), (4, 4))
 
 

@@ -62,7 +62,7 @@ def test_overlay_of_nothing_is_the_image():
 
 
 def test_wrong_arguments_are_named(labels):
-    with pytest.raises(ValueError, match=r"image must be uint8 of shape \(8, 12, 3\), as the labels"):
+    with pytest.raises(ValueError, match=r"image must be uint8 of shape \(8, 12, 3\), got uint8"):
         draw.overlay(np.zeros((4, 4, 3), np.uint8), labels, IS_THING)
     with pytest.raises(ValueError, match="labels has class 1, but is_thing has 1 entries"):
         draw.overlay(None, labels, [False])

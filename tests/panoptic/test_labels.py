@@ -14,6 +14,7 @@ from difflayers.panoptic import (
     decode_ids,
     encode_ids,
     from_coco,
+    from_maps,
     from_solution,
     reject_small,
     resize,
@@ -67,7 +68,7 @@ def test_an_all_void_image_is_a_labeling():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ((np.zeros(3, int), [0]), r"segments must be an \(h, w\) integer array, got shape \(3,\)"),
+        ((np.array(0), [0]), r"segments must be integers of the shape of the image, got shape \(\)"),
         ((np.zeros((1, 2)), [0]), r"segments must be .* dtype float64"),
         ((np.zeros((1, 2), int), [0.5]), r"classes must be .* dtype float64"),
         ((np.array([[0, 2]]), [0, 0]), r"segments must lie in \[-1, 1\] for 2 classes, got \[0, 2\]"),
@@ -226,6 +227,38 @@ def test_from_solution_refuses_a_segment_of_two_classes():
 def test_from_solution_refuses_numbers_that_are_no_labels_or_segments(labels, segments, message):
     with pytest.raises(ValueError, match=message):
         from_solution(labels, segments, (1, 2))
+
+
+@pytest.mark.parametrize("shape", [(7,), (2, 7), (3, 2, 2)])
+def test_maps_of_classes_and_instances_become_segments_of_both(shape):
+    rng = np.random.default_rng(len(shape))
+    classes, instances = rng.integers(-1, 3, shape), rng.integers(0, 3, shape) * 1000
+    labels = from_maps(classes, instances, [True, False, True])
+    assert np.array_equal(labels.semantic(), classes)
+    flat, kinds, numbers = labels.segments.ravel(), classes.ravel(), instances.ravel()
+    for i in range(flat.size):
+        for j in range(flat.size):
+            together = kinds[i] == kinds[j] and (kinds[i] == 1 or numbers[i] == numbers[j])
+            assert (flat[i] == flat[j]) == (together or kinds[i] == kinds[j] == VOID)
+    # The same labeling from a solution, and back from a finer grid.
+    known = from_maps(np.abs(classes), instances, [True, False, True])
+    again = from_solution(known.semantic().ravel(), known.segments.ravel(), shape)
+    assert same(again, known)
+    assert same(resize(resize(known, tuple(2 * side for side in shape)), shape), known)
+
+
+def test_maps_that_do_not_fit_and_volumes_as_images_are_refused():
+    with pytest.raises(ValueError, match=r"instances must be integers of shape \(2,\), got shape \(3,\)"):
+        from_maps([0, 1], [0, 0, 0], [True, True])
+    with pytest.raises(ValueError, match=r"classes must lie in \[-1, 0\] for 1 classes, got \[0, 1\]"):
+        from_maps([0, 1], [0, 0], [True])
+    with pytest.raises(ValueError, match=r"is_thing must be a \(K,\) bool array"):
+        from_maps([0], [0], [1])
+    volume = from_maps(np.zeros((2, 2, 2), int), np.zeros((2, 2, 2), int), [True])
+    with pytest.raises(ValueError, match=r"labels must be of an image \(h, w\), got shape \(2, 2, 2\)"):
+        to_coco(volume, [1])
+    with pytest.raises(ValueError, match=r"cannot resize \(2, 2, 2\) to \(2, 2\)"):
+        resize(volume, (2, 2))
 
 
 def test_reject_small_uses_the_threshold_of_the_kind():

@@ -3,7 +3,7 @@ import pytest
 import torch
 from torchmetrics.detection import PanopticQuality as ReferencePanopticQuality
 
-from difflayers.panoptic import VOID, PanopticLabels, PanopticQuality, compact, panoptic_quality
+from difflayers.panoptic import VOID, PanopticLabels, PanopticQuality, compact, from_maps, panoptic_quality
 
 IS_THING = np.array([True, True, False, False])
 
@@ -230,3 +230,35 @@ def test_misuse_is_refused_with_a_reason():
         PanopticQuality(4, IS_THING).update(strip((0, 3)), strip((4, 3)))
     with pytest.raises(ValueError, match="is_thing differs"):
         PanopticQuality(4, IS_THING).merge(PanopticQuality(4, ~IS_THING))
+
+
+@pytest.mark.parametrize("shape", [(24,), (4, 6), (2, 3, 4)])
+def test_quality_does_not_depend_on_how_the_pixels_are_laid_out(shape):
+    is_thing = np.array([True, False, True])
+    results = []
+    for lay_out in (shape, (24,)):
+        rng = np.random.default_rng(0)
+        quality = PanopticQuality(3, is_thing)
+        for _ in range(3):
+            maps = rng.integers(-1, 3, 24), rng.integers(0, 2, 24)
+            other = np.where(rng.random(24) < 0.1, 0, maps[0]), maps[1]
+            truth, found = (
+                from_maps(*(part.reshape(lay_out) for part in pair), is_thing) for pair in (maps, other)
+            )
+            quality.update(found, truth)
+        results.append(quality.compute())
+    for name in ("per_class_pq", "per_class_tp", "per_class_fp", "per_class_fn"):
+        assert np.array_equal(getattr(results[0], name), getattr(results[1], name), equal_nan=True)
+    assert results[0].per_class_tp.sum() > 0
+
+
+def test_counts_are_public_and_make_up_the_quality():
+    # Class 0 has a match and a bad pair, class 1 is missed, and class 2 does not exist.
+    truth = PanopticLabels(np.array([[0, 0, 0, 1, 1, 2, 2, 2]]), [0, 0, 1])
+    found = PanopticLabels(np.array([[0, 0, 1, 1, 2, 2, 2, 2]]), [0, 0, 2])
+    result = panoptic_quality([found], [truth], np.array([True, True, True]))
+    assert result.per_class_tp.tolist() == [1, 0, 0]
+    assert result.per_class_fp.tolist() == [1, 0, 1]
+    assert result.per_class_fn.tolist() == [1, 1, 0]
+    assert result.per_class_tp.dtype == np.int64
+    np.testing.assert_allclose(result.per_class_pq, [2 / 3 / 2, 0, 0])

@@ -391,7 +391,7 @@ def test_misuse_is_refused_with_a_reason():
 
     refused(
         SegmentMasks(masks[:, :1], [0]),
-        r"predictions\[0\].masks must be .* height and width \(2, 3\), got shape \(1, 1, 3\)",
+        r"predictions\[0\].masks must be .* shape \(2, 3\), got shape \(1, 1, 3\)",
     )
     refused(SegmentMasks(masks.int(), [0]), "masks must be floating .* torch.int32")
     refused(SegmentMasks(masks, [0, 1]), r"predictions\[0\].classes has shape \(2,\), but masks has 1 rows")
