@@ -12,6 +12,7 @@ from difflayers.losses.fenchel_young import fenchel_young_loss
 from difflayers.losses.perturbation_gradient import perturbation_gradient_loss
 from difflayers.losses.ranking import ranking_loss
 from difflayers.losses.regret import normalized_regret, regret
+from difflayers.losses.regularized_fenchel_young import regularized_fenchel_young_loss
 from difflayers.losses.spo_plus import spo_plus_loss
 from difflayers.losses.structured_svm import structured_svm_loss
 
@@ -29,6 +30,7 @@ __all__ = [
     "ranking_loss",
     "regret",
     "regularized",
+    "regularized_fenchel_young_loss",
     "spo_plus_loss",
     "structured_svm_loss",
 ]

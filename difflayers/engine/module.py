@@ -23,7 +23,7 @@ class SolverModule(nn.Module):
     """
 
     stateful: ClassVar[tuple[str, ...]] = ()
-    """Names of attributes that have `state_dict() -> dict[str, Tensor]` and `load_state_dict(state)`."""
+    """Names of attributes, each None or with `state_dict() -> dict[str, Tensor]` and `load_state_dict`."""
 
     def __init__(self, solver: Solver, **options: Unpack[SolveOptions]) -> None:
         super().__init__()
@@ -42,7 +42,7 @@ class SolverModule(nn.Module):
         return [torch.empty_like(cost) for cost in costs]
 
     def _parts(self) -> dict[str, Any]:
-        parts = {name: getattr(self, name) for name in self.stateful}
+        parts = {name: getattr(self, name) for name in self.stateful if getattr(self, name) is not None}
         if self.solver.pool is not None:
             parts["pool"] = self.solver.pool
         return parts

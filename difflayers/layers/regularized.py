@@ -67,8 +67,7 @@ class RegularizedLayer(SolverLayer):
         """Return the minimiser y; several costs are the parts of one vector."""
         mixtures = mix(call, self.strength, self.iterations, self.tolerance)
         call.save(self._corners(call, mixtures))
-        points = np.array([mixture.point for mixture in mixtures])
-        return _split(points.reshape(_join(call.costs).shape), call.costs)
+        return points(call, mixtures)
 
     def pull_back(self, call: Call, gradients: list[Tensor]) -> list[Tensor]:
         """Return −Π g / ω."""
@@ -182,6 +181,12 @@ def mix(call: Call, strength: float, iterations: int, tolerance: float) -> list[
             mixtures[row] = mixed
         open_ = open_[going]
     return mixtures
+
+
+def points(call: Call, mixtures: Sequence[Mixture]) -> list[Tensor]:
+    """Return the points of the mixtures (B, *shape), like the costs."""
+    rows = np.array([mixture.point for mixture in mixtures])
+    return _split(rows.reshape(_join(call.costs).shape), call.costs)
 
 
 def _join(values: Sequence[Tensor]) -> Array:

@@ -9,6 +9,7 @@ from difflayers.losses.perturbation_gradient import PerturbationGradientLoss
 from difflayers.losses.ranking import RankingLoss
 from difflayers.losses.recall import recall_loss
 from difflayers.losses.regret import Regret, RegretSummary
+from difflayers.losses.regularized_fenchel_young import RegularizedFenchelYoungLoss
 from difflayers.losses.spo_plus import SPOPlusLoss
 from difflayers.losses.structured_svm import StructuredSVMLoss
 
@@ -20,6 +21,7 @@ __all__ = [
     "RankingLoss",
     "Regret",
     "RegretSummary",
+    "RegularizedFenchelYoungLoss",
     "SPOPlusLoss",
     "SolverLoss",
     "StructuredSVMLoss",

@@ -3,7 +3,7 @@
 import functools
 import operator
 from collections.abc import Sequence
-from typing import Any, Unpack
+from typing import Any, ClassVar, Unpack
 
 from torch import Tensor
 
@@ -50,6 +50,9 @@ class SolverLoss(SolverModule):
     ```
     """
 
+    shown: ClassVar[tuple[str, ...]] = ()
+    """Names of the attributes that `print(model)` shows."""
+
     def __init__(
         self, solver: Solver, reduction: LossReduction = "mean", **options: Unpack[SolveOptions]
     ) -> None:
@@ -95,6 +98,11 @@ class SolverLoss(SolverModule):
         losses, *solutions = differentiate(self, costs, context, groups, loss=True, solutions=return_solution)
         reduced = reduce_losses(losses, self.reduction, skips=self.solver.on_failure == "skip")
         return (reduced, only(solutions)) if return_solution else reduced
+
+    def extra_repr(self) -> str:
+        """Describe the loss in `print(model)`."""
+        values = [(name, getattr(self, name)) for name in (*self.shown, "reduction")]
+        return ", ".join(f"{n}={v:g}" if isinstance(v, float) else f"{n}={v!r}" for n, v in values)
 
     def pull_back(self, call: Call, gradients: list[Tensor]) -> list[Tensor]:
         """Return the saved derivatives, multiplied by the incoming gradients (B,)."""

@@ -6,6 +6,7 @@ CPAIOR 2024.
 
 import math
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -19,83 +20,133 @@ from difflayers.engine.call import Call
 from difflayers.engine.checks import check_call
 from difflayers.engine.compiler import outside_compiler
 from difflayers.engine.instances import each, flat
-from difflayers.losses.base import SolverLoss
+from difflayers.layers.noise import Noise
+from difflayers.losses.base import SolverLoss, inner
 from difflayers.solver import Array
+
+_INSIDE = 1e-7
+"""The share of its length by which a vector may miss its projection and still is inside the cone."""
 
 
 class ConeAlignmentLoss(SolverLoss):
     """One minus the cosine of the angle between −ĉ and the cone of the constraints that bind at y*.
 
-    A solution y* of a linear program is optimal for ĉ exactly where −ĉ is a sum λᵀA, λ ≥ 0, of the normals A
-    of the constraints a·y ≤ b that hold with equality there. With p the projection of −ĉ onto the cone of
-    these sums, found by non-negative least squares, the loss is 1 − ⟨−ĉ, p⟩ / (‖ĉ‖ ‖p‖) = 1 − ‖p‖ / ‖ĉ‖: zero
-    in the cone, and 1, without a gradient, where −ĉ is at 90° or more from every normal. This
-    is CaVE-E of the paper. The true solutions only serve to find what binds, see `binding_normals`.
+    A solution y* of a linear program is optimal for ĉ exactly if −ĉ is a sum λᵀA, λ ≥ 0, of the normals A of
+    those constraints a·y ≤ b that hold with equality at y*. These sums form a cone, and p is the projection
+    of −ĉ onto it, found by non-negative least squares. The loss is 1 − ⟨−ĉ, p⟩ / (‖ĉ‖ ‖p‖). It is 0 in the
+    cone, and 1 without a gradient if −ĉ is at 90° or more from every normal. The paper calls it CaVE-E.
+
+    The loss calls no solver of the program; the true solutions only serve to find what binds, see
+    `binding_normals`.
 
     Args:
         reduction: "mean", "sum", or "none" for a loss (B,).
         maximize: whether ĉ are rewards to be maximised: ĉ, not −ĉ, should lie in the cone.
         n_jobs: how many projections run at the same time, see `difflayers.engine.parallel.map_instances`.
+        inner: η, from 0 to below 1. If −ĉ is outside the cone, (1 − η) p/‖p‖ + η m takes the place of p,
+            where m is the mean of the normals of length 1: a point inside the cone, not on its border. With
+            η = 0.2 and `solve_ratio=1`, this is CaVE+ with non-negative least squares.
+        solve_ratio: the probability that a call projects. Below 1, this is CaVE-Hybrid, and η must be above
+            0: a call that does not project takes −ĉ in place of p, without a least-squares problem.
+        seed: of the generator that decides. Its state is part of the `state_dict` if `solve_ratio` is below
+            1.
+
+    Raises:
+        ValueError: an argument is out of range.
+
+    Examples:
+        >>> loss = ConeAlignmentLoss()
+        >>> normals = [np.array([[1.0, 0.0], [0.0, 1.0]])]  # the cone is the first quadrant
+        >>> loss(torch.tensor([[-1.0, -3.0]]), normals=normals)
+        tensor(0.)
+        >>> loss(torch.tensor([[-1.0, 1.0]]), normals=normals)  # 45° from the cone: 1 − √½
+        tensor(0.2929)
     """
 
-    def __init__(self, reduction: LossReduction = "mean", maximize: bool = False, n_jobs: int = 1) -> None:
-        super().__init__(_project, reduction, n_jobs=n_jobs)
-        self.maximize = maximize
+    stateful = ("chance",)
+    shown = ("maximize", "inner", "solve_ratio")
+
+    def __init__(
+        self,
+        reduction: LossReduction = "mean",
+        maximize: bool = False,
+        n_jobs: int = 1,
+        inner: float = 0.0,
+        solve_ratio: float = 1.0,
+        seed: int = 0,
+    ) -> None:
+        if not 0 <= inner < 1:
+            raise ValueError(f"inner must be from 0 to below 1, got {inner}")
+        if not 0 <= solve_ratio <= 1:
+            raise ValueError(f"solve_ratio must be from 0 to 1, got {solve_ratio}")
+        if solve_ratio < 1 and inner == 0:
+            raise ValueError("inner must be above 0 if solve_ratio is below 1, for example 0.2, got 0")
+        super().__init__(partial(_aim, float(inner)), reduction, n_jobs=n_jobs)
+        self.maximize: bool = maximize
+        self.inner: float = float(inner)
+        self.solve_ratio: float = float(solve_ratio)
+        self.chance: Noise | None = None if solve_ratio == 1 else Noise("uniform", _uniform, seed=seed)
 
     def forward(self, costs: Tensor, *, normals: Sequence[ArrayLike], return_solution: bool = False) -> Any:
         """Compare predicted costs with the cones.
 
         Args:
-            costs: predicted costs, a tensor (B, *shape) of n entries an instance.
-            normals: for each instance a matrix (K, n), a row for each binding constraint, an equality as two
-                rows a and −a; a tensor (B, K, n) padded with zero rows will do.
-            return_solution: whether to return the projections p (B, *shape) too.
+            costs: predicted costs, a tensor (B, *shape) of n entries per instance.
+            normals: for each instance a matrix (K, n) with a row per binding constraint; an equality has two
+                rows, a and −a. A tensor (B, K, n) that is padded with rows of zeros will do.
+            return_solution: whether to return what −ĉ is compared with too, by default the projections p.
 
         Returns:
-            The loss, or with `return_solution` a pair of it and the projections.
+            The loss, or with `return_solution` a pair of it and a tensor (B, *shape).
 
         Raises:
-            TypeError, ValueError: tensors or matrices that do not fit, or have a NaN or infinite value.
+            TypeError, ValueError: tensors or matrices do not fit, or have a NaN or infinite value.
             SolverError: the projection of an instance did not converge.
         """
-        matrices = _checked(costs, normals)
+        projects = self.chance is None or bool(self.chance.draw(()) < self.solve_ratio)
+        contexts = _checked(costs, normals, projects)
         towards = costs if self.maximize else -costs
-        return self.compare(towards, context=matrices, return_solution=return_solution)
+        return self.compare(towards, context=contexts, return_solution=return_solution)
 
     def solve(self, call: Call) -> list[Tensor]:
-        """Return the loss of each instance and the projection."""
+        """Return the loss per instance and what −ĉ is compared with."""
         (towards,) = call.costs
         # The angle does not depend on the length; squares of huge costs would not be finite.
         largest = flat(towards).norm(torch.inf, dim=1)
         size = each(torch.where(largest > 0, largest, 1), towards)
         towards = towards / size
-        (projected,) = call.solve([towards], "projecting onto its cone")
-        length, inside = flat(towards).norm(dim=1), flat(projected).norm(dim=1)
-        seen = (length > 0) & (inside > 0)
-        length, inside = torch.where(seen, length, 1), torch.where(seen, inside, 0)
-        # The derivative of ‖p‖ is p / ‖p‖: p may be held fixed, since it is the nearest point.
-        unit = projected / each(torch.where(seen, inside, 1), towards)
-        slope = towards * each(inside / length**2, towards) - unit
-        call.save(slope / each(length, towards) / size)
-        return [1 - inside / length, projected * size]
-
-    def extra_repr(self) -> str:
-        """Describe the loss in `print(model)`."""
-        return f"reduction={self.reduction!r}, maximize={self.maximize}"
+        (aim,) = call.solve([towards], "projecting onto its cone")
+        lengths = [flat(vector).norm(dim=1) for vector in (towards, aim)]
+        seen = (lengths[0] > 0) & (lengths[1] > 0)
+        length, other = (each(torch.where(seen, length, 1), towards) for length in lengths)
+        cosine = torch.where(seen, inner([towards / length], [aim / other]), 0)
+        # The aim may be held fixed also if it is the projection, which is the nearest point.
+        slope = each(cosine, towards) * towards / length - aim / other
+        call.save(slope * each(seen, towards) / length / size)
+        return [1 - cosine, aim * size]
 
 
 def cone_alignment_loss(
-    costs: Tensor,
-    *,
-    normals: Sequence[ArrayLike],
-    return_solution: bool = False,
-    reduction: LossReduction = "mean",
-    maximize: bool = False,
-    n_jobs: int = 1,
+    costs: Tensor, *, normals: Sequence[ArrayLike], return_solution: bool = False, **arguments: Any
 ) -> Any:
-    """Compare costs with cones: the functional form of `ConeAlignmentLoss`, with the same arguments."""
-    loss = ConeAlignmentLoss(reduction, maximize, n_jobs)
-    return loss(costs, normals=normals, return_solution=return_solution)
+    """Compare predicted costs with cones: `ConeAlignmentLoss` as a function.
+
+    A `solve_ratio` below 1 needs the class, because every call of the function would decide alike.
+
+    Args:
+        costs: see `ConeAlignmentLoss.forward`.
+        normals: see there.
+        return_solution: see there.
+        arguments: the arguments of `ConeAlignmentLoss`.
+
+    Examples:
+        >>> normals = [np.array([[1.0, 0.0], [0.0, 1.0]])]
+        >>> cone_alignment_loss(torch.tensor([[1.0, -1.0]]), normals=normals)
+        tensor(0.2929)
+    """
+    if arguments.get("solve_ratio", 1) != 1:
+        raise TypeError("solve_ratio needs ConeAlignmentLoss, which keeps the generator from call to call")
+    return ConeAlignmentLoss(**arguments)(costs, normals=normals, return_solution=return_solution)
 
 
 def binding_normals(
@@ -168,25 +219,39 @@ def _rows(name: str, value: ArrayLike, columns: int) -> Array:
 
 
 @outside_compiler
-def _checked(costs: Tensor, normals: Sequence[ArrayLike]) -> list[Array]:
+def _checked(costs: Tensor, normals: Sequence[ArrayLike], projects: bool) -> list[tuple[Array, bool]]:
+    """Return the matrix of each instance, and whether to project onto its cone."""
     check_call([costs], (), None)
     if len(normals) != len(costs):
-        raise ValueError(f"normals has {len(normals)} matrices, but the costs have a batch of {len(costs)}")
-    matrices = [np.asarray(matrix, dtype=np.float64) for matrix in normals]
-    for instance, matrix in enumerate(matrices):
-        size = costs[instance].numel()
-        if matrix.ndim != 2 or matrix.shape[1] != size:
-            raise ValueError(f"normals[{instance}] must have shape (K, {size}), but has {matrix.shape}")
-        if not np.isfinite(matrix).all():
-            raise ValueError(f"normals[{instance}] has a NaN or infinite value")
-    return matrices
+        raise ValueError(f"normals must hold {len(costs)} matrices, one per instance, got {len(normals)}")
+    contexts = []
+    for instance, matrix in enumerate(normals):
+        rows = _rows(f"normals[{instance}]", matrix, costs[instance].numel())
+        contexts.append((rows[rows.any(axis=1)], projects))
+    return contexts
+
+
+def _aim(inner: float, towards: Array, context: tuple[Array, bool]) -> Array:
+    """Return the vector that `towards` should point to; O(K³) in the worst case."""
+    normals, projects = context
+    if len(normals) == 0:
+        return np.zeros_like(towards)
+    point = _project(towards.ravel().astype(np.float64), normals) if projects else towards.ravel()
+    length = np.linalg.norm(point)
+    inside = projects and np.linalg.norm(point - towards.ravel()) <= _INSIDE * length
+    if inner > 0 and not inside:
+        mean = (normals / np.linalg.norm(normals, axis=1, keepdims=True)).mean(axis=0)
+        point = (1 - inner) * point / (length or 1) + inner * mean
+    return point.reshape(towards.shape)
 
 
 def _project(towards: Array, normals: Array) -> Array:
-    """Return the point of {λᵀA: λ ≥ 0} that is nearest to `towards`; O(K³) in the worst case."""
+    """Return the point of {λᵀA: λ ≥ 0} that is nearest to `towards`."""
     from scipy.optimize import nnls  # here, since `import difflayers` does without SciPy
 
-    if len(normals) == 0:
-        return np.zeros_like(towards)
-    weights, _ = nnls(normals.T, towards.ravel().astype(np.float64))
-    return (weights @ normals).reshape(towards.shape)
+    weights, _ = nnls(normals.T, towards)
+    return weights @ normals
+
+
+def _uniform(generator: np.random.Generator, shape: tuple[int, ...]) -> Array:
+    return generator.random(shape)

@@ -26,22 +26,31 @@ class ContrastiveLoss(SolverLoss):
         nce   mean of ⟨ĉ, y* − v⟩ over V       noise-contrastive estimation
         map   max of ⟨ĉ, y* − v⟩ over V        maximum a posteriori
 
-    The first is linear in ĉ and so without a minimum: its gradient, y* minus the mean of the pool, is the
-    same everywhere, and it is for the model or weight decay to bound ĉ. The second is never negative, as y*
-    is in the pool, and zero where y* is the cheapest there, also at ĉ = 0; its gradient is y* − v.
+    "nce" is linear in ĉ and has no minimum: its gradient, y* minus the mean of the pool, is the same
+    everywhere, so that the model or weight decay must bound ĉ. "map" is never negative, because y* is in the
+    pool, and zero if y* is the cheapest there, also at ĉ = 0; its gradient is y* − v.
 
-    The pool has the true solutions of the batches so far, and what the solver found for predicted costs in
-    those steps in which it was called: with `SolutionPool(solve_ratio)`, that part of them.
+    The pool holds the true solutions of the batches so far, and what the solver found for predicted costs in
+    those steps in which it was called, see `SolutionPool`.
 
     Args:
         solver: a callable on NumPy arrays, see `difflayers.Solver`.
         kind: "nce" or "map".
         reduction: "mean", "sum", or "none" for a loss (B,).
-        options: how the solver is run, see `SolveOptions`; a new `SolutionPool()`
-            where no `pool` is given.
+        options: how the solver is run, see `SolveOptions`. `pool` is a new `SolutionPool()` by default.
 
     The pool is part of the `state_dict`.
+
+    Examples:
+        >>> import difflayers, torch
+        >>> loss = difflayers.losses.ContrastiveLoss(difflayers.solvers.TopK(1), kind="map", batched=True)
+        >>> costs = torch.tensor([[3.0, 1.0, 2.0]], requires_grad=True)
+        >>> loss(costs, true_solutions=torch.tensor([[1.0, 0.0, 0.0]])).backward()
+        >>> costs.grad.tolist()  # the pool has item 0, as wanted, and item 1, as found
+        [[1.0, -1.0, 0.0]]
     """
+
+    shown = ("kind",)
 
     def __init__(
         self,
@@ -64,33 +73,22 @@ class ContrastiveLoss(SolverLoss):
         """Compare predicted costs with solutions that should be the cheapest under them.
 
         Args:
-            costs: predicted costs, a tensor (B, *shape), or several for a solver that takes several.
+            costs: predicted costs ĉ, a tensor (B, *shape), or several for a solver that takes several.
             true_solutions: y*, the same number and shapes; they are added to the pool.
-            context: one object an instance, handed to the solver as its last argument.
-            return_solution: whether to return W(ĉ) too, or, in a step without solver, the pool's best.
-
-        Returns:
-            The loss, or with `return_solution` a pair of it and the solution.
-
-        Raises:
-            TypeError, ValueError: tensors that do not fit each other, or have a NaN or infinite value.
-            SolverError: the solver failed, or returned something that is no solution.
+            context: see `SolverLoss.compare`, like the result and the errors.
+            return_solution: whether to return W(ĉ), or in a step without solver the best of the pool, too.
         """
         return self.compare(
             costs, context=context, return_solution=return_solution, true_solutions=true_solutions
         )
 
     def solve(self, call: Call) -> list[Tensor]:
-        """Return the loss of each instance and the solution."""
+        """Return the loss per instance and the solution."""
         best, solutions = call.targets["true_solutions"], call.solve()
         call.remember(best)
         losses, gradients = weigh_pool(call, None, _mean if self.kind == "nce" else _cheapest)
         call.save(*(there + gradient for there, gradient in zip(best, gradients, strict=True)))
         return [inner(call.costs, best) + losses, *solutions]
-
-    def extra_repr(self) -> str:
-        """Describe the loss in `print(model)`."""
-        return f"kind={self.kind!r}, reduction={self.reduction!r}"
 
 
 def contrastive_loss(
@@ -98,17 +96,35 @@ def contrastive_loss(
     costs: Tensors,
     *,
     true_solutions: Tensors,
-    kind: Contrast = "map",
     context: Sequence[Any] | None = None,
     return_solution: bool = False,
-    reduction: LossReduction = "mean",
-    **options: Unpack[SolveOptions],
+    **arguments: Any,
 ) -> Any:
-    """Compare costs with wanted solutions: `ContrastiveLoss` as a function, with the same arguments.
+    """Compare predicted costs with solutions: `ContrastiveLoss` as a function.
 
-    The `pool` must be given and kept, since a new one has seen nothing.
+    The `pool` must be given and kept, because a new pool has seen nothing.
+
+    Args:
+        solver: see `ContrastiveLoss`.
+        costs: see `ContrastiveLoss.forward`.
+        true_solutions: see there.
+        context: see there.
+        return_solution: see there.
+        arguments: the other arguments of `ContrastiveLoss`.
+
+    Examples:
+        >>> import difflayers, torch
+        >>> pool = difflayers.SolutionPool()
+        >>> difflayers.functional.contrastive_loss(
+        ...     difflayers.solvers.TopK(1),
+        ...     torch.tensor([[3.0, 1.0, 2.0]]),
+        ...     true_solutions=torch.tensor([[1.0, 0.0, 0.0]]),
+        ...     pool=pool,
+        ...     batched=True,
+        ... )
+        tensor(2.)
     """
-    loss = ContrastiveLoss(solver, kind, reduction, **kept_pool(options))
+    loss = ContrastiveLoss(solver, **kept_pool(arguments))
     return loss(costs, true_solutions=true_solutions, context=context, return_solution=return_solution)
 
 

@@ -24,30 +24,43 @@ from difflayers.solver import Solver
 class FenchelYoungLoss(SolverLoss):
     """The Fenchel–Young loss of the perturbed solver y(ĉ) = E W(ĉ − σZ), averaged over samples of Z.
 
-    A call draws Z_1 … Z_S and returns the mean of ⟨ĉ − σZ_s, y* − W(ĉ − σZ_s)⟩. It is convex in ĉ and, for a
-    y* that is feasible or a mean of feasible solutions, never negative. Its gradient is y* − (1/S) Σ_s
-    W(ĉ − σZ_s), zero where the mean of the perturbed solutions is y*. In expectation, it is the loss
-    ⟨ĉ, y*⟩ − F(ĉ) + Ω(y*) of Berthet et al., with F(ĉ) = E min_y ⟨ĉ − σZ, y⟩ and, for a vertex y*, the
-    constant Ω(y*) = −σ E⟨Z, y*⟩. With one of n items to choose and Gumbel noise, that is σ times the
-    cross-entropy of softmax(−ĉ/σ).
+    A call draws Z_1 … Z_S and returns the mean of ⟨ĉ − σZ_s, y* − W(ĉ − σZ_s)⟩. The loss is convex in ĉ. It
+    is not negative if y* is feasible or a mean of feasible solutions. Its gradient is
+    y* − (1/S) Σ_s W(ĉ − σZ_s), which is zero if the mean of the perturbed solutions is y*.
 
-    With "multiplicative" perturbation, which keeps the signs of costs, ĉ ⊙ exp(σZ − σ²/2) takes the place of
-    ĉ − σZ. The loss is still convex and not negative, and its gradient is the mean of exp(σZ_s − σ²/2) ⊙
-    (y* − W(…)); for normal noise its expectation is y* − E exp(σZ − σ²/2) ⊙ W(…), as in Dalle et al.
+    In expectation, this is the loss ⟨ĉ, y*⟩ − F(ĉ) + Ω(y*) of Berthet et al., with
+    F(ĉ) = E min_y ⟨ĉ − σZ, y⟩ and, for a vertex y*, the constant Ω(y*) = −σ E⟨Z, y*⟩. With one of n items to
+    choose and Gumbel noise, it is σ times the cross-entropy of softmax(−ĉ/σ).
+
+    "multiplicative" perturbation keeps the signs of the costs: ĉ ⊙ exp(σZ − σ²/2) takes the place of ĉ − σZ.
+    The loss is still convex and not negative. Its gradient is the mean of exp(σZ_s − σ²/2) ⊙ (y* − W(…)); for
+    normal noise, its expectation is y* − E exp(σZ − σ²/2) ⊙ W(…), as in Dalle et al.
 
     Args:
-        solver: a callable on NumPy arrays, see `difflayers.Solver`; an exact one for the above to hold.
-        sigma: σ, positive; in units of cost, or without unit where multiplicative.
-        samples: S, how many problems a call solves an instance.
+        solver: a callable on NumPy arrays, see `difflayers.Solver`. The above holds if the solver is exact.
+        sigma: σ, positive; in units of cost, or without unit for "multiplicative".
+        samples: S, the number of problems that a call solves per instance.
         noise: the distribution of Z with its generator; standard normal by default.
         perturbation: "additive" or "multiplicative".
         reduction: "mean", "sum", or "none" for a loss (B,).
         options: how the solver is run, see `SolveOptions`.
 
     The state of the noise's generator is part of the `state_dict`.
+
+    Examples:
+        >>> import difflayers, torch
+        >>> loss = difflayers.losses.FenchelYoungLoss(
+        ...     difflayers.solvers.TopK(1), samples=20_000, noise=difflayers.gumbel_noise(), batched=True
+        ... )
+        >>> costs = torch.tensor([[3.0, 1.0, 2.0]], requires_grad=True)
+        >>> loss(costs, true_solutions=torch.tensor([[1.0, 0.0, 0.0]])).backward()
+        >>> softmax = (-costs.detach()).softmax(1)
+        >>> torch.allclose(costs.grad, torch.tensor([[1.0, 0.0, 0.0]]) - softmax, atol=0.02)
+        True
     """
 
     stateful = ("noise",)
+    shown = ("sigma", "samples", "noise", "perturbation")
 
     def __init__(
         self,
@@ -76,24 +89,17 @@ class FenchelYoungLoss(SolverLoss):
         """Compare predicted costs with solutions that should be the cheapest under them.
 
         Args:
-            costs: predicted costs, a tensor (B, *shape), or several for a solver that takes several.
+            costs: predicted costs ĉ, a tensor (B, *shape), or several for a solver that takes several.
             true_solutions: y*, the same number and shapes; feasible, or means of feasible solutions.
-            context: one object an instance, handed to the solver as its last argument.
+            context: see `SolverLoss.compare`, like the result and the errors.
             return_solution: whether to return the mean of the perturbed solutions too.
-
-        Returns:
-            The loss, or with `return_solution` a pair of it and the mean solution.
-
-        Raises:
-            TypeError, ValueError: tensors that do not fit each other, or have a NaN or infinite value.
-            SolverError: the solver failed, or returned something that is no solution.
         """
         return self.compare(
             costs, context=context, return_solution=return_solution, true_solutions=true_solutions
         )
 
     def solve(self, call: Call) -> list[Tensor]:
-        """Return the loss of each instance and its mean solution."""
+        """Return the loss per instance and the mean solution."""
         best, costs, count = call.targets["true_solutions"], call.costs, self.samples
         draws = [self.sigma * self.noise.draw((count, *cost.shape)) for cost in costs]
         factors: list[Tensor] | None = None
@@ -113,31 +119,41 @@ class FenchelYoungLoss(SolverLoss):
         call.save(*(gap.mean(0) for gap in gaps))
         return [values, *(solution.mean(0) for solution in solutions)]
 
-    def extra_repr(self) -> str:
-        """Describe the loss in `print(model)`."""
-        return (
-            f"sigma={self.sigma:g}, samples={self.samples}, noise={self.noise}, "
-            f"perturbation={self.perturbation!r}, reduction={self.reduction!r}"
-        )
-
 
 def fenchel_young_loss(
     solver: Solver,
     costs: Tensors,
     *,
     true_solutions: Tensors,
-    sigma: float = 1.0,
-    samples: int = 10,
-    noise: Noise,
-    perturbation: Perturbation = "additive",
     context: Sequence[Any] | None = None,
     return_solution: bool = False,
-    reduction: LossReduction = "mean",
-    **options: Unpack[SolveOptions],
+    noise: Noise,
+    **arguments: Any,
 ) -> Any:
-    """Compare costs with wanted solutions: `FenchelYoungLoss` as a function, with the same arguments.
+    """Compare predicted costs with solutions: `FenchelYoungLoss` as a function.
 
-    The noise must be given and kept, since new noise would draw the same numbers at every call.
+    The noise must be given and kept, because new noise would draw the same numbers in every call.
+
+    Args:
+        solver: see `FenchelYoungLoss`.
+        costs: see `FenchelYoungLoss.forward`.
+        true_solutions: see there.
+        context: see there.
+        return_solution: see there.
+        noise: the noise, which must be kept from call to call.
+        arguments: the other arguments of `FenchelYoungLoss`.
+
+    Examples:
+        >>> import difflayers, torch
+        >>> noise = difflayers.gaussian_noise()
+        >>> difflayers.functional.fenchel_young_loss(
+        ...     difflayers.solvers.TopK(1),
+        ...     torch.tensor([[1.0, 100.0, 100.0]]),
+        ...     true_solutions=torch.tensor([[1.0, 0.0, 0.0]]),
+        ...     noise=noise,
+        ...     batched=True,
+        ... )  # item 0 is the cheapest under all noise
+        tensor(0.)
     """
-    loss = FenchelYoungLoss(solver, sigma, samples, noise, perturbation, reduction, **options)
+    loss = FenchelYoungLoss(solver, noise=noise, **arguments)
     return loss(costs, true_solutions=true_solutions, context=context, return_solution=return_solution)

@@ -20,24 +20,34 @@ Difference = Literal["backward", "forward", "central"]
 
 
 class PerturbationGradientLoss(SolverLoss):
-    """The slope of V(ĉ) = min_y ⟨ĉ, y⟩ along the true costs c, by a finite difference of step h.
+    """The slope of V(ĉ) = min_y ⟨ĉ, y⟩ along the true costs c, by a finite difference with step h.
 
-    By Danskin's theorem that slope is ⟨c, W(ĉ)⟩, the true cost of the decision, for small h:
+    By Danskin's theorem, the slope is ⟨c, W(ĉ)⟩, the true cost of the decision. The differences are
 
-        backward  (V(ĉ) − V(ĉ − h c)) / h          never below the true cost ⟨c, W(ĉ)⟩
-        forward   (V(ĉ + h c) − V(ĉ)) / h          never above it
+        backward  (V(ĉ) − V(ĉ − h c)) / h          never below the true cost
+        forward   (V(ĉ + h c) − V(ĉ)) / h          never above the true cost
         central   (V(ĉ + h c) − V(ĉ − h c)) / 2h
 
-    The gradient is the difference of the two solutions over the step. No true solution is needed. It takes
-    two solver calls an instance, of which backward and forward spend one on W(ĉ).
+    The gradient is the difference of the two solutions, divided by the step. The loss needs no true
+    solutions, and calls the solver twice per instance.
 
     Args:
-        solver: a callable on NumPy arrays, see `difflayers.Solver`; an exact one for the bounds to hold.
-        step: h, positive, without unit: predicted and true costs are of one unit.
+        solver: a callable on NumPy arrays, see `difflayers.Solver`. The bounds hold if the solver is exact.
+        step: h, positive, without unit, because predicted and true costs have the same unit.
         difference: "backward", "forward" or "central".
         reduction: "mean", "sum", or "none" for a loss (B,).
         options: how the solver is run, see `SolveOptions`.
+
+    Examples:
+        >>> import difflayers, torch
+        >>> loss = difflayers.losses.PerturbationGradientLoss(difflayers.solvers.TopK(1), 2.0, batched=True)
+        >>> costs = torch.tensor([[3.0, 1.0, 2.0]], requires_grad=True)
+        >>> loss(costs, true_costs=torch.tensor([[1.0, 2.0, 4.0]])).backward()
+        >>> costs.grad.tolist()  # (W(ĉ) − W(ĉ − 2c)) / 2
+        [[0.0, 0.5, -0.5]]
     """
+
+    shown = ("step", "difference")
 
     def __init__(
         self,
@@ -59,25 +69,18 @@ class PerturbationGradientLoss(SolverLoss):
         context: Sequence[Any] | None = None,
         return_solution: bool = False,
     ) -> Any:
-        """Estimate what the decisions for the predicted costs truly cost.
+        """Estimate the true cost of the decisions for predicted costs.
 
         Args:
-            costs: predicted costs, a tensor (B, *shape), or several for a solver that takes several.
-            true_costs: true costs, the same number and shapes.
-            context: one object an instance, handed to the solver as its last argument.
-            return_solution: whether to return W(ĉ) too; with central differences it is W(ĉ + h c).
-
-        Returns:
-            The loss, or with `return_solution` a pair of it and the solution.
-
-        Raises:
-            TypeError, ValueError: tensors that do not fit each other, or have a NaN or infinite value.
-            SolverError: the solver failed, or returned something that is no solution.
+            costs: predicted costs ĉ, a tensor (B, *shape), or several for a solver that takes several.
+            true_costs: c, the same number and shapes.
+            context: see `SolverLoss.compare`, like the result and the errors.
+            return_solution: whether to return W(ĉ) too; with "central", W(ĉ + h c).
         """
         return self.compare(costs, context=context, return_solution=return_solution, true_costs=true_costs)
 
     def solve(self, call: Call) -> list[Tensor]:
-        """Return the loss of each instance and a solution."""
+        """Return the loss per instance and a solution."""
         h, truth = self.step, call.targets["true_costs"]
         upper, lower = {"backward": (0.0, -h), "forward": (h, 0.0), "central": (h, -h)}[self.difference]
         problems = [
@@ -88,14 +91,10 @@ class PerturbationGradientLoss(SolverLoss):
         above, below = [pair[0] for pair in both], [pair[1] for pair in both]
         width = upper - lower
         slopes = [(up - down) / width for up, down in zip(above, below, strict=True)]
-        # Not V(…) − V(…), two large numbers that nearly cancel.
+        # V(…) − V(…) would be the difference of two large numbers that nearly cancel.
         true_cost = (upper * inner(truth, above) - lower * inner(truth, below)) / width
         call.save(*slopes)
         return [inner(call.costs, slopes) + true_cost, *(below if self.difference == "forward" else above)]
-
-    def extra_repr(self) -> str:
-        """Describe the loss in `print(model)`."""
-        return f"step={self.step:g}, difference={self.difference!r}, reduction={self.reduction!r}"
 
 
 def perturbation_gradient_loss(
@@ -103,13 +102,30 @@ def perturbation_gradient_loss(
     costs: Tensors,
     *,
     true_costs: Tensors,
-    step: float = 0.1,
-    difference: Difference = "backward",
     context: Sequence[Any] | None = None,
     return_solution: bool = False,
-    reduction: LossReduction = "mean",
-    **options: Unpack[SolveOptions],
+    **arguments: Any,
 ) -> Any:
-    """Estimate the true cost of decisions: `PerturbationGradientLoss` as a function, with its arguments."""
-    loss = PerturbationGradientLoss(solver, step, difference, reduction, **options)
+    """Estimate the true cost of decisions: `PerturbationGradientLoss` as a function.
+
+    Args:
+        solver: see `PerturbationGradientLoss`.
+        costs: see `PerturbationGradientLoss.forward`.
+        true_costs: see there.
+        context: see there.
+        return_solution: see there.
+        arguments: the other arguments of `PerturbationGradientLoss`.
+
+    Examples:
+        >>> import difflayers, torch
+        >>> difflayers.functional.perturbation_gradient_loss(
+        ...     difflayers.solvers.TopK(1),
+        ...     torch.tensor([[3.0, 1.0, 2.0]]),
+        ...     true_costs=torch.tensor([[1.0, 2.0, 4.0]]),
+        ...     step=2.0,
+        ...     batched=True,
+        ... )
+        tensor(3.5000)
+    """
+    loss = PerturbationGradientLoss(solver, **arguments)
     return loss(costs, true_costs=true_costs, context=context, return_solution=return_solution)

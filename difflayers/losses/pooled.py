@@ -1,6 +1,7 @@
 """Scores of the solutions in a pool, of which the contrastive and ranking losses are functions."""
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -19,7 +20,7 @@ def weigh_pool(call: Call, true_costs: Sequence[Tensor] | None, weigh: Weigh) ->
 
     Args:
         call: the call, after its `solve`.
-        true_costs: costs (B, *shape) of the true scores; the predicted ones where there are none.
+        true_costs: costs (B, *shape) of the true scores; the predicted costs if they are None.
         weigh: the loss as a function of the scores.
 
     Returns:
@@ -38,15 +39,15 @@ def weigh_pool(call: Call, true_costs: Sequence[Tensor] | None, weigh: Weigh) ->
 
 
 def with_pool(options: SolveOptions) -> SolveOptions:
-    """Return the options, with a new pool where they have none."""
+    """Return the options, with a new pool if they have none."""
     return options if options.get("pool") is not None else {**options, "pool": SolutionPool()}
 
 
-def kept_pool(options: SolveOptions) -> SolveOptions:
-    """Return the options of a function's call, or raise TypeError where they have no pool."""
-    if options.get("pool") is None:
-        raise TypeError("pool must be a SolutionPool that is kept from call to call, but none was given")
-    return options
+def kept_pool(arguments: dict[str, Any]) -> dict[str, Any]:
+    """Return the arguments of a function's call, or raise TypeError if they have no pool."""
+    if arguments.get("pool") is None:
+        raise TypeError("pool must be a SolutionPool that is kept from call to call, got none")
+    return arguments
 
 
 def _joined(tensors: Sequence[Tensor]) -> Tensor:

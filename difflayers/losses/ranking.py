@@ -26,21 +26,29 @@ class RankingLoss(SolverLoss):
         pairwise    mean of max(0, ν + ⟨ĉ, b − v⟩) over V without b, the best of V under c
         listwise    −Σ_V p(v; c) log p(v; ĉ),   p(v; c) = exp(−⟨c, v⟩/τ) / Σ_V exp(−⟨c, ·⟩/τ)
 
-    All are convex in ĉ and need no true solutions; those that are given enter the pool. It also has what the
-    solver found for predicted costs in those steps in which it was called: with `SolutionPool(solve_ratio)`,
-    that part of them.
+    All three are convex in ĉ and need no true solutions; true solutions that are given enter the pool. The
+    pool also holds what the solver found for predicted costs in those steps in which it was called, see
+    `SolutionPool`.
 
     Args:
         solver: a callable on NumPy arrays, see `difflayers.Solver`.
         kind: "pointwise", "pairwise" or "listwise".
         margin: ν of "pairwise", in units of cost, not negative.
-        temperature: τ of "listwise", in units of cost, positive: about the size of the differences in cost
-            that should matter.
+        temperature: τ of "listwise", in units of cost, positive: about as large as the differences in cost
+            that matter.
         reduction: "mean", "sum", or "none" for a loss (B,).
-        options: how the solver is run, see `SolveOptions`; a new `SolutionPool()`
-            where no `pool` is given.
+        options: how the solver is run, see `SolveOptions`. `pool` is a new `SolutionPool()` by default.
 
     The pool is part of the `state_dict`.
+
+    Examples:
+        >>> import difflayers, torch
+        >>> loss = difflayers.losses.RankingLoss(
+        ...     difflayers.solvers.TopK(1), kind="pairwise", margin=0.5, batched=True
+        ... )
+        >>> costs, true_costs = torch.tensor([[3.0, 1.0, 2.0]]), torch.tensor([[1.0, 2.0, 3.0]])
+        >>> loss(costs, true_costs=true_costs, true_solutions=torch.tensor([[1.0, 0.0, 0.0]]))
+        tensor(2.5000)
     """
 
     def __init__(
@@ -54,7 +62,7 @@ class RankingLoss(SolverLoss):
     ) -> None:
         super().__init__(solver, reduction, **with_pool(options))
         if not 0 <= margin < float("inf"):
-            raise ValueError(f"margin must be finite and not negative, but is {margin}")
+            raise ValueError(f"margin must be finite and not negative, got {margin}")
         self.kind: Ranking = one_of("kind", kind, Ranking)
         self.margin: float = float(margin)
         self.temperature: float = positive("temperature", temperature)
@@ -68,27 +76,20 @@ class RankingLoss(SolverLoss):
         context: Sequence[Any] | None = None,
         return_solution: bool = False,
     ) -> Any:
-        """Compare the orders of the pool's solutions under predicted and true costs.
+        """Compare predicted with true costs.
 
         Args:
-            costs: predicted costs, a tensor (B, *shape), or several for a solver that takes several.
-            true_costs: true costs, the same number and shapes.
-            true_solutions: the solutions of the true costs, likewise, to be added to the pool.
-            context: one object an instance, handed to the solver as its last argument.
-            return_solution: whether to return W(ĉ) too, or, in a step without solver, the pool's best.
-
-        Returns:
-            The loss, or with `return_solution` a pair of it and the solution.
-
-        Raises:
-            TypeError, ValueError: tensors that do not fit each other, or have a NaN or infinite value.
-            SolverError: the solver failed, or returned something that is no solution.
+            costs: predicted costs ĉ, a tensor (B, *shape), or several for a solver that takes several.
+            true_costs: c, the same number and shapes.
+            true_solutions: y*, likewise; if they are given, they enter the pool.
+            context: see `SolverLoss.compare`, like the result and the errors.
+            return_solution: whether to return W(ĉ), or in a step without solver the best of the pool, too.
         """
         truth = {"true_costs": true_costs, "true_solutions": true_solutions}
         return self.compare(costs, context=context, return_solution=return_solution, **truth)
 
     def solve(self, call: Call) -> list[Tensor]:
-        """Return the loss of each instance and the solution."""
+        """Return the loss per instance and the solution."""
         solutions = call.solve()
         if "true_solutions" in call.targets:
             call.remember(call.targets["true_solutions"])
@@ -96,10 +97,10 @@ class RankingLoss(SolverLoss):
         call.save(*gradients)
         return [losses, *solutions]
 
-    def extra_repr(self) -> str:
-        """Describe the loss in `print(model)`."""
-        own = {"pairwise": f"margin={self.margin:g}, ", "listwise": f"temperature={self.temperature:g}, "}
-        return f"kind={self.kind!r}, {own.get(self.kind, '')}reduction={self.reduction!r}"
+    @property
+    def shown(self) -> tuple[str, ...]:  # type: ignore[override]
+        """The kind, and the number that this kind has."""
+        return ("kind", *{"pairwise": ("margin",), "listwise": ("temperature",)}.get(self.kind, ()))
 
     def _pointwise(self, predicted: Tensor, true: Tensor) -> tuple[Tensor, Tensor]:
         errors = predicted - true
@@ -125,22 +126,38 @@ def ranking_loss(
     *,
     true_costs: Tensors,
     true_solutions: Tensors | None = None,
-    kind: Ranking = "listwise",
-    margin: float = 0.0,
-    temperature: float = 1.0,
     context: Sequence[Any] | None = None,
     return_solution: bool = False,
-    reduction: LossReduction = "mean",
-    **options: Unpack[SolveOptions],
+    **arguments: Any,
 ) -> Any:
-    """Compare orders of solutions: the functional form of `RankingLoss`, with the same arguments.
+    """Compare predicted with true costs: `RankingLoss` as a function.
 
-    The `pool` must be given and kept, since a new one has seen nothing.
+    The `pool` must be given and kept, because a new pool has seen nothing.
+
+    Args:
+        solver: see `RankingLoss`.
+        costs: see `RankingLoss.forward`.
+        true_costs: see there.
+        true_solutions: see there.
+        context: see there.
+        return_solution: see there.
+        arguments: the other arguments of `RankingLoss`.
+
+    Examples:
+        >>> import difflayers, torch
+        >>> pool = difflayers.SolutionPool()
+        >>> difflayers.functional.ranking_loss(
+        ...     difflayers.solvers.TopK(1),
+        ...     torch.tensor([[3.0, 1.0, 2.0]]),
+        ...     true_costs=torch.tensor([[1.0, 2.0, 3.0]]),
+        ...     true_solutions=torch.tensor([[1.0, 0.0, 0.0]]),
+        ...     kind="pairwise",
+        ...     margin=0.5,
+        ...     pool=pool,
+        ...     batched=True,
+        ... )
+        tensor(2.5000)
     """
-    return RankingLoss(solver, kind, margin, temperature, reduction, **kept_pool(options))(
-        costs,
-        true_costs=true_costs,
-        true_solutions=true_solutions,
-        context=context,
-        return_solution=return_solution,
-    )
+    truth = {"true_costs": true_costs, "true_solutions": true_solutions}
+    loss = RankingLoss(solver, **kept_pool(arguments))
+    return loss(costs, context=context, return_solution=return_solution, **truth)

@@ -21,28 +21,36 @@ def recall_loss(
     margin: float = 0.0,
     reduction: LossReduction = "mean",
 ) -> Tensor:
-    """Return the mean of log(1 + log(1 + r)) over the relevant items, r irrelevant ones coming before each.
+    """Return the mean of log(1 + log(1 + r)) over the relevant items, where r irrelevant items come first.
 
-    r is the rank among all items less that among the relevant ones, and recall@k is the share of relevant
-    items with r < k. This weighs recall at all k together, the less the larger k is. The margin lowers
-    relevant scores by its half and raises the others by it, so that a narrow lead is not enough.
+    r is the rank of a relevant item among all items minus its rank among the relevant ones. Recall@k is the
+    share of relevant items with r < k; the loss weighs recall at all k together, less for larger k. The
+    margin lowers relevant scores by half of itself and raises the other scores by as much, so that a narrow
+    lead is not enough.
 
     Args:
         layer: a layer around `difflayers.solvers.Ranking`, or around any solver that gives the highest score
             rank 1. It is called twice.
         relevant: scores (B, R) of the relevant items of B queries.
-        irrelevant: scores (B, N) of the others.
+        irrelevant: scores (B, N) of the other items.
         margin: in units of the scores.
-        reduction: "mean" or "sum" over the queries, or "none" for (B,), where queries that
-            `on_failure="skip"` took out are NaN; they are in no mean or sum.
+        reduction: "mean" or "sum" over the queries, or "none" for (B,). Queries that `on_failure="skip"` took
+            out are NaN, and in no mean or sum.
 
-    Raises ValueError where the numbers of queries differ, and what the layer raises.
+    Raises:
+        ValueError: the numbers of queries differ.
+
+    Examples:
+        >>> import difflayers
+        >>> layer = difflayers.BlackboxLayer(difflayers.solvers.Ranking(), scales=1.0, batched=True)
+        >>> recall_loss(layer, torch.tensor([[2.0, 5.0]]), torch.tensor([[3.0, 1.0]]))  # r is 1 and 0
+        tensor(0.2633)
     """
     one_of("reduction", reduction, LossReduction)
     if relevant.ndim != 2 or irrelevant.ndim != 2 or len(relevant) != len(irrelevant):
         raise ValueError(
-            f"relevant and irrelevant must be (B, R) and (B, N), "
-            f"but have shapes {tuple(relevant.shape)} and {tuple(irrelevant.shape)}"
+            f"relevant and irrelevant must have shapes (B, R) and (B, N), "
+            f"got {tuple(relevant.shape)} and {tuple(irrelevant.shape)}"
         )
     relevant, irrelevant = relevant - margin / 2, irrelevant + margin / 2
     ranks = layer(torch.cat([relevant, irrelevant], 1))[:, : relevant.shape[1]]

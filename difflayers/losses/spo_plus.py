@@ -4,14 +4,12 @@ Elmachtoub and Grigas, Smart "Predict, then Optimize", Management Science 68(1),
 """
 
 from collections.abc import Sequence
-from typing import Any, Unpack
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from difflayers.engine.autograd import LossReduction
 from difflayers.engine.call import Call
-from difflayers.engine.options import SolveOptions
 from difflayers.losses.base import SolverLoss, Tensors, inner
 from difflayers.solver import Solver
 
@@ -19,8 +17,8 @@ from difflayers.solver import Solver
 class SPOPlusLoss(SolverLoss):
     """The SPO+ loss ⟨2ĉ − c, y* − W(2ĉ − c)⟩ of predicted costs ĉ, true costs c and y* = W(c).
 
-    It is convex in ĉ, never below the regret ⟨c, W(ĉ) − y*⟩, and zero where ĉ = c (Definition 3 there). The
-    gradient is the subgradient 2 (y* − W(2ĉ − c)).
+    The loss is convex in ĉ, never below the regret ⟨c, W(ĉ) − y*⟩, and zero at ĉ = c (Definition 3 there).
+    Its gradient is the subgradient 2 (y* − W(2ĉ − c)).
 
     Args:
         solver: a callable on NumPy arrays, see `difflayers.Solver`. The above holds if the solver is exact,
@@ -28,12 +26,15 @@ class SPOPlusLoss(SolverLoss):
             costs makes losses below the regret, and below 0.
         reduction: "mean", "sum", or "none" for a loss (B,).
         options: how the solver is run, see `SolveOptions`.
-    """
 
-    def __init__(
-        self, solver: Solver, reduction: LossReduction = "mean", **options: Unpack[SolveOptions]
-    ) -> None:
-        super().__init__(solver, reduction, **options)
+    Examples:
+        >>> import difflayers, torch
+        >>> loss = difflayers.losses.SPOPlusLoss(difflayers.solvers.TopK(1), batched=True)
+        >>> costs = torch.tensor([[3.0, 1.0, 2.0]], requires_grad=True)
+        >>> loss(costs, true_costs=torch.tensor([[1.0, 2.0, 3.0]])).backward()
+        >>> costs.grad.tolist()
+        [[2.0, -2.0, 0.0]]
+    """
 
     def forward(
         self,
@@ -47,25 +48,18 @@ class SPOPlusLoss(SolverLoss):
         """Compare predicted with true costs.
 
         Args:
-            costs: predicted costs, a tensor (B, *shape), or several for a solver that takes several.
-            true_costs: true costs, the same number and shapes.
-            true_solutions: their solutions y*, likewise; solved for where they are not given, which doubles
-                the work.
-            context: one object an instance, handed to the solver as its last argument.
+            costs: predicted costs ĉ, a tensor (B, *shape), or several for a solver that takes several.
+            true_costs: c, the same number and shapes.
+            true_solutions: y*, likewise. If they are not given, the loss solves for them, which doubles the
+                work.
+            context: see `SolverLoss.compare`, like the result and the errors.
             return_solution: whether to return W(2ĉ − c) too.
-
-        Returns:
-            The loss, or with `return_solution` a pair of it and W(2ĉ − c).
-
-        Raises:
-            TypeError, ValueError: tensors that do not fit each other, or have a NaN or infinite value.
-            SolverError: the solver failed, or returned something that is no solution.
         """
         truth = {"true_costs": true_costs, "true_solutions": true_solutions}
         return self.compare(costs, context=context, return_solution=return_solution, **truth)
 
     def solve(self, call: Call) -> list[Tensor]:
-        """Return the loss of each instance and W(2ĉ − c)."""
+        """Return the loss per instance and W(2ĉ − c)."""
         truth, best = call.targets["true_costs"], call.targets.get("true_solutions")
         reflected = [2 * cost - true for cost, true in zip(call.costs, truth, strict=True)]
         if best is not None:
@@ -78,10 +72,6 @@ class SPOPlusLoss(SolverLoss):
         call.save(*(2 * gap for gap in gaps))
         return [inner(reflected, gaps), *solutions]
 
-    def extra_repr(self) -> str:
-        """Name the reduction in `print(model)`."""
-        return f"reduction={self.reduction!r}"
-
 
 def spo_plus_loss(
     solver: Solver,
@@ -91,14 +81,29 @@ def spo_plus_loss(
     true_solutions: Tensors | None = None,
     context: Sequence[Any] | None = None,
     return_solution: bool = False,
-    reduction: LossReduction = "mean",
-    **options: Unpack[SolveOptions],
+    **arguments: Any,
 ) -> Any:
-    """Compare predicted with true costs: the functional form of `SPOPlusLoss`, with the same arguments."""
-    return SPOPlusLoss(solver, reduction, **options)(
-        costs,
-        true_costs=true_costs,
-        true_solutions=true_solutions,
-        context=context,
-        return_solution=return_solution,
-    )
+    """Compare predicted with true costs: `SPOPlusLoss` as a function.
+
+    Args:
+        solver: see `SPOPlusLoss`.
+        costs: see `SPOPlusLoss.forward`.
+        true_costs: see there.
+        true_solutions: see there.
+        context: see there.
+        return_solution: see there.
+        arguments: the other arguments of `SPOPlusLoss`.
+
+    Examples:
+        >>> import difflayers, torch
+        >>> difflayers.functional.spo_plus_loss(
+        ...     difflayers.solvers.TopK(1),
+        ...     torch.tensor([[3.0, 1.0, 2.0]]),
+        ...     true_costs=torch.tensor([[1.0, 2.0, 3.0]]),
+        ...     batched=True,
+        ... )
+        tensor(5.)
+    """
+    truth = {"true_costs": true_costs, "true_solutions": true_solutions}
+    loss = SPOPlusLoss(solver, **arguments)
+    return loss(costs, context=context, return_solution=return_solution, **truth)

@@ -291,7 +291,7 @@ def test_solvers_of_tensors_are_checked_like_others():
     nan = torch.tensor([[1.0, 2.0], [torch.nan, 0.0]])
     for answer, text in (
         (lambda c: c.numpy(), "the batch: solution 0 must be a tensor, got one array"),
-        (lambda c: c[0], r"solution 0 has shape \(2,\), but its costs have \(2, 2\)"),
+        (lambda c: c[0], r"solution 0 has shape \(2,\), but its costs have shape \(2, 2\)"),
         (lambda c: nan, "instance 1: solution 0 has a NaN"),
     ):
         with pytest.raises(difflayers.SolverError, match=text):

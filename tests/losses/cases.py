@@ -82,6 +82,13 @@ CASES = [
         )
         for perturbation in ("additive", "multiplicative")
     ),
+    _case(
+        "quadratic",
+        losses.RegularizedFenchelYoungLoss,
+        F.regularized_fenchel_young_loss,
+        "true_solutions",
+        strength=0.5,
+    ),
     _case("structured-svm", losses.StructuredSVMLoss, F.structured_svm_loss, "true_solutions"),
     *(
         _case(f"contrastive-{kind}", losses.ContrastiveLoss, F.contrastive_loss, "true_solutions", kind=kind)

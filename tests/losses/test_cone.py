@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from scipy.optimize import lsq_linear
 
 from difflayers.functional import cone_alignment_loss
-from difflayers.losses import binding_normals
+from difflayers.losses import ConeAlignmentLoss, binding_normals
 from tests.losses.polytopes import Enumeration, matchings, simplex
 
 # Rows of A_eq y = 1; with 0 ≤ y ≤ 1 they have no vertices but those listed.
@@ -126,11 +126,11 @@ def test_a_solution_that_breaks_a_constraint_is_refused_with_its_instance():
 
 def test_normals_that_do_not_fit_are_refused_with_their_instance():
     costs = torch.zeros(2, 3)
-    with pytest.raises(ValueError, match=r"normals\[1\] must have shape \(K, 3\), but has \(2, 4\)"):
+    with pytest.raises(ValueError, match=r"normals\[1\] must have shape \(K, 3\), got \(2, 4\)"):
         cone_alignment_loss(costs, normals=[np.ones((2, 3)), np.ones((2, 4))])
-    with pytest.raises(ValueError, match=r"normals\[0\] has a NaN or infinite value"):
+    with pytest.raises(ValueError, match=r"normals\[0\] must hold finite real numbers"):
         cone_alignment_loss(costs, normals=[np.full((2, 3), np.nan), np.ones((2, 3))])
-    with pytest.raises(ValueError, match="normals has 1 matrices, but the costs have a batch of 2"):
+    with pytest.raises(ValueError, match="normals must hold 2 matrices, one per instance, got 1"):
         cone_alignment_loss(costs, normals=[np.ones((2, 3))])
 
 
@@ -148,3 +148,73 @@ def test_normals_that_do_not_fit_are_refused_with_their_instance():
 def test_matrices_that_are_no_program_are_refused_by_name(matrices, text):
     with pytest.raises(ValueError, match=text):
         binding_normals([[1.0, 0.0]], **matrices)
+
+
+QUADRANT = [np.array([[1.0, 0.0], [0.0, 2.0], [0.0, 0.0]])]  # with a row of zeros, as a padded tensor has
+
+
+def test_an_inner_aim_lies_between_the_projection_and_the_mean_of_the_normals():
+    costs = torch.tensor([[-1.0, 3.0]], dtype=torch.float64, requires_grad=True)  # −ĉ = (1, −3)
+    loss = ConeAlignmentLoss(inner=0.2)
+    value, aim = loss(costs, normals=QUADRANT, return_solution=True)
+    value.backward()
+    # The projection has the direction (1, 0), and the mean of (1, 0) and (0, 1) is (½, ½).
+    expected = 0.8 * np.array([1.0, 0.0]) + 0.2 * np.array([0.5, 0.5])
+    np.testing.assert_allclose(aim[0] / aim[0].norm(), expected / np.linalg.norm(expected))
+    towards = np.array([1.0, -3.0])
+    cosine = towards @ expected / np.linalg.norm(towards) / np.linalg.norm(expected)
+    assert value.item() == pytest.approx(1 - cosine, abs=1e-12)
+    # With the aim held fixed, the slope of the cosine by differences.
+    for entry, width in ((0, 1e-6), (1, 1e-6)):
+        moved = -towards.copy()
+        moved[entry] += width
+        other = -moved @ expected / np.linalg.norm(moved) / np.linalg.norm(expected)
+        assert costs.grad[0, entry].item() == pytest.approx((cosine - other) / width, abs=1e-5)
+
+
+def test_an_inner_aim_changes_nothing_inside_the_cone_and_pulls_from_the_far_side():
+    loss = ConeAlignmentLoss(inner=0.2)
+    inside = torch.tensor([[-1.0, -2.0]], requires_grad=True)
+    assert loss(inside, normals=QUADRANT).item() == pytest.approx(0, abs=1e-6)
+    far = torch.tensor([[1.0, 1.0]], requires_grad=True)
+    assert ConeAlignmentLoss()(far, normals=QUADRANT).item() == 1
+    for _ in range(200):
+        value = loss(far, normals=QUADRANT)
+        (gradient,) = torch.autograd.grad(value, far)
+        far = (far - 0.1 * gradient + torch.tensor([[1e-3, 0.0]])).detach().requires_grad_()
+    assert value.item() < 0.01
+
+
+def test_without_projections_the_aim_is_between_the_costs_and_the_mean():
+    loss = ConeAlignmentLoss(inner=0.2, solve_ratio=0, reduction="none")
+    costs = torch.tensor([[-1.0, 3.0]], dtype=torch.float64)
+    _, aim = loss(costs, normals=QUADRANT, return_solution=True)
+    expected = 0.8 * np.array([1.0, -3.0]) / 10**0.5 + 0.2 * np.array([0.5, 0.5])
+    np.testing.assert_allclose(aim[0] / aim[0].norm(), expected / np.linalg.norm(expected))
+
+
+def test_the_share_of_calls_that_project_is_the_ratio_and_goes_on_after_a_restart():
+    costs = torch.tensor([[-1.0, 3.0]], dtype=torch.float64)
+    exact = ConeAlignmentLoss(inner=0.2)(costs, normals=QUADRANT).item()
+
+    def projects(loss, count):
+        return [loss(costs, normals=QUADRANT).item() == exact for _ in range(count)]
+
+    loss = ConeAlignmentLoss(inner=0.2, solve_ratio=0.3, seed=1)
+    assert 0.2 < np.mean(projects(loss, 400)) < 0.4
+    resumed = ConeAlignmentLoss(inner=0.2, solve_ratio=0.3)
+    resumed.load_state_dict(loss.state_dict())
+    assert projects(resumed, 20) == projects(loss, 20)
+    assert not ConeAlignmentLoss(inner=0.2).state_dict()
+
+
+def test_wrong_shares_are_refused():
+    for arguments, text in (
+        ({"inner": 1.0}, "inner must be from 0 to below 1, got 1.0"),
+        ({"solve_ratio": 1.5}, "solve_ratio must be from 0 to 1, got 1.5"),
+        ({"solve_ratio": 0.5}, "inner must be above 0 if solve_ratio is below 1"),
+    ):
+        with pytest.raises(ValueError, match=text):
+            ConeAlignmentLoss(**arguments)
+    with pytest.raises(TypeError, match="solve_ratio needs ConeAlignmentLoss"):
+        cone_alignment_loss(torch.ones(1, 2), normals=QUADRANT, inner=0.2, solve_ratio=0.5)

@@ -116,7 +116,7 @@ def test_what_cannot_be_is_refused():
     solver = Enumeration(simplex())
     with pytest.raises(ValueError, match=r"kind must be one of .* but is 'triplewise'"):
         RankingLoss(solver, "triplewise")
-    with pytest.raises(ValueError, match="margin must be finite and not negative, but is -1"):
+    with pytest.raises(ValueError, match="margin must be finite and not negative, got -1"):
         RankingLoss(solver, margin=-1)
     with pytest.raises(ValueError, match="temperature must be positive and finite, but is 0"):
         RankingLoss(solver, temperature=0)

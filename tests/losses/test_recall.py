@@ -47,5 +47,5 @@ def test_its_gradient_swaps_what_stands_the_wrong_way_round():
 
 
 def test_scores_of_other_shapes_are_refused():
-    with pytest.raises(ValueError, match=r"but have shapes \(2, 1\) and \(3, 1\)"):
+    with pytest.raises(ValueError, match=r"got \(2, 1\) and \(3, 1\)"):
         recall_loss(ranking(), torch.zeros(2, 1), torch.zeros(3, 1))

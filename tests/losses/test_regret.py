@@ -122,6 +122,36 @@ def test_nothing_to_normalise_by_is_an_error():
         normalized_regret(Enumeration(simplex(3)), zeros, true_costs=zeros)
 
 
+@settings(deadline=None, max_examples=40)
+@given(st.sampled_from(sorted(POLYTOPES)), st.integers(0, 2**31 - 1))
+def test_unambiguous_regret_is_that_of_the_worst_of_the_cheapest(name, seed):
+    points = POLYTOPES[name]
+    costs, true_costs = drawn_costs(points, 2 * seed + 1, 2)  # small integers, with many ties
+    found = regret(
+        Enumeration(points), costs.float(), true_costs=true_costs, unambiguous=True, reduction="none"
+    )
+    for value, predicted, true in zip(found.tolist(), costs.numpy(), true_costs.numpy(), strict=True):
+        axes = tuple(range(1, points.ndim))
+        looks, pays = (points * predicted).sum(axes), (points * true).sum(axes)
+        assert value == pays[looks == looks.min()].max() - pays.min()
+
+
+def test_unambiguous_regret_of_a_solver_that_maximises_and_of_a_data_set():
+    dearest = Enumeration(simplex(3))
+    tied, true = torch.tensor([[2.0, 2.0, 1.0]]), torch.tensor([[3.0, 1.0, 7.0]])
+    arguments = {"unambiguous": True, "maximize": True}
+
+    def maximizer(costs):
+        return dearest(-costs)
+
+    value, decision = regret(maximizer, tied, true_costs=true, return_solution=True, **arguments)
+    assert (value.item(), decision.tolist(), decision.dtype) == (6.0, [[0, 1, 0]], torch.float32)
+    assert normalized_regret(maximizer, tied, true_costs=true, **arguments) == 6 / 7
+    metric = Regret(maximizer, **arguments)
+    metric.update(tied, true_costs=true, true_solutions=torch.tensor([[0.0, 0, 1]]))
+    assert metric.compute().mean == 6.0
+
+
 def by_each_function(solver, costs, **arguments):
     yield lambda: regret(solver, costs, **arguments)
     yield lambda: normalized_regret(solver, costs, **arguments)
