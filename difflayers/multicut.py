@@ -6,9 +6,10 @@ from functools import cached_property
 import numpy as np
 
 from difflayers import amwc
-from difflayers._arguments import as_array, count
+from difflayers._arguments import as_array
 from difflayers.amwc import Solution
 from difflayers.amwc.solution import checked_labels, solution_from_clusters
+from difflayers.graph.checks import check_problem, checked_nodes
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,7 +30,7 @@ class Multicut:
     edge_costs: np.ndarray
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "num_nodes", count("num_nodes", self.num_nodes))
+        object.__setattr__(self, "num_nodes", checked_nodes(self.num_nodes))
         object.__setattr__(self, "edges", self.as_amwc.edges)
         object.__setattr__(self, "edge_costs", self.as_amwc.edge_costs)
 
@@ -48,6 +49,7 @@ def solve(
 
     ``start`` is a solution or (n,) segments, below n, of which the connected parts are taken.
     """
+    check_problem(problem, Multicut)
     if start is not None and not isinstance(start, Solution):
         segments = checked_labels("start", start, problem.num_nodes, problem.num_nodes)
         start = solution_from_clusters(problem.as_amwc, np.zeros(problem.num_nodes), segments)
@@ -56,14 +58,17 @@ def solve(
 
 def solve_exact(problem: Multicut, time_limit: float | None = None) -> Solution:
     """Solve a multicut to proven optimality; see :func:`difflayers.amwc.solve_exact`."""
+    check_problem(problem, Multicut)
     return amwc.solve_exact(problem.as_amwc, time_limit)
 
 
 def lower_bound(problem: Multicut) -> float:
     """A number that no solution costs less than; see :func:`difflayers.amwc.lower_bound`."""
+    check_problem(problem, Multicut)
     return amwc.lower_bound(problem.as_amwc)
 
 
 def certify(problem: Multicut, solution: Solution) -> Solution:
     """The solution with its lower bound; see :func:`difflayers.amwc.certify`."""
+    check_problem(problem, Multicut)
     return amwc.certify(problem.as_amwc, solution)

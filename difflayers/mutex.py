@@ -8,6 +8,7 @@ from numba import njit
 from difflayers.amwc import AMWC, Solution
 from difflayers.amwc.constraints import solve_constrained
 from difflayers.amwc.solution import solution_from_clusters
+from difflayers.graph.checks import check_problem
 from difflayers.graph.components import root_of
 from difflayers.multicut import Multicut
 
@@ -26,6 +27,7 @@ def mutex_watershed(problem: Multicut) -> Solution:
         A feasible solution of the multicut, which keeps its constraints (infinite costs), with its cost
         there; the method itself minimises no sum.
     """
+    check_problem(problem, Multicut)
     return _partition(problem.as_amwc)
 
 
@@ -44,6 +46,7 @@ def semantic_mutex_watershed(problem: AMWC) -> Solution:
     Returns:
         A feasible solution of the asymmetric multiway cut, which keeps its constraints, with its cost there.
     """
+    check_problem(problem, AMWC)
     if problem.constrained:
         return solve_constrained(problem, lambda finite, _: semantic_mutex_watershed(finite.plain))
     return _watershed(problem, *_preferences(problem.node_costs))

@@ -8,6 +8,7 @@ import numpy as np
 from difflayers import amwc
 from difflayers._arguments import as_array
 from difflayers.amwc import Solution
+from difflayers.graph.checks import check_problem
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,19 +42,23 @@ class MWC:
 
 def solve(problem: MWC, method: str = "default", *, start: np.ndarray | Solution | None = None) -> Solution:
     """Solve a multiway cut approximately; arguments and errors as :func:`difflayers.amwc.solve`."""
+    check_problem(problem, MWC)
     return amwc.solve(problem.as_amwc, method, start=start)
 
 
 def solve_exact(problem: MWC, time_limit: float | None = None) -> Solution:
     """Solve a multiway cut to proven optimality; see :func:`difflayers.amwc.solve_exact`."""
+    check_problem(problem, MWC)
     return amwc.solve_exact(problem.as_amwc, time_limit)
 
 
 def lower_bound(problem: MWC) -> float:
     """A number that no solution costs less than; see :func:`difflayers.amwc.lower_bound`."""
+    check_problem(problem, MWC)
     return amwc.lower_bound(problem.as_amwc)
 
 
 def certify(problem: MWC, solution: Solution) -> Solution:
     """The solution with its lower bound; see :func:`difflayers.amwc.certify`."""
+    check_problem(problem, MWC)
     return amwc.certify(problem.as_amwc, solution)

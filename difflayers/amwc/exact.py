@@ -9,9 +9,10 @@ from scipy.sparse import csr_array
 from difflayers._arguments import deadline_after
 from difflayers.amwc.bounds import hardened_bound
 from difflayers.amwc.hardening import harden
-from difflayers.amwc.problem import AMWC, check_problem
+from difflayers.amwc.problem import AMWC
 from difflayers.amwc.search import solve
 from difflayers.amwc.solution import Solution, solution_from_clusters
+from difflayers.graph.checks import check_problem
 from difflayers.graph.components import components
 from difflayers.graph.cutting_planes import TOLERANCE, Row, minimise
 from difflayers.graph.rows import INDEX
@@ -36,7 +37,7 @@ def solve_exact(problem: AMWC, time_limit: float | None = None) -> Solution:
         TypeError: if the problem is no AMWC.
         ValueError: if the time limit is no number of at least 0, or constraints contradict each other.
     """
-    check_problem(problem)
+    check_problem(problem, AMWC)
     deadline = deadline_after(time_limit)
     best = solve(problem, "best")
     hardened, offsets = harden(problem)

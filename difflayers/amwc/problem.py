@@ -6,7 +6,7 @@ from functools import cached_property
 import numpy as np
 
 from difflayers._arguments import as_array
-from difflayers.graph.checks import checked_edges, owned
+from difflayers.graph.checks import MOST, check_length, checked_costs, checked_edges
 from difflayers.graph.rows import compressed_rows
 
 
@@ -45,32 +45,31 @@ class AMWC:
     _largest: tuple[float, float] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        node_costs, all_finite = _costs("node_costs", self.node_costs, ndim=2, shape="(n, K)")
-        edge_costs, edges_finite = _costs("edge_costs", self.edge_costs, ndim=1, shape="(m,)")
-        if node_costs.shape[0] == 0 or node_costs.shape[1] == 0:
-            raise ValueError(f"node_costs needs a node and a label at least, got shape {node_costs.shape}")
+        _check_size(as_array("node_costs", self.node_costs).shape)
+        node_costs, all_finite, largest_node = checked_costs("node_costs", self.node_costs, 2, "(n, K)")
+        if not all_finite:
+            _check_forbidden(node_costs)
         partitionable = as_array("partitionable", self.partitionable)
         if partitionable.dtype != np.bool_:
             raise TypeError(f"partitionable must be bool, got {partitionable.dtype}")
         if partitionable.shape != node_costs.shape[1:]:
             raise ValueError(
-                f"partitionable has shape {partitionable.shape}, "
-                f"but node_costs has {node_costs.shape[1]} columns"
+                f"partitionable must have shape {node_costs.shape[1:]}, got {partitionable.shape}: "
+                f"one entry per column of node_costs"
             )
-        edges = checked_edges(self.edges, node_costs.shape[0])
-        if len(edge_costs) != len(edges):
-            raise ValueError(f"edge_costs has shape {edge_costs.shape}, but edges has {len(edges)} rows")
-        if not all_finite:
-            _check_forbidden(node_costs)
+        edges = checked_edges(self.edges, len(node_costs))
+        expected = f"({len(edges)},)"
+        edge_costs, edges_finite, largest_edge = checked_costs("edge_costs", self.edge_costs, 1, expected)
+        check_length("edge_costs", edge_costs, "edges", edges)
+        # In float32, larger numbers of labels than 2²⁴ are not all different.
+        single = node_costs.dtype == edge_costs.dtype == np.float32 and node_costs.shape[1] <= 2**24
+        dtype = np.float32 if single else np.float64
         object.__setattr__(self, "constrained", not (all_finite and edges_finite))
-        dtype = np.float32 if node_costs.dtype == edge_costs.dtype == np.float32 else np.float64
-        largest_node = _check_sums("node_costs", node_costs, all_finite, dtype)
-        largest_edge = _check_sums("edge_costs", edge_costs, edges_finite, dtype)
         object.__setattr__(self, "_largest", (largest_node, largest_edge))
-        object.__setattr__(self, "node_costs", owned(node_costs, dtype))
+        object.__setattr__(self, "node_costs", node_costs.astype(dtype, copy=False))
         object.__setattr__(self, "edges", edges)
-        object.__setattr__(self, "edge_costs", owned(edge_costs, dtype))
-        object.__setattr__(self, "partitionable", owned(partitionable, np.bool_))
+        object.__setattr__(self, "edge_costs", edge_costs.astype(dtype, copy=False))
+        object.__setattr__(self, "partitionable", np.array(partitionable))
 
     @cached_property
     def rows(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -90,18 +89,19 @@ class AMWC:
         checked = AMWC(node_costs, np.empty((0, 2), np.int32), self.edge_costs[:0], partitionable)
         if checked.num_nodes != self.num_nodes:
             raise ValueError(
-                f"node_costs has {checked.num_nodes} rows, but the problem has {self.num_nodes} nodes"
+                f"node_costs must have shape ({self.num_nodes}, K), got {checked.node_costs.shape}: "
+                f"one row per node of the problem"
             )
         dtype = np.result_type(checked.node_costs, self.edge_costs)
-        object.__setattr__(checked, "node_costs", owned(checked.node_costs, dtype))
+        object.__setattr__(checked, "node_costs", checked.node_costs.astype(dtype, copy=False))
         # The old node costs may have been the only infinite ones.
         links = self.constrained and not np.isfinite(self.edge_costs).all()
         object.__setattr__(checked, "constrained", checked.constrained or links)
         object.__setattr__(checked, "_largest", (checked._largest[0], self._largest[1]))
         object.__setattr__(checked, "edges", self.edges)
-        object.__setattr__(checked, "edge_costs", owned(self.edge_costs, dtype))
+        object.__setattr__(checked, "edge_costs", self.edge_costs.astype(dtype, copy=False))
         indptr, neighbours, weights = self.rows
-        checked.__dict__["rows"] = indptr, neighbours, owned(weights, dtype)
+        checked.__dict__["rows"] = indptr, neighbours, weights.astype(dtype, copy=False)
         return checked
 
     @property
@@ -120,38 +120,11 @@ class AMWC:
         return self.node_costs.shape[1]
 
 
-def check_problem(problem: AMWC) -> None:
-    """Raise TypeError for what is no AMWC, such as a Multicut, whose solvers are its own module's."""
-    if not isinstance(problem, AMWC):
-        raise TypeError(f"problem must be an AMWC, got a {type(problem).__name__}")
-
-
-def _costs(name: str, costs: np.ndarray, ndim: int, shape: str) -> tuple[np.ndarray, bool]:
-    array = as_array(name, costs)
-    if array.dtype.kind not in "fiu":
-        raise TypeError(f"{name} must be real numbers, got {array.dtype}")
-    if array.ndim != ndim:
-        raise ValueError(f"{name} must have shape {shape}, got {array.shape}")
-    # A finite sum proves finite entries; the slower tests are for sums that overflow and for constraints.
-    with np.errstate(over="ignore", invalid="ignore"):
-        finite = bool(np.isfinite(array.sum(dtype=np.float64)) or np.isfinite(array).all())
-    if not finite and np.isnan(array).any():
-        raise ValueError(f"{name} must be no NaN, got NaN at {np.argwhere(np.isnan(array))[0].tolist()}")
-    return array, finite
-
-
-def _check_sums(name: str, costs: np.ndarray, finite: bool, dtype: type[np.floating]) -> float:
-    """Largest absolute value of the finite costs; raises if sums of that size may overflow."""
-    if costs.size == 0:
-        return 0.0
-    used = costs if finite else costs[np.isfinite(costs)]
-    largest = max(used.max(initial=0), -float(used.min(initial=0)))
-    # An eighth, for what solvers add to sums and take off them.
-    if largest > np.finfo(dtype).max / 8 / costs.size:
-        raise ValueError(
-            f"{name} are too large: sums of {costs.size} numbers up to {largest:g} overflow {np.dtype(dtype)}"
-        )
-    return float(largest)
+def _check_size(shape: tuple[int, ...]) -> None:
+    if 0 in shape and len(shape) == 2:
+        raise ValueError(f"node_costs needs a node and a label at least, got shape {shape}")
+    if sum(shape) >= MOST:
+        raise ValueError(f"node_costs must have fewer than 2**30 rows and columns together, got {shape}")
 
 
 def _check_forbidden(node_costs: np.ndarray) -> None:

@@ -9,9 +9,10 @@ from difflayers.amwc.fusion import fuse
 from difflayers.amwc.level import Level, make_level
 from difflayers.amwc.moves import objective
 from difflayers.amwc.multilevel import improve, merge
-from difflayers.amwc.problem import AMWC, check_problem
+from difflayers.amwc.problem import AMWC
 from difflayers.amwc.solution import Solution, checked_labels, solution_from_clusters
 from difflayers.amwc.units import solve_scaled
+from difflayers.graph.checks import check_problem
 from difflayers.graph.components import connected_segments
 from difflayers.graph.rows import INDEX
 from difflayers.graph.units import is_ordinary
@@ -53,7 +54,7 @@ def solve(problem: AMWC, method: str = "default", *, start: np.ndarray | Solutio
             each other.
         TypeError: if the problem is no AMWC or the start is not of integers.
     """
-    check_problem(problem)
+    check_problem(problem, AMWC)
     if not isinstance(method, str) or method not in PLANS:
         raise ValueError(f'method must be "fast", "default" or "best", got {method!r}')
     if not is_ordinary(problem.largest_cost):

@@ -6,6 +6,7 @@ import numpy as np
 
 from difflayers._arguments import as_array
 from difflayers.amwc.problem import AMWC
+from difflayers.graph.checks import check_problem
 from difflayers.graph.components import components, connected_segments, cut_edges
 from difflayers.graph.rows import INDEX
 
@@ -87,10 +88,11 @@ def _cost(problem: AMWC, labels: np.ndarray, cuts: np.ndarray) -> float:
 
 
 def _checked(problem: AMWC, labels: np.ndarray, cuts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    check_problem(problem, AMWC)
     labels = checked_labels("labels", labels, problem.num_nodes, problem.num_labels)
     cuts = as_array("cuts", cuts)
     if cuts.shape != problem.edge_costs.shape:
-        raise ValueError(f"cuts has shape {cuts.shape}, but edges has {len(problem.edges)} rows")
+        raise ValueError(f"cuts must have shape {problem.edge_costs.shape}, got {cuts.shape}")
     if not ((cuts == 0) | (cuts == 1)).all():
         raise ValueError("cuts must be 0 or 1")
     return labels, cuts.astype(bool)
@@ -102,7 +104,7 @@ def checked_labels(name: str, labels: np.ndarray, num_nodes: int, num_labels: in
     if labels.dtype.kind not in "iu":
         raise TypeError(f"{name} must be integers, got {labels.dtype}")
     if labels.shape != (num_nodes,):
-        raise ValueError(f"{name} has shape {labels.shape}, but the problem has {num_nodes} nodes")
+        raise ValueError(f"{name} must have shape ({num_nodes},), got {labels.shape}: one entry per node")
     if labels.min() < 0 or labels.max() >= num_labels:
         raise ValueError(
             f"{name} must lie in 0 to {num_labels - 1}, got {int(labels.min())} to {int(labels.max())}"

@@ -218,7 +218,7 @@ class _Search:
         program, count = self.program, len(self.least)
         duals, prices = np.zeros(count), np.zeros(program.equalities.shape[0])
         status, point = 0, lower if (lower == upper).all() else None
-        if point is None:
+        if point is None and not self.late():
             arguments = {"bounds": np.stack([lower, upper], axis=1), "method": "highs"}
             if count:
                 arguments |= {"A_ub": -self.rows, "b_ub": -self.least}

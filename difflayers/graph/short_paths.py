@@ -6,8 +6,8 @@ import numpy as np
 from scipy.sparse import csr_array
 from scipy.sparse.csgraph import dijkstra
 
-# Distances held at a time; a table of all pairs of nodes may not fit in memory.
-_DISTANCES = 1 << 21
+# Distances held at a time (a table of all pairs of nodes may not fit in memory), and the fewest sources.
+_DISTANCES, _FEWEST = 1 << 19, 32
 # A little length for every edge prefers short paths, whose inequalities are the strong ones.
 _STEP = 1e-7
 
@@ -47,7 +47,7 @@ def short_paths(
     pairs = pairs[np.argsort(tails[pairs], kind="stable")]
     sources, first = np.unique(tails[pairs], return_index=True)
     last = np.append(first[1:], len(pairs))
-    at_once = max(1, _DISTANCES // num_nodes)
+    at_once = max(_FEWEST, _DISTANCES // num_nodes)
     for begin in range(0, len(sources), at_once):
         if late():
             return

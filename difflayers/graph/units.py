@@ -58,25 +58,36 @@ class Resolution(NamedTuple):
 
 
 def resolution(*costs: np.ndarray) -> Resolution:
-    """Return the resolution of sums of some of the costs, arrays of float64; infinite numbers do not count.
+    """Return the resolution of sums of some of the costs, in arrays of floats; infinite costs do not count.
 
     Sums are exact if all costs are multiples of a quantum, and their absolute values add up to less than
     2⁵³ quanta.
     """
-    total = sum(float(np.abs(part[np.isfinite(part)]).sum()) for part in costs)
+    flat = [np.ascontiguousarray(part).ravel() for part in costs]
+    total = sum(_finite_total(part) for part in flat)
     least = quantum_of(2.0 * total)
     quantum = math.inf
-    for part in costs:
-        quantum = _common_quantum(np.ascontiguousarray(part).ravel(), quantum, least)
+    for part in flat:
+        quantum = _common_quantum(part, quantum, least)
     if quantum == math.inf:
         return Resolution(math.inf, exact=False)
     return Resolution(quantum, exact=True) if quantum >= least else Resolution(_ROUNDING * total, exact=False)
 
 
 @njit(nogil=True, cache=True)
+def _finite_total(costs: np.ndarray) -> float:
+    """Sum of the absolute values of all finite costs, O(size)."""
+    total = 0.0
+    for cost in costs:
+        total += np.float64(abs(cost)) if np.isfinite(cost) else 0.0
+    return total
+
+
+@njit(nogil=True, cache=True)
 def _common_quantum(costs: np.ndarray, quantum: float, least: float) -> float:
     """The largest power of two, at most `quantum`, that divides all costs, or one below `least`, O(size)."""
-    for cost in costs:
+    for single in costs:
+        cost = np.float64(single)
         if cost == 0.0 or not np.isfinite(cost):
             continue
         quantum = min(quantum, math.ldexp(1.0, math.frexp(cost)[1] - 1))

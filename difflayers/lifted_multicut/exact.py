@@ -8,12 +8,13 @@ from scipy.sparse import csr_array
 from scipy.sparse.csgraph import breadth_first_order, maximum_flow
 
 from difflayers._arguments import deadline_after
+from difflayers.graph.checks import check_problem
 from difflayers.graph.components import components
 from difflayers.graph.cutting_planes import TOLERANCE, Row, minimise
 from difflayers.graph.rows import INDEX
 from difflayers.graph.short_paths import short_paths
 from difflayers.lifted_multicut.hardening import certain_pairs
-from difflayers.lifted_multicut.problem import LiftedMulticut, Solution, check_problem, solution_from_clusters
+from difflayers.lifted_multicut.problem import LiftedMulticut, Solution, solution_from_clusters
 from difflayers.lifted_multicut.search import solve
 
 # Capacity of an edge that is not cut at all.
@@ -39,7 +40,7 @@ def solve_exact(problem: LiftedMulticut, time_limit: float | None = None) -> Sol
         TypeError: if the problem is no LiftedMulticut.
         ValueError: if the time limit is no number of at least 0.
     """
-    check_problem(problem)
+    check_problem(problem, LiftedMulticut)
     deadline = deadline_after(time_limit)
     proof = minimise(_Program(problem), solve(problem, "best"), -np.inf, deadline)
     return replace(proof.solution, lower_bound=proof.bound, proven_optimal=proof.proven)

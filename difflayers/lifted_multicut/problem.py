@@ -5,11 +5,19 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from difflayers._arguments import as_array
 from difflayers.amwc.solution import checked_labels
+from difflayers.graph.checks import (
+    MOST,
+    check_length,
+    check_problem,
+    checked_costs,
+    checked_edges,
+    checked_nodes,
+)
 from difflayers.graph.components import connected_segments, cut_edges
 from difflayers.graph.rows import INDEX
 from difflayers.graph.units import exponent
-from difflayers.multicut import Multicut
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,31 +47,26 @@ class LiftedMulticut:
     lifted_costs: np.ndarray
 
     def __post_init__(self) -> None:
-        base = Multicut(self.num_nodes, self.edges, self.edge_costs)
-        try:
-            lifted = Multicut(self.num_nodes, self.lifted_edges, self.lifted_costs)
-        except (TypeError, ValueError) as error:
-            message = str(error).replace("edge_costs", "lifted_costs").replace("edges", "lifted_edges")
-            raise type(error)(message) from None
-        for name, costs in (("edge_costs", base.edge_costs), ("lifted_costs", lifted.edge_costs)):
-            if not np.isfinite(costs).all():
-                raise ValueError(f"{name} must be finite, got infinity at {int(np.isinf(costs).argmax())}")
-        dtype = np.result_type(base.edge_costs, lifted.edge_costs)
-        object.__setattr__(self, "edges", base.edges)
-        object.__setattr__(self, "edge_costs", base.edge_costs.astype(dtype, copy=False))
-        object.__setattr__(self, "lifted_edges", lifted.edges)
-        object.__setattr__(self, "lifted_costs", lifted.edge_costs.astype(dtype, copy=False))
+        object.__setattr__(self, "num_nodes", checked_nodes(self.num_nodes))
+        sizes = [as_array(name, getattr(self, name)).shape[:1] for name in ("edges", "lifted_edges")]
+        if sum(sum(size) for size in sizes) >= MOST:
+            raise ValueError("edges and lifted_edges must have fewer than 2**30 rows together")
+        dtype: type[np.floating] = np.float32
+        for edges_name, costs_name in (("edges", "edge_costs"), ("lifted_edges", "lifted_costs")):
+            edges = checked_edges(getattr(self, edges_name), self.num_nodes, edges_name)
+            costs = getattr(self, costs_name)
+            costs, _, _ = checked_costs(costs_name, costs, 1, f"({len(edges)},)", finite=True)
+            check_length(costs_name, costs, edges_name, edges)
+            dtype = np.float64 if costs.dtype == np.float64 else dtype
+            object.__setattr__(self, edges_name, edges)
+            object.__setattr__(self, costs_name, costs)
+        object.__setattr__(self, "edge_costs", self.edge_costs.astype(dtype, copy=False))
+        object.__setattr__(self, "lifted_costs", self.lifted_costs.astype(dtype, copy=False))
 
     @property
     def largest_cost(self) -> float:
         """Largest absolute value among the costs."""
         return max(float(np.abs(costs).max(initial=0)) for costs in (self.edge_costs, self.lifted_costs))
-
-
-def check_problem(problem: LiftedMulticut) -> None:
-    """Raise TypeError for what is no LiftedMulticut."""
-    if not isinstance(problem, LiftedMulticut):
-        raise TypeError(f"problem must be a LiftedMulticut, got a {type(problem).__name__}")
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,12 +92,14 @@ class Solution:
 
 def evaluate(problem: LiftedMulticut, segments: np.ndarray) -> float:
     """Cost of segments (n,), connected or not, summed in float64."""
+    check_problem(problem, LiftedMulticut)
     segments = checked_labels("segments", segments, problem.num_nodes, problem.num_nodes)
     return _cost(problem, _differ(segments, problem.edges), _differ(segments, problem.lifted_edges))
 
 
 def is_feasible(problem: LiftedMulticut, segments: np.ndarray) -> bool:
     """Whether every one of the segments (n,) is connected by edges."""
+    check_problem(problem, LiftedMulticut)
     segments = checked_labels("segments", segments, problem.num_nodes, problem.num_nodes)
     return int(solution_from_clusters(problem, segments).segments.max()) + 1 == len(np.unique(segments))
 

@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from difflayers.graph.checks import check_problem
 from difflayers.graph.components import connected_parts
 from difflayers.graph.rows import INDEX, compressed_rows
 from difflayers.graph.units import is_ordinary
@@ -62,6 +63,7 @@ def solve(problem: LiftedMulticut, method: str = "default") -> Solution:
     Raises:
         ValueError: if the method is unknown.
     """
+    check_problem(problem, LiftedMulticut)
     if not isinstance(method, str) or method not in METHODS:
         raise ValueError(f'method must be "fast", "default" or "best", got {method!r}')
     if not is_ordinary(problem.largest_cost):
