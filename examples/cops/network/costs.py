@@ -19,7 +19,7 @@ class Costs(NamedTuple):
 
 
 class Logits(NamedTuple):
-    """Raw predictions: semantic (B, K, h, w) and, shaped as ``Costs.edge``, the logits of a boundary."""
+    """Raw predictions: semantic (B, K, h, w) and, shaped as `Costs.edge`, the logits of a boundary."""
 
     semantic: Tensor
     boundary: list[tuple[Tensor, Tensor]]
@@ -28,18 +28,19 @@ class Logits(NamedTuple):
 class CostScaling(nn.Module):
     """Learned scale and offset from logits to costs, as the authors' solver input has them.
 
-    A node offset a class; an edge scale (through its absolute value) and offset a distance.
+    One scale and one offset for all node costs; per distance, one scale (through its absolute value) and one
+    offset for the edge costs. The node offset changes no solution, because every pixel pays for one class.
     """
 
-    def __init__(self, num_classes: int, num_distances: int) -> None:
+    def __init__(self, num_distances: int) -> None:
         super().__init__()
         self.node_scale = nn.Parameter(torch.ones(()))
-        self.node_offset = nn.Parameter(torch.zeros(num_classes))
+        self.node_offset = nn.Parameter(torch.zeros(()))
         self.edge_scale = nn.Parameter(torch.ones(num_distances))
         self.edge_offset = nn.Parameter(torch.zeros(num_distances))
 
     def forward(self, logits: Logits) -> Costs:
-        node = -self.node_scale * logits.semantic + self.node_offset.view(-1, 1, 1)
+        node = -self.node_scale * logits.semantic + self.node_offset
         scales, offsets = self.edge_scale.abs().unbind(), self.edge_offset.unbind()
         edge = [
             (offset - scale * vertical, offset - scale * horizontal)

@@ -174,7 +174,7 @@ class DeepLabCops(nn.Module):
         self.affinity = AffinityHead(
             Decoder(channels, widths, window), widths.decoder, num_classes, distances
         )
-        self.costs = CostScaling(num_classes, len(distances))
+        self.costs = CostScaling(len(distances))
 
     def trunk(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """What stage 2 leaves as it is: backbone and decoders."""

@@ -4,6 +4,7 @@ Their network is `DeepLabCops` with `ResNet50`. Its affinity map of distance d >
 (i − d/2, i + d/2); `deeplab.boundary` reads it there, so the weights mean the same here.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -37,11 +38,28 @@ def load_published(network: DeepLabCops, path: Path) -> Placement:
         ValueError: where the file cannot be read safely, or the network would be left incomplete: the message
             lists every tensor concerned.
     """
-    tensors = read_tensors(Path(path))
+    found, left_over = match_published(network, read_tensors(Path(path)))
+    missing = [name for name in network.state_dict() if name not in found and not _is_counter(name)]
+    placement = Placement(tuple(found), tuple(missing), left_over)
+    if missing:
+        raise ValueError(f"{path}: does not fill the network; {placement}")
+    network.load_state_dict(found, strict=False)
+    return placement
+
+
+def match_published(
+    network: DeepLabCops, tensors: Mapping[str, Tensor]
+) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Find the places of the tensors of a file of the authors.
+
+    Returns:
+        The tensors that fit, by their names in the network; the names in the file without a place, each with
+        the reason.
+    """
     own = network.state_dict()
     sources = cost_sources(len(network.affinity.distances))
-    fitting = {
-        target: _joined([tensors[name] for name in names], own[target])
+    found = {
+        target: torch.cat([tensors[name].reshape(1) for name in names]).reshape(own[target].shape)
         for target, names in sources.items()
         if all(name in tensors and tensors[name].numel() == 1 for name in names)
     }
@@ -52,19 +70,14 @@ def load_published(network: DeepLabCops, path: Path) -> Placement:
         if name in SETTINGS:
             left_over[name] = SETTINGS[name]
         elif target in own and own[target].shape == tensor.shape:
-            fitting[target] = tensor
+            found[target] = tensor
         elif target in own:
             left_over[name] = f"has shape {tuple(tensor.shape)}, {target} needs {tuple(own[target].shape)}"
         elif name not in cost_names:
             left_over[name] = "no such tensor in the network"
         elif tensor.numel() != 1:
             left_over[name] = f"has shape {tuple(tensor.shape)}, expected a single number"
-    missing = [name for name in own if name not in fitting and not name.endswith("num_batches_tracked")]
-    placement = Placement(tuple(fitting), tuple(missing), left_over)
-    if missing:
-        raise ValueError(f"{path}: does not fill the network; {placement}")
-    network.load_state_dict(fitting, strict=False)
-    return placement
+    return found, left_over
 
 
 def own_name(name: str) -> str:
@@ -78,7 +91,7 @@ def own_name(name: str) -> str:
 def cost_sources(num_distances: int) -> dict[str, list[str]]:
     """Which of their tensors make up each tensor of `CostScaling`.
 
-    Theirs are lists of single numbers, scale and offset in turn; their node offset is one for all classes.
+    Theirs are lists of single numbers: scale and offset in turn.
     """
     node, edge = "amwc_layer.seg_cost_weights", "amwc_layer.edge_costs_weights"
     return {
@@ -89,6 +102,6 @@ def cost_sources(num_distances: int) -> dict[str, list[str]]:
     }
 
 
-def _joined(values: list[Tensor], like: Tensor) -> Tensor:
-    joined = torch.cat([value.reshape(1) for value in values])
-    return joined.reshape(like.shape) if joined.numel() == like.numel() else joined.expand(like.shape)
+def _is_counter(name: str) -> bool:
+    """Whether nothing reads the tensor and the authors' files may lack it."""
+    return name.endswith("num_batches_tracked")

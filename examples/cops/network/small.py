@@ -139,7 +139,7 @@ class SmallCops(nn.Module):
         self.semantic_predictor = nn.Conv2d(widths.decoder, num_classes, 1)
         self.affinity_decoder = Decoder(channels, widths, extra=num_classes)
         self.affinity_predictors = nn.ModuleList(AffinityPredictor(widths.decoder, d) for d in distances)
-        self.costs = CostScaling(num_classes, len(distances))
+        self.costs = CostScaling(len(distances))
 
     def trunk(self, images: Tensor) -> tuple[DecoderParts, DecoderParts]:
         """What stage 2 leaves as it is: backbone, and both decoders up to their last layer."""

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from difflayers.panoptic import PanopticLayer
 from examples.cops.network import (
     DeepLabCops,
     EfficientNetLite0,
@@ -212,7 +213,7 @@ def test_every_tensor_of_a_published_checkpoint_has_its_place(network: DeepLabCo
         assert torch.equal(own[ours], tensors[theirs])
     copied = sum(tensor.numel() for name, tensor in tensors.items() if name not in placement.left_over)
     held = sum(t.numel() for name, t in own.items() if not name.endswith("num_batches_tracked"))
-    assert copied == held - (CLASSES - 1)  # their one node offset fills an offset for each class
+    assert copied == held
 
 
 def test_published_cost_scales_make_the_costs_of_their_formula(network: DeepLabCops, tmp_path: Path) -> None:
@@ -231,6 +232,30 @@ def test_published_cost_scales_make_the_costs_of_their_formula(network: DeepLabC
         offset = tensors[f"amwc_layer.edge_costs_weights.{2 * index + 1}"]
         for cost, logit in zip(sides, boundaries, strict=True):
             assert torch.allclose(cost, -logit * scale + offset)
+
+
+def test_one_offset_of_all_node_costs_changes_no_solution() -> None:
+    """As in the authors' solver input; one per class would change classes at the full learning rate."""
+    costs = deeplab().costs
+    assert [tuple(parameter.shape) for parameter in costs.parameters()] == [(), (), (3,), (3,)]
+    generator = torch.Generator().manual_seed(0)
+    logits = Logits(
+        torch.randn(1, CLASSES, 6, 7, generator=generator),
+        [
+            (
+                torch.randn(1, max(6 - d, 0), 7, generator=generator),
+                torch.randn(1, 6, max(7 - d, 0), generator=generator),
+            )
+            for d in DISTANCES
+        ],
+    )
+    layer = PanopticLayer([False, True, True, False, True], DISTANCES)
+    with torch.no_grad():
+        before = layer(*costs(logits)).labels[0]
+        costs.node_offset += 2.5
+        after = layer(*costs(logits)).labels[0]
+    assert np.array_equal(before.segments, after.segments)
+    assert np.array_equal(before.classes, after.classes)
 
 
 def test_a_checkpoint_of_other_classes_says_which_tensors_do_not_fit(

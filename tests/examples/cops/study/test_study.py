@@ -63,7 +63,7 @@ def test_direct_losses_reach_node_and_edge_costs() -> None:
     torch.manual_seed(0)
     loss, _ = DirectStep(network, scenes.is_thing, TINY)(batch)
     loss.backward()
-    for parameter in (network.costs.node_offset, network.costs.edge_scale):
+    for parameter in (network.costs.node_scale, network.costs.edge_scale):
         assert parameter.grad is not None
         assert parameter.grad.abs().sum() > 0
 
