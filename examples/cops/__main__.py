@@ -4,19 +4,19 @@
 """
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from examples.cops.data import open_dataset
+from examples.cops.data import Category, open_dataset, read_categories
 from examples.cops.data.folders import CocoPanoptic
 from examples.cops.evaluate import evaluate
 from examples.cops.inference import Predictor
 from examples.cops.measure.submission import official_quality
-from examples.cops.network import DeepLabCops
-from examples.cops.network.published import load_published
+from examples.cops.network import CopsNetwork
 from examples.cops.predict import predict_files
 from examples.cops.run import runs
 from examples.cops.run.options import (
@@ -51,6 +51,7 @@ def arguments() -> argparse.ArgumentParser:
         add_config(command)
         add_schedule(command)
         command.add_argument("--imagenet", type=Path, help="file of ImageNet weights of the ResNet-50")
+        command.add_argument("--init", type=Path, help="checkpoint to begin with, of `train` or the authors'")
         command.add_argument("--seed", type=int, help="of all that is random; that of the settings, or 0")
         add_iterations(command, "one", "two", "warm", "single")
         command.add_argument("--accumulation", type=int, help="backward passes that a batch is split into")
@@ -66,9 +67,7 @@ def arguments() -> argparse.ArgumentParser:
     command.add_argument(
         "--checkpoint", type=Path, required=True, help="stage1.pt or stage2.pt of `train`, or the authors'"
     )
-    command.add_argument(
-        "--published", nargs="*", help="the checkpoint is the authors'; settings, as --config of `train`"
-    )
+    add_published(command)
     command.add_argument("--data", type=Path, help="data folder, as for `train`; drawn scenes without it")
     command.add_argument("--split", default="val", help="of the data; %(default)s")
     command.add_argument("--batch", type=int, default=1, help="images that the network sees together")
@@ -76,7 +75,15 @@ def arguments() -> argparse.ArgumentParser:
     command.add_argument("--instances", action="store_true", help="write instances as Cityscapes wants them")
     text = "Label images: overlay, panoptic PNG and JSON."
     command = commands.add_parser("predict", help=text, description=text)
-    command.add_argument("--checkpoint", type=Path, required=True, help="stage1.pt or stage2.pt of `train`")
+    command.add_argument(
+        "--checkpoint", type=Path, required=True, help="stage1.pt or stage2.pt of `train`, or the authors'"
+    )
+    add_published(command)
+    command.add_argument(
+        "--categories",
+        type=Path,
+        help="with --published: JSON that lists the classes, as the data set's COCO-panoptic file",
+    )
     command.add_argument(
         "--out",
         type=Path,
@@ -86,6 +93,15 @@ def arguments() -> argparse.ArgumentParser:
     command.add_argument("--explain", action="store_true", help="draw also what a labelling comes from")
     command.add_argument("images", type=Path, nargs="+", help="image files or folders of them")
     return parser
+
+
+def add_published(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--published",
+        action="append",
+        metavar="SETTINGS",
+        help="the checkpoint is the authors'; cityscapes, coco, or a file as for --config, once per file",
+    )
 
 
 def train(options: argparse.Namespace, device: torch.device) -> None:
@@ -100,6 +116,7 @@ def train(options: argparse.Namespace, device: torch.device) -> None:
         schedule=options.schedule,
         device=device,
         imagenet=options.imagenet,
+        init=options.init,
     )
     if rank() == 0:
         print(f"\nheld-out images      {'PQ':>6} {'PQ_th':>6} {'PQ_st':>6}")
@@ -109,15 +126,10 @@ def train(options: argparse.Namespace, device: torch.device) -> None:
 
 
 def evaluate_checkpoint(options: argparse.Namespace, device: torch.device) -> None:
+    network: CopsNetwork
     if options.published is not None:
-        config = chosen_config(options.published or None, options.data)
         data = open_dataset(options.data, options.split)
-        network = runs.build_network(config, len(data.categories))
-        if not isinstance(network, DeepLabCops):
-            raise SystemExit(
-                "the authors' checkpoints need --published with their data set, or settings alike"
-            )
-        print(load_published(network, options.checkpoint))
+        network, config = runs.load_published_network(options.checkpoint, options.published, data.categories)
     else:
         network, config, categories = runs.load_network(options.checkpoint)
         data = open_dataset(options.data, options.split, config.training.seed)
@@ -147,7 +159,17 @@ def evaluate_checkpoint(options: argparse.Namespace, device: torch.device) -> No
 
 
 def predict(options: argparse.Namespace, device: torch.device) -> None:
-    network, config, categories = runs.load_network(options.checkpoint)
+    network: CopsNetwork
+    categories: Sequence[Category]
+    if options.published is not None:
+        if options.categories is None:
+            raise SystemExit(
+                "--published needs --categories: the authors' checkpoints do not name the classes"
+            )
+        categories = read_categories(options.categories)
+        network, config = runs.load_published_network(options.checkpoint, options.published, categories)
+    else:
+        network, config, categories = runs.load_network(options.checkpoint)
     is_thing = np.array([category.is_thing for category in categories])
     predictor = Predictor(network.to(device), is_thing, config)
     predict_files(predictor, options.images, categories, options.out, options.explain)

@@ -41,7 +41,10 @@ def predict_files(
     annotations = []
     for path in image_files(paths):
         image = read_image(path, upright=True)
-        (prediction,) = predictor.predict([image])
+        try:
+            (prediction,) = predictor.predict([image])
+        except ValueError as error:  # costs that are not finite, say
+            raise ValueError(f"{path}: {error}") from error
         annotations.append(
             write_prediction(out, prediction.labels, (path.stem, f"{path.stem}.png"), categories)
         )

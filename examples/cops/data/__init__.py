@@ -1,7 +1,15 @@
 """Data sets: where their files lie, one labelled image, drawn scenes, and batches of crops."""
 
-from examples.cops.data.folders import CocoPanoptic, find_files, open_dataset
+from examples.cops.data.folders import CocoPanoptic, find_files, open_dataset, read_categories
 from examples.cops.data.samples import Category, Sample
 from examples.cops.data.scenes import DrawnScenes
 
-__all__ = ["Category", "CocoPanoptic", "DrawnScenes", "Sample", "find_files", "open_dataset"]
+__all__ = [
+    "Category",
+    "CocoPanoptic",
+    "DrawnScenes",
+    "Sample",
+    "find_files",
+    "open_dataset",
+    "read_categories",
+]

@@ -173,11 +173,35 @@ def find_files(root: Path, split: str) -> PanopticFiles:
     raise FileNotFoundError(f"{root}: holds no data set of a known layout; looked for {looked_for}")
 
 
-def _read_json(path: Path) -> dict[str, Any]:
+def read_categories(path: Path) -> tuple[Category, ...]:
+    """Read the classes that a JSON file lists: a COCO-panoptic file, or only its list of categories.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        ValueError: naming the file, if it is no JSON, or what in it is not as the format wants it.
+    """
+    content = _json(path)
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        entries = content["categories"] if isinstance(content, dict) else content
+        categories = tuple(_category(entry, index) for index, entry in enumerate(entries))
+    except _MALFORMED as error:
+        raise ValueError(f"{path}: lists no categories as COCO-panoptic ({_reason(error)})") from error
+    if not categories:
+        raise ValueError(f"{path}: lists no category")
+    return categories
+
+
+def _json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise FileNotFoundError(f"{path}: no such file") from None
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{path}: not a JSON file ({error})") from error
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    content = _json(path)
     if not isinstance(content, dict):
         raise ValueError(
             f"{path}: expected an object with images, annotations and categories, got a list or value"

@@ -1,7 +1,7 @@
 """One run, start to end: build the network, train it, measure it after each stage, draw what came out."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -15,13 +15,15 @@ from examples.cops.data import Category, open_dataset
 from examples.cops.evaluate import evaluate
 from examples.cops.inference import Predictor
 from examples.cops.measure.pictures import overlay, panel, training_curve
-from examples.cops.network import BACKBONES, CopsNetwork, ResNet50, make_network
+from examples.cops.network import BACKBONES, CopsNetwork, DeepLabCops, ResNet50, make_network
+from examples.cops.network.published import load_published
 from examples.cops.run.checkpoint import Checkpoint
-from examples.cops.run.options import Schedule
+from examples.cops.run.initial import initialize
+from examples.cops.run.options import Schedule, chosen_config
 from examples.cops.run.processes import rank
 from examples.cops.run.progress import without_nan
 from examples.cops.run.resume import check_settings
-from examples.cops.run.settings import described, from_fields
+from examples.cops.run.settings import described, from_fields, names
 from examples.cops.train import CLOCKS, Log, train_stage_one, train_stage_two, train_through_solver
 
 SHOWN = 4  # held-out images in the picture
@@ -60,12 +62,18 @@ def load_network(path: Path) -> tuple[CopsNetwork, Config, list[Category]]:
     """Rebuild a network from a checkpoint of :func:`run`, on a GPU where there is one.
 
     Raises:
-        FileNotFoundError: where there is no checkpoint.
+        FileNotFoundError: if there is no checkpoint.
+        ValueError: if it is damaged, or not of `run`.
     """
     state = Checkpoint(path).load()
     if state is None:
         raise FileNotFoundError(
             f"checkpoint {path} does not exist; `train` writes stage2.pt into its --out folder"
+        )
+    if "about" not in state:
+        raise ValueError(
+            f"{path}: says nothing of its settings and classes, as the authors' checkpoints; name them with "
+            "--published"
         )
     about = state["about"]
     config = from_fields(about["config"])
@@ -77,6 +85,29 @@ def load_network(path: Path) -> tuple[CopsNetwork, Config, list[Category]]:
     return network.to(DEVICE), config, categories
 
 
+def load_published_network(
+    path: Path, given: list[str], categories: Sequence[Category]
+) -> tuple[DeepLabCops, Config]:
+    """The authors' network with a checkpoint of theirs.
+
+    Args:
+        path: the checkpoint.
+        given: "cityscapes" or "coco", computed in float32 as they trained; or files of settings.
+        categories: the classes, in the order of the checkpoint.
+
+    Raises:
+        ValueError: if the settings are of another network; and as `load_published`.
+    """
+    config = chosen_config(given, None)
+    if given[0] in names():
+        config = config.change(training={"precision": "float32"})
+    network = build_network(config, len(categories))
+    if not isinstance(network, DeepLabCops):
+        raise ValueError("--published must name cityscapes, coco or settings with deeplab heads")
+    print(load_published(network, path))
+    return network.to(DEVICE), config
+
+
 def run(
     data: Path | None,
     out: Path,
@@ -85,6 +116,7 @@ def run(
     schedule: Schedule = "two",
     device: torch.device = DEVICE,
     imagenet: Path | None = None,
+    init: Path | None = None,
 ) -> dict[str, dict[str, float]]:
     """Train, evaluate after each stage on the held-out split, write pictures and figures to `out`.
 
@@ -99,6 +131,7 @@ def run(
             the solver.
         device: where the network is; a GPU where there is one.
         imagenet: as for `build_network`.
+        init: a checkpoint of `train` or of the authors to begin with, as for `initialize`.
 
     Returns:
         For each stage PQ, PQ_th and PQ_st on the held-out images.
@@ -108,7 +141,10 @@ def run(
     """
     train, held_out = (open_dataset(data, split, config.training.seed) for split in ("train", "val"))
     check_classes(train, held_out)
-    network = build_network(config, len(train.categories), imagenet).to(device)
+    network = build_network(config, len(train.categories), imagenet)
+    if init is not None:
+        print(f"{init}: {initialize(network, init, config, train.categories)}")
+    network = network.to(device)
     if schedule == "single":
         config = config.change(stage1={"iterations": config.single.warm_iterations})
     about = described(config, train.categories)
