@@ -65,11 +65,11 @@ def differentiate(
         outputs = compiled.apply(plan, tensors)
     else:
         outputs = _outside_the_graph(plan, tensors)
-    like = ([tensors[0], *costs] if loss else costs)[: None if solutions else 1]
-    return [
-        output if output.dtype == tensor.dtype else output.to(tensor.dtype)
-        for output, tensor in zip(outputs[: len(like)], like, strict=True)
-    ]
+    results = list(outputs[: len(costs) + loss if solutions else 1])
+    for place, like in enumerate([tensors[0], *costs] if loss else costs):
+        if place < len(results) and results[place].dtype != like.dtype:
+            results[place] = results[place].to(like.dtype)
+    return results
 
 
 @contextlib.contextmanager
@@ -99,19 +99,20 @@ def _planned(
 ) -> tuple[Plan, list[Tensor]]:
     """Check the arguments of a call; return its plan and its tensors, with costs to minimise."""
     groups = targets or {}
-    others = [
-        tensor
-        for name, group in groups.items()
-        for tensor in (solver.oriented(_signed(group)) if name == "true_costs" else group)
-    ]
+    others: list[Tensor] = []
+    for name, group in groups.items():
+        others += solver.oriented(_signed(group)) if name == "true_costs" else group
     check_call(costs, others, context)
     # Rounding to half precision stays in torch: a solution rounded to bfloat16 would look changed.
-    exact = solver.oriented([cost if cost.dtype == torch.float64 else cost.float() for cost in costs])
+    exact = list(costs)
+    for index, cost in enumerate(costs):
+        if cost.dtype not in (torch.float32, torch.float64):
+            exact[index] = cost.float()
+    if solver.maximize:
+        exact = solver.oriented(exact)
     backend = active_backend() if solver.n_jobs != 1 and not torch.compiler.is_compiling() else None
-    return Plan(solver, estimator, len(costs), tuple(groups), loss, solutions, context, backend), [
-        *exact,
-        *others,
-    ]
+    plan = Plan(solver, estimator, len(costs), tuple(groups), loss, solutions, context, backend)
+    return plan, exact + others
 
 
 @outside_compiler

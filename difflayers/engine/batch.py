@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from difflayers.engine.options import DEFAULTS, SolveOptions, Statistics
 from difflayers.engine.parallel import check_jobs
 from difflayers.engine.pool import SolutionPool
-from difflayers.engine.solving import Answers, Problems, solve
+from difflayers.engine.solving import Answers, Problems, solve_each, solve_together
 from difflayers.engine.workers import Workers
 from difflayers.solver import Solver
 
@@ -85,25 +85,31 @@ class BatchSolver(nn.Module):
     ) -> Answers:
         """Minimise M problems, here or in parallel; solutions are tensors on the device of the costs."""
         began = time.perf_counter()
+        warm = self.warm_start
+        own: list[Any] = self.oriented(costs) if self.maximize else list(costs)
+        first: list[Any] | None = None if starts is None else [start.clone() for start in starts]
         # Contiguous copies: a solver may write into what it gets.
-        own = [cost.clone(memory_format=torch.contiguous_format) for cost in self.oriented(costs)]
-        first = None if starts is None else [start.clone() for start in starts]
         if self.tensors:
-            answers = solve(self.function, Problems(own, contexts, self.warm_start, first), True, any_shape)
+            own = [cost.clone(memory_format=torch.contiguous_format) for cost in own]
+            answers = solve_together(self.function, Problems(own, contexts, warm, first), any_shape)
         else:
-            arrays = None if first is None else [start.numpy() for start in first]
-            problems = Problems([cost.numpy() for cost in own], contexts, self.warm_start, arrays)
-            stop = self.on_failure == "raise"
-            if self.n_jobs != 1 and len(own[0]) > 1:
+            for index, cost in enumerate(own):
+                own[index] = cost.numpy().copy()
+            first = None if first is None else [start.numpy() for start in first]
+            problems = Problems(own, contexts, warm, first)
+            if self.n_jobs != 1 and costs[0].shape[0] > 1:
+                stop = self.on_failure == "raise"
                 answers = self.workers.solve(
                     self.function, problems, self.batched, any_shape, stop, self.n_jobs, backend
                 )
+            elif self.batched:
+                answers = solve_together(self.function, problems, any_shape)
             else:
-                answers = solve(self.function, problems, self.batched, any_shape, stop)
-            answers = Answers([torch.from_numpy(array) for array in answers.solutions], answers.failures)
+                answers = solve_each(self.function, problems, any_shape, self.on_failure == "raise")
+            answers = Answers(list(map(torch.from_numpy, answers.solutions)), answers.failures)
         statistics = self.statistics
         statistics.seconds += time.perf_counter() - began
-        statistics.solves += own[0].shape[0]
+        statistics.solves += costs[0].shape[0]
         statistics.failures += len(answers.failures)
         return answers
 

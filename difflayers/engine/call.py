@@ -60,6 +60,11 @@ class Plan(NamedTuple):
     shelves: list[Shelf] | None = None
     fixed: bool = False
 
+    @property
+    def outputs(self) -> int:
+        """How many outputs there are."""
+        return self.costs + self.loss if self.solutions else 1
+
 
 class Call:
     """One forward call or its backward; every solver minimises here.
@@ -110,8 +115,11 @@ class Call:
         """
         costs = self.costs if costs is None else costs
         leading = costs[0].shape[: costs[0].ndim - self.costs[0].ndim]
-        problems = [cost.flatten(0, len(leading)) for cost in costs] if leading else list(costs)
-        if len(problems[0]) == 0:
+        problems = list(costs)
+        if leading:
+            for index, cost in enumerate(costs):
+                problems[index] = cost.flatten(0, len(leading))
+        if problems[0].shape[0] == 0:
             return list(costs)
         if self.failed is None and self.solver.pool is None:
             solutions = self._ask(problems, None, notes, any_shape)
@@ -124,8 +132,20 @@ class Call:
         if self.solver.warm_start and self._starts is None and not leading:
             self._starts = solutions
         if leading:
-            return [solution.reshape(*leading, self.batch, *solution.shape[1:]) for solution in solutions]
+            for index, solution in enumerate(solutions):
+                solutions[index] = solution.reshape(*leading, self.batch, *solution.shape[1:])
         return solutions
+
+    def solve_several(self, problems: Sequence[Sequence[Tensor]], notes: Sequence[str]) -> list[list[Tensor]]:
+        """Minimise several problems per instance in one go: a list of costs each, as `solve` takes them.
+
+        Returns the solutions of each; `notes` are what errors say of them.
+        """
+        if len(problems) == 1:
+            return [self.solve(problems[0], notes[0])]
+        stacked = [torch.stack(column) for column in zip(*problems, strict=True)]
+        columns = [solutions.unbind() for solutions in self.solve(stacked, notes)]
+        return [list(row) for row in zip(*columns, strict=True)]
 
     def save(self, *tensors: Tensor) -> None:
         """Keep tensors for the backward pass, as `saved`. Each has one row per instance, (B, …)."""
@@ -133,18 +153,14 @@ class Call:
 
     def kept(self) -> tuple[Tensor, ...]:
         """Return all tensors that `resumed` needs, each with one row per instance."""
-        own = []
+        own: tuple[Tensor, ...] = ()
         if self.solver.on_failure != "raise":
-            own.append(self._mask(self.failed))
+            own += (self._mask(self.failed),)
         if self.solver.pool is not None:
-            own.append(self._mask(self._cached))
+            own += (self._mask(self._cached),)
         if self.solver.warm_start:  # an estimator that solves no instance as it is has nothing to start from
-            own += self._starts or [cost.new_empty(0) for cost in self.costs]
-        return *own, *self.saved
-
-    def continued(self) -> Plan:
-        """Return the plan of the backward pass: one in which a pool finds the same shelves again."""
-        return self.plan._replace(shelves=self._shelves) if self._shelves else self.plan
+            own += tuple(self._starts or [cost.new_empty(0) for cost in self.costs])
+        return own + self.saved
 
     def kept_like(self) -> list[Tensor]:
         """Return empty tensors of the shapes of `kept`, for torch.compile."""
@@ -225,17 +241,17 @@ class Call:
         """Ask the solver for all of these problems."""
         contexts, starts = None, self._starts
         if starts is not None or self.plan.context is not None:
-            owners = self._owners(len(costs[0])) if owners is None else owners
+            owners = self._owners(costs[0].shape[0]) if owners is None else owners
             contexts = self._contexts(owners.cpu().numpy())
             starts = None if starts is None else [start[owners] for start in starts]
         try:
             answers = self.solver.ask(costs, contexts, starts, self.plan.backend, any_shape)
         except WorkerEnded as ended:
-            owners = self._owners(len(costs[0])) if owners is None else owners
+            owners = self._owners(costs[0].shape[0]) if owners is None else owners
             unfinished = np.unique(self._names(owners.cpu().numpy())[ended.unfinished])
             raise SolverError(f"one of the instances {', '.join(map(str, unfinished))}: {ended}") from ended
         if answers.failures:
-            owners = self._owners(len(costs[0])) if owners is None else owners
+            owners = self._owners(costs[0].shape[0]) if owners is None else owners
             self._take_out(answers.failures, owners, notes)
         return answers.solutions
 
@@ -277,12 +293,13 @@ class Call:
         self, costs: list[Tensor], notes: str | Sequence[str], any_shape: bool
     ) -> list[Tensor]:
         """As `_ask`, without the failed instances, and with the pool for those that it answers."""
-        pool, count = self.solver.pool, len(costs[0])
+        pool, count = self.solver.pool, costs[0].shape[0]
         owners = self._owners(count)
         out = torch.zeros_like(owners, dtype=torch.bool) if self.failed is None else self.failed[owners]
         if pool is not None:
             if not self._shelves:
                 self._shelves = pool.keys(self.costs, self._contexts(np.arange(self.batch)))
+                self.plan = self.plan._replace(shelves=self._shelves)  # for the backward
             if self._cached is None:  # decided at the first solve, for the backward too
                 self._cached = torch.from_numpy(pool.cached(self._shelves)).to(owners.device)
         cached = torch.zeros_like(out) if self._cached is None else self._cached[owners] & ~out

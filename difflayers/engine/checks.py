@@ -1,7 +1,7 @@
 """What costs, contexts and gradients must be like, checked at the edge."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -20,7 +20,6 @@ def check_call(costs: Sequence[Tensor], targets: Sequence[Tensor], context: Sequ
     """
     if not costs:
         raise TypeError("the layer needs at least one cost tensor")
-    batch = None
     for index, cost in enumerate(costs):
         if not isinstance(cost, Tensor):
             raise TypeError(f"costs[{index}] must be a tensor, but is a {type(cost).__name__}")
@@ -28,30 +27,27 @@ def check_call(costs: Sequence[Tensor], targets: Sequence[Tensor], context: Sequ
             raise TypeError(f"costs[{index}] must be a dense tensor, but has the layout {cost.layout}")
         if not cost.is_floating_point():
             raise TypeError(f"costs[{index}] must have a floating dtype, but has {cost.dtype}")
-        batch = _check_batch(f"costs[{index}]", cost, batch)
     for index, target in enumerate(targets):
         if target.layout != torch.strided or target.is_complex():
             raise TypeError(f"targets[{index}] must be a dense tensor of real numbers")
-        _check_batch(f"targets[{index}]", target, batch)
+    batch = costs[0].shape[:1]
+    for name, tensors in (("costs", costs), ("targets", targets)):
+        for index, tensor in enumerate(tensors):
+            if tensor.ndim == 0:
+                raise ValueError(f"{name}[{index}] has no dimension, but the first one must be the batch")
+            if tensor.shape[:1] != batch:
+                raise ValueError(
+                    f"{name}[{index}] has a batch of {len(tensor)}, but costs[0] has a batch of {batch[0]}"
+                )
     if context is not None:
         if not isinstance(context, Sequence | Tensor | np.ndarray) or isinstance(context, str | bytes):
+            how = "[{key: value[i] for key, value in batch.items()} for i in range(len(costs))]"
             raise TypeError(
-                f"context must be a list of one object per instance, got a {type(context).__name__}. "
-                "A dict of batched tensors becomes one by "
-                "[{key: value[i] for key, value in batch.items()} for i in range(len(costs))]"
-                if isinstance(context, dict)
-                else f"context must be a list of one object per instance, got a {type(context).__name__}"
+                f"context must be a list of one object per instance, got a {type(context).__name__}"
+                + (f". A collated dict becomes one by {how}" if isinstance(context, Mapping) else "")
             )
-        if len(context) != batch:
-            raise ValueError(f"context has {len(context)} objects, but the costs have a batch of {batch}")
-
-
-def _check_batch(name: str, tensor: Tensor, batch: int | None) -> int:
-    if tensor.ndim == 0:
-        raise ValueError(f"{name} has no dimension, but the first one must be the batch")
-    if batch is not None and tensor.shape[0] != batch:
-        raise ValueError(f"{name} has a batch of {len(tensor)}, but costs[0] has a batch of {batch}")
-    return tensor.shape[0]
+        if len(context) != batch[0]:
+            raise ValueError(f"context has {len(context)} objects, but the costs have a batch of {batch[0]}")
 
 
 def checked(
@@ -73,7 +69,8 @@ def checked(
     if value.device != device:
         value = value.to(device)
     value = value.resolve_neg().contiguous()
-    if not surely_finite(value):
+    finite = value.sum().item() if device.type != "cpu" else np.vdot(array := value.numpy(), array)
+    if not math.isfinite(finite):  # as in `all_finite`
         bad = value.isnan() if infinite else ~value.isfinite()
         if bad.any():
             row = int(bad.reshape(len(bad), -1).any(1).int().argmax())

@@ -17,11 +17,7 @@ def apply(plan: Plan, tensors: Sequence[Any]) -> tuple[Tensor, ...]:
         outputs: tuple[Tensor, ...] = _Eager.apply(plan, *tensors)
         return outputs
     outputs = _Transformed.apply(plan, *tensors)
-    return outputs[: _number_of_outputs(plan)]
-
-
-def _number_of_outputs(plan: Plan) -> int:
-    return (plan.loss + plan.costs) if plan.solutions else 1
+    return outputs[: plan.outputs]
 
 
 # Whether a torch.func transform is active; torch itself asks this at each call of an autograd function.
@@ -29,7 +25,7 @@ _transforms = getattr(torch._C, "_are_functorch_transforms_active", lambda: True
 
 
 # Whether torch.autograd.grad(…, is_grads_batched=True) maps over a tensor.
-_is_batched_grad = getattr(torch._C._functorch, "is_legacy_batchedtensor", lambda _: False)
+_is_mapped = getattr(torch._C._functorch, "is_legacy_batchedtensor", lambda _: False)
 
 
 class _Eager(torch.autograd.Function):
@@ -49,8 +45,8 @@ class _Eager(torch.autograd.Function):
     @uncompiled  # for a compiled training step, whose backward() is within reach of the compiler
     def backward(ctx: Any, *incoming: Tensor | None) -> tuple[Tensor | None, ...]:
         plan, saved = ctx.plan, ctx.saved_tensors
-        incoming = incoming[: _number_of_outputs(plan)]
-        if any(gradient is not None and _is_batched_grad(gradient) for gradient in incoming):
+        incoming = incoming[: plan.outputs]
+        if any(gradient is not None and _is_mapped(gradient) for gradient in incoming):
             raise NotImplementedError(
                 "is_grads_batched=True maps over gradients in a way that no autograd function of Python can "
                 "follow: use torch.func.jacrev, or torch.func.vmap over torch.func.vjp"
@@ -79,7 +75,7 @@ class _Transformed(_Eager):
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         plan, *tensors = inputs
-        count = _number_of_outputs(plan)
+        count = plan.outputs
         _keep(ctx, plan, tensors, output[:count], output[count:])
         ctx.mark_non_differentiable(*output[1 if plan.loss else count :])
 

@@ -34,5 +34,5 @@ def norms(tensors: Sequence[Tensor]) -> Tensor:
 
 
 def each(numbers: Tensor, like: Tensor) -> Tensor:
-    """Shape one number per instance (…, B) so that it multiplies `like` (B, *shape), in its dtype."""
-    return numbers.reshape(*numbers.shape, *[1] * (like.ndim - 1)).to(like.dtype)
+    """Shape one number per instance (B,) so that it multiplies (…, B, *shape), for `like` (B, *shape)."""
+    return numbers.reshape(-1, *[1] * (like.ndim - 1)).to(like.dtype)

@@ -55,24 +55,14 @@ class Answers(NamedTuple):
     failures: list[Failure]
 
 
-def solve(
-    solver: Solver, problems: Problems, together: bool, any_shape: bool = False, stop: bool = True
-) -> Answers:
-    """Ask a solver for the solutions of some problems.
+def solve_together(solver: Solver, problems: Problems, any_shape: bool = False) -> Answers:
+    """Ask a solver for the solutions of all problems in one call.
 
     Args:
-        solver: see `Solver`.
-        problems: what to solve, as arrays or, for a solver of tensors, as tensors.
-        together: whether the solver takes all problems in one call.
+        solver: see `Solver`; a batched one for arrays, a solver of tensors for tensors.
+        problems: what to solve.
         any_shape: whether solutions may have another shape than their costs, the same for all problems.
-        stop: whether the first failure ends the loop over the problems; an unexpected failure always does.
     """
-    if together:
-        return _solve_together(solver, problems, any_shape)
-    return _solve_each(solver, problems, any_shape, stop)
-
-
-def _solve_together(solver: Solver, problems: Problems, any_shape: bool) -> Answers:
     costs, contexts, warm, starts = problems
     failures = []
     try:
@@ -92,7 +82,15 @@ def _solve_together(solver: Solver, problems: Problems, any_shape: bool) -> Answ
     return Answers(outputs, failures + _not_finite(outputs, failures))
 
 
-def _solve_each(solver: Solver, problems: Problems, any_shape: bool, stop: bool) -> Answers:
+def solve_each(solver: Solver, problems: Problems, any_shape: bool = False, stop: bool = True) -> Answers:
+    """Ask a solver for the solution of one problem after another.
+
+    Args:
+        solver: see `Solver`.
+        problems: what to solve, as arrays.
+        any_shape: whether solutions may have another shape than their costs, the same for all problems.
+        stop: whether the first failure ends the loop over the problems; an unexpected failure always does.
+    """
     costs, contexts, warm, starts = problems
     outputs = [np.zeros_like(cost) for cost in costs]
     shapes = [cost.shape[1:] for cost in costs]
@@ -165,7 +163,9 @@ def _checked_batch(solution: Any, cost: Any, output: int, any_shape: bool) -> An
     It is a copy, because some solvers return the same buffer, or their input, at every call.
     """
     if type(cost) is np.ndarray:
-        array: Any = _checked_numbers(solution, output, cost.shape)
+        array: Any = solution
+        if type(array) is not np.ndarray or array.dtype.kind not in "fbiu":
+            array = _checked_numbers(solution, output, cost.shape)
     else:
         import torch  # only where there are tensors: workers in other processes do without torch
 

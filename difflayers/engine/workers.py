@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from difflayers.engine.parallel import WorkerEnded, portable, run_tasks
-from difflayers.engine.solving import Answers, Failure, Problems, solve
+from difflayers.engine.solving import Answers, Failure, Problems, solve_each, solve_together
 from difflayers.solver import MalformedSolutionError, Solver
 
 # The least time that a chunk should take, against some 0.1 ms of overhead in threads and 1 ms in processes.
@@ -52,7 +52,7 @@ class Workers:
         n_jobs: int,
         backend: Any,
     ) -> Answers:
-        """Solve problems; the first arguments are those of `difflayers.engine.solving.solve`.
+        """Solve problems; see `difflayers.engine.solving`.
 
         Args:
             solver: see `Solver`.
@@ -160,7 +160,10 @@ def _solve_chunk(task: _Task) -> tuple[Answers, float] | None:
         while len(_SOLVERS) > _KEPT:
             _SOLVERS.popitem(last=False)
     start = time.perf_counter()
-    answers = solve(solver, task.problems, task.together, task.any_shape, task.stop)
+    if task.together:
+        answers = solve_together(solver, task.problems, task.any_shape)
+    else:
+        answers = solve_each(solver, task.problems, task.any_shape, task.stop)
     seconds = time.perf_counter() - start
     if os.getpid() != task.caller:
         # One error may stand for several problems, and travels once.

@@ -8,7 +8,6 @@ from torch import Tensor
 from difflayers.engine.autograd import differentiate
 from difflayers.engine.call import Call
 from difflayers.engine.module import SolverModule
-from difflayers.engine.solving import only
 
 
 class SolverLayer(SolverModule):
@@ -56,7 +55,8 @@ class SolverLayer(SolverModule):
             SolverError: the solver failed, or its solution has a wrong shape or a value that is not finite.
             NotImplementedError: a second derivative was asked for.
         """
-        return only(differentiate(self, costs, context))
+        solutions = differentiate(self, costs, context)
+        return solutions[0] if len(solutions) == 1 else tuple(solutions)
 
     def solve(self, call: Call) -> list[Tensor]:
         """Return and save the solutions W(c)."""

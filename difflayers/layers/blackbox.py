@@ -12,10 +12,9 @@ from torch import Tensor
 
 from difflayers.engine.call import Call
 from difflayers.engine.compiler import uncompiled
-from difflayers.engine.instances import each
 from difflayers.engine.options import SolveOptions
 from difflayers.layers.base import SolverLayer
-from difflayers.layers.interpolation import draw, learn, notes, reciprocal
+from difflayers.layers.interpolation import draw, learn, mean, moved, notes, slope
 from difflayers.layers.scales import Scales, as_scales
 from difflayers.solver import Solver
 
@@ -62,14 +61,11 @@ class BlackboxLayer(SolverLayer):
 
     def pull_back(self, call: Call, gradients: list[Tensor]) -> list[Tensor]:
         """Return the average over λ of (W(c + λ g) − W(c)) / λ."""
-        scales = draw(self.scales, call.costs, gradients)
-        perturbed = [c + each(scales, c) * g for c, g in zip(call.costs, gradients, strict=True)]
-        moved = call.solve(perturbed, notes(scales))
-        learn(self.scales, call, moved, call.saved)
-        per_scale = reciprocal(scales)
-        return [
-            ((there - y) * each(per_scale, y)).mean(0) for there, y in zip(moved, call.saved, strict=True)
-        ]
+        scales, gradients = draw(self.scales, call.costs, gradients)
+        perturbed = [moved(call.costs, scale, gradients) for scale in scales]  # c + λ g
+        solutions = call.solve_several(perturbed, notes(scales))  # W(c + λ g)
+        learn(self.scales, call, solutions, call.saved)
+        return mean([slope(y, call.saved, scale) for y, scale in zip(solutions, scales, strict=True)])
 
     def extra_repr(self) -> str:
         """Describe the layer in `print(model)`."""

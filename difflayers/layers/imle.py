@@ -12,10 +12,9 @@ from torch import Tensor
 
 from difflayers._arguments import count, positive
 from difflayers.engine.call import Call
-from difflayers.engine.instances import each
 from difflayers.engine.options import SolveOptions
 from difflayers.layers.base import SolverLayer
-from difflayers.layers.interpolation import draw, learn, notes, reciprocal
+from difflayers.layers.interpolation import draw, learn, mean, moved, notes, slope
 from difflayers.layers.noise import Noise, gumbel_noise
 from difflayers.layers.scales import Scales, as_scales
 from difflayers.solver import Solver
@@ -87,19 +86,12 @@ class IMLELayer(SolverLayer):
         """Return the mean of (W(c + λ g − σ ε) − W(c − σ ε)) / λ."""
         samples = [part.transpose(0, 1) for part in call.saved]
         perturbed, solved = samples[: len(call.costs)], samples[len(call.costs) :]
-        scales = draw(self.scales, call.costs, gradients)
-        target = [
-            p + (each(scales, g) * g)[:, None] for p, g in zip(perturbed, gradients, strict=True)
-        ]  # (N, samples, M, *shape)
-        about = [f"sample {sample}, {note}" for note in notes(scales) for sample in range(self.samples)]
-        moved = call.solve([problem.flatten(0, 1) for problem in target], about)
-        moved = [y.unflatten(0, (len(scales), self.samples)) for y in moved]
-        learn(self.scales, call, moved, solved)
-        per_scale = reciprocal(scales)
-        return [
-            ((there - y).mean(1) * each(per_scale, y[0])).mean(0)
-            for there, y in zip(moved, solved, strict=True)
-        ]
+        scales, gradients = draw(self.scales, call.costs, gradients)
+        target = [moved(perturbed, scale, gradients) for scale in scales]  # (samples, M, *shape) for each λ
+        solutions = call.solve_several(target, [f"target distribution, {note}" for note in notes(scales)])
+        learn(self.scales, call, solutions, solved)
+        means = [slope(y, solved, scale) for y, scale in zip(solutions, scales, strict=True)]
+        return [part.mean(0) for part in mean(means)]
 
     def saved_like(self, costs: list[Tensor]) -> list[Tensor]:
         """Return the shapes of the perturbed costs and their solutions, (B, samples, *shape)."""

@@ -7,15 +7,13 @@ Layers, ICML 2024.
 from collections.abc import Sequence
 from typing import Any, Literal, Unpack
 
-import torch
 from torch import Tensor
 
 from difflayers._arguments import one_of, positive
 from difflayers.engine.call import Call
-from difflayers.engine.instances import each
 from difflayers.engine.options import SolveOptions
 from difflayers.layers.base import SolverLayer
-from difflayers.layers.interpolation import draw, learn, notes, reciprocal
+from difflayers.layers.interpolation import draw, learn, mean, moved, notes, slope
 from difflayers.layers.scales import Scales, as_scales
 from difflayers.solver import Solver
 
@@ -97,25 +95,28 @@ class LPGDLayer(SolverLayer):
     def pull_back(self, call: Call, gradients: list[Tensor]) -> list[Tensor]:
         """Return the gradient of the envelope, averaged over τ."""
         signs = {"lower": (1,), "upper": (-1,), "average": (1, -1)}[self.envelope]
-        scales = draw(self.scales, call.costs, gradients)
+        scales, gradients = draw(self.scales, call.costs, gradients)
+        steps = [(sign, scale) for sign in signs for scale in scales]
+        problems = [
+            moved(call.costs, scale, self._directions(call, sign, gradients)) for sign, scale in steps
+        ]
         about = [
-            f"{note} towards {'lower' if s > 0 else 'higher'} loss" for s in signs for note in notes(scales)
+            f"{note}, towards {'lower' if s > 0 else 'higher'} loss" for s in signs for note in notes(scales)
         ]
-        steps = [torch.stack([s * g for s in signs])[:, None] for g in gradients]  # (signs, 1, M, *shape)
-        if self.rho is not None:
-            steps = [step + (1 - 2 * y) / (2 * self.rho) for step, y in zip(steps, call.saved, strict=True)]
-        problems = [c + each(scales, c) * step for c, step in zip(call.costs, steps, strict=True)]
-        nearest = call.solve([problem.flatten(0, 1) for problem in problems], about)
-        learn(self.scales, call, [y[: len(scales)] for y in nearest], call.saved)
-        per_scale = reciprocal(scales)
-        return [
-            sum(
-                s * ((there - y) * each(per_scale, y)).mean(0)
-                for s, there in zip(signs, found.unflatten(0, (len(signs), -1)), strict=True)
-            )
-            / len(signs)
-            for found, y in zip(nearest, call.saved, strict=True)
+        nearest = call.solve_several(problems, about)
+        learn(self.scales, call, nearest[: len(scales)], call.saved)
+        slopes = [
+            slope(y, call.saved, scale) if sign > 0 else slope(call.saved, y, scale)
+            for y, (sign, scale) in zip(nearest, steps, strict=True)
         ]
+        return mean(slopes)
+
+    def _directions(self, call: Call, sign: int, gradients: Sequence[Tensor]) -> list[Tensor]:
+        """What the costs move along: ± g, and with ρ towards y*."""
+        directions = [gradient if sign > 0 else -gradient for gradient in gradients]
+        if self.rho is None:
+            return directions
+        return [g + (1 - 2 * y) / (2 * self.rho) for g, y in zip(directions, call.saved, strict=True)]
 
     def extra_repr(self) -> str:
         """Describe the layer in `print(model)`."""

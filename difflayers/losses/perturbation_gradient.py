@@ -6,7 +6,6 @@ Huang and Gupta, Decision-Focused Learning with Directional Gradients, NeurIPS 2
 from collections.abc import Sequence
 from typing import Any, Literal, Unpack
 
-import torch
 from torch import Tensor
 
 from difflayers._arguments import one_of, positive
@@ -84,11 +83,10 @@ class PerturbationGradientLoss(SolverLoss):
         h, truth = self.step, call.targets["true_costs"]
         upper, lower = {"backward": (0.0, -h), "forward": (h, 0.0), "central": (h, -h)}[self.difference]
         problems = [
-            torch.stack([cost + upper * true, cost + lower * true])
-            for cost, true in zip(call.costs, truth, strict=True)
+            [cost + offset * true for cost, true in zip(call.costs, truth, strict=True)]
+            for offset in (upper, lower)
         ]
-        both = call.solve(problems, [f"at ĉ + {offset:g} c" for offset in (upper, lower)])
-        above, below = [pair[0] for pair in both], [pair[1] for pair in both]
+        above, below = call.solve_several(problems, [f"at ĉ + {offset:g} c" for offset in (upper, lower)])
         width = upper - lower
         slopes = [(up - down) / width for up, down in zip(above, below, strict=True)]
         # V(…) − V(…) would be the difference of two large numbers that nearly cancel.

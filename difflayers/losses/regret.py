@@ -217,9 +217,8 @@ def _measure(
         if best is not None:
             solutions = call.solve(asked)
         else:
-            pairs = [torch.stack([here, there.to(here)]) for here, there in zip(asked, truth, strict=True)]
-            both = call.solve(pairs, ["", "at the true costs"])
-            solutions, best = [pair[0] for pair in both], [pair[1] for pair in both]
+            others = [there.to(here) for here, there in zip(asked, truth, strict=True)]
+            solutions, best = call.solve_several([asked, others], ["", "at the true costs"])
         # The true costs as they were given: predictions in float32 do not make them less exact.
         given = [true.to(y.device).double() for true, y in zip(groups["true_costs"], solutions, strict=True)]
         truth = solver.oriented(given)

@@ -6,7 +6,6 @@ Elmachtoub and Grigas, Smart "Predict, then Optimize", Management Science 68(1),
 from collections.abc import Sequence
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from difflayers.engine.call import Call
@@ -65,9 +64,7 @@ class SPOPlusLoss(SolverLoss):
         if best is not None:
             solutions = call.solve(reflected, "at 2ĉ − c")
         else:
-            pairs = [torch.stack(pair) for pair in zip(reflected, truth, strict=True)]
-            both = call.solve(pairs, ["at 2ĉ − c", "at the true costs"])
-            solutions, best = [pair[0] for pair in both], [pair[1] for pair in both]
+            solutions, best = call.solve_several([reflected, truth], ["at 2ĉ − c", "at the true costs"])
         gaps = [there - here for there, here in zip(best, solutions, strict=True)]
         call.save(*(2 * gap for gap in gaps))
         return [inner(reflected, gaps), *solutions]
