@@ -68,23 +68,25 @@ class Crops(Dataset[Batch]):
         seeds = (self.config.training.seed, self.stage, iteration)
         first = 1 + part * self.size  # 0 is for λ
         drawn = [self._draw((*seeds, first + place)) for place in range(self.size)]
-        samples = [sample for sample, _ in drawn]
+        samples = [sample for sample, _, _ in drawn]
         labels = quarter_labels(samples)
         return Batch(
             torch.stack([to_tensor(sample.image) for sample in samples]),
             labels,
             self._targets(labels) if self.stage == 1 else None,
-            [seed for _, seed in drawn],
+            [seed for _, seed, _ in drawn],
             int(np.random.default_rng((*seeds, 0)).integers(2**31)),
-            [sample.file or sample.name for sample in samples],
+            [file for _, _, file in drawn],
         )
 
-    def _draw(self, seeds: tuple[int, ...]) -> tuple[Sample, int]:
-        """A crop of an image drawn at random, and a seed for what is random later."""
+    def _draw(self, seeds: tuple[int, ...]) -> tuple[Sample, int, str]:
+        """A crop of an image drawn at random, a seed for what is random later, and the image's file."""
         generator, data = np.random.default_rng(seeds), self.config.data
-        sample = self.data[int(generator.integers(len(self.data)))]
+        index = int(generator.integers(len(self.data)))
+        sample = self.data[index]
         crop = augment(shrink(sample, data.max_side), data.size, generator, data.scale)
-        return crop, int(generator.integers(2**62))
+        paths = getattr(self.data, "image_paths", None)  # drawn scenes have no files
+        return crop, int(generator.integers(2**62)), sample.name if paths is None else str(paths[index])
 
     def _targets(self, labels: Sequence[PanopticLabels]) -> BatchTargets:
         distances, small_area = self.config.network.distances, self.config.stage1.small_area

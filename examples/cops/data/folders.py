@@ -114,7 +114,7 @@ class CocoPanoptic(Dataset[Sample]):
             labels = from_coco(rgb, annotation["segments_info"], self.category_ids)
         except _MALFORMED as error:
             raise ValueError(f"{png_path} with {self.json_path}: {error}") from error
-        return Sample(image, labels, image_path.stem, str(image_path))
+        return Sample(image, labels, image_path.stem)
 
 
 def open_dataset(data: Path | None, split: str, seed: int = 0) -> CocoPanoptic | DrawnScenes:

@@ -23,19 +23,11 @@ class Category(NamedTuple):
 
 
 class Sample(NamedTuple):
-    """A labeled image.
-
-    Attributes:
-        image: (H, W, 3) uint8.
-        labels: of the same size.
-        name: for messages and files.
-        file: that the image was read from; empty if it was drawn.
-    """
+    """An image (H, W, 3) uint8, its panoptic labels at the same size, and a name for messages and files."""
 
     image: np.ndarray
     labels: PanopticLabels
     name: str
-    file: str = ""
 
 
 def augment(
