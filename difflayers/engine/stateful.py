@@ -14,13 +14,20 @@ class StatefulModule(nn.Module):
     """
 
     stateful: ClassVar[tuple[str, ...]] = ()
-    """Names of attributes that have `state_dict() -> dict[str, Tensor]` and `load_state_dict(state)`."""
+    """Names of attributes, each None or with `state_dict() -> dict[str, Tensor]` and `load_state_dict`."""
+
+    def _parts(self) -> dict[str, Any]:
+        """Return the objects that have a state, by name."""
+        parts = {name: getattr(self, name) for name in self.stateful}
+        return {name: part for name, part in parts.items() if part is not None}
 
     def _save_to_state_dict(self, destination: Any, prefix: str, keep_vars: bool) -> None:
         super()._save_to_state_dict(destination, prefix, keep_vars)
-        for name in self.stateful:
-            for key, value in getattr(self, name).state_dict().items():
-                destination[f"{prefix}{name}.{key}"] = torch.as_tensor(value, device="cpu")
+        for name, part in self._parts().items():
+            for key, value in part.state_dict().items():
+                # A rule of the user's may keep numbers.
+                kind = torch.float64 if isinstance(value, float) else None
+                destination[f"{prefix}{name}.{key}"] = torch.as_tensor(value, dtype=kind, device="cpu")
 
     def _load_from_state_dict(
         self,
@@ -33,8 +40,8 @@ class StatefulModule(nn.Module):
         error_msgs: list[str],
     ) -> None:
         rest = dict(state_dict)
-        for name in self.stateful:
-            part, start = getattr(self, name), f"{prefix}{name}."
+        for name, part in self._parts().items():
+            start = f"{prefix}{name}."
             state = {key[len(start) :]: rest.pop(key) for key in list(rest) if key.startswith(start)}
             if state:
                 try:

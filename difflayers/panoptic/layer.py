@@ -12,6 +12,7 @@ from difflayers import amwc
 from difflayers._arguments import counts
 from difflayers.engine.compiler import outside_compiler
 from difflayers.engine.parallel import active_backend, check_jobs
+from difflayers.engine.passes import without_autocast
 from difflayers.engine.stateful import StatefulModule
 from difflayers.graph.edges import grid_edges
 from difflayers.layers.scales import Scales, as_scales
@@ -57,8 +58,9 @@ class PanopticLayer(StatefulModule):
     Args:
         is_thing: (K,) bool, the classes that have instances (P in Eq. 2).
         distances: positive distances of the horizontal and vertical edges, in pixels.
-        scales: interpolation ranges λ: a number, or a rule such as `UniformScales(low, high)`. The state of
-            the rule is part of the layer's `state_dict`.
+        scales: interpolation ranges λ: a number, or a rule such as `UniformScales(low, high)`. A relative
+            rule is multiplied by ‖c_V‖ / ‖∂L/∂z‖ of each image. The state of the rule is part of the layer's
+            `state_dict`.
         solver: AMWC solver of the forward pass.
         lifted_solver: solver of the backward pass, called as `lifted_solver(problem, start=labels)`. The
             problem is an AMWC without partitionable labels, which is a multiway cut.
@@ -177,7 +179,7 @@ class _LiftedMultiwayCut(torch.autograd.Function):
         classes: list[np.ndarray],
     ) -> tuple[Tensor, ...]:
         """Return the masks (J, h, w) of each image, and fill the lists of labelings and of row classes."""
-        with _outside_autocast(node_costs.device):
+        with without_autocast(node_costs.device):
             passes = layer._passes(shape, node_costs.device)
             solved, *found = passes.solve(node_costs.flatten(2).transpose(1, 2), edge_costs)
         for image, (of_nodes, segments) in enumerate(zip(*found, strict=True)):
@@ -187,6 +189,8 @@ class _LiftedMultiwayCut(torch.autograd.Function):
         ctx.layer, ctx.passes, ctx.solved, ctx.classes, ctx.targets = layer, passes, solved, classes, targets
         ctx.node, ctx.edge = node_costs.new_empty(0), edge_costs.new_empty(0)  # their dtypes and devices
         ctx.shapes = node_costs.shape, edge_costs.shape
+        finite = node_costs.detach().double().nan_to_num(posinf=0.0, neginf=0.0)
+        ctx.norms = finite.flatten(1).norm(dim=1).tolist()
         return tuple(_indicators(*pair).to(ctx.node) for pair in zip(labels, classes, strict=True))
 
     @staticmethod
@@ -204,7 +208,7 @@ class _LiftedMultiwayCut(torch.autograd.Function):
             elif gradient.any():  # otherwise Eq. 3 is W(c) − W(c), whatever a heuristic finds the second time
                 moving.append(image)
         if moving:
-            with _outside_autocast(ctx.node.device):
+            with without_autocast(ctx.node.device):
                 _pull_back(ctx, moving, [gradients[image].flatten(1) for image in moving], node, edge)
         known = _known(ctx.targets, node.device)
         if known is not None:
@@ -215,17 +219,32 @@ class _LiftedMultiwayCut(torch.autograd.Function):
 
 def _pull_back(ctx: Any, moving: list[int], gradients: list[Tensor], node: Tensor, edge: Tensor) -> None:
     """Write the gradients of the images whose masks have one, and tell the scales what they changed."""
-    solved, classes = ([part[image] for image in moving] for part in (ctx.solved, ctx.classes))
-    scales = [float(scale) for scale in ctx.layer.scales.draw()]
-    estimates = ctx.passes.pull_back(moving, solved, classes, gradients, scales)
-    changed = np.zeros((len(scales), len(moving)), bool)
-    for number, (image, estimate) in enumerate(zip(moving, estimates, strict=True)):
-        of_nodes, of_edges, changed[:, number] = estimate
+    rule = ctx.layer.scales
+    drawn = rule.draw().tolist()
+    scales = [drawn] * len(moving)
+    if getattr(rule, "relative", False):
+        norms = [float(gradient.double().norm()) for gradient in gradients]
+        scales = [
+            [λ * ctx.norms[image] / norm for λ in drawn] for image, norm in zip(moving, norms, strict=True)
+        ]
+    parts = zip(moving, gradients, scales, strict=True)
+    problems = [
+        (image, ctx.solved[image], ctx.classes[image], gradient, of_image)
+        for image, gradient, of_image in parts
+        if min(of_image) > 0  # with λ = 0 nothing can change
+    ]
+    if not problems:
+        return
+    changed = []
+    estimates = ctx.passes.pull_back(*zip(*problems, strict=True))
+    for (image, *_), (of_nodes, of_edges, counts_of_image) in zip(problems, estimates, strict=True):
         node[image] = of_nodes.T.reshape(node.shape[1:])
         edge[image] = of_edges
-    observe = getattr(ctx.layer.scales, "observe", None)
-    if observe is not None:
-        observe(changed.mean(axis=1))
+        changed.append(counts_of_image)
+    if hasattr(rule, "observe"):
+        rule.observe((np.array(changed) > 0).mean(axis=0))
+    if hasattr(rule, "adapt"):
+        rule.adapt(float(np.mean(changed)))
 
 
 def _indicators(labels: PanopticLabels, classes: np.ndarray) -> Tensor:
@@ -245,11 +264,6 @@ def _both_ends(known: Tensor, distances: Sequence[int]) -> Tensor:
     """Return which edges (B, m) have two known ends, in the order of `grid_edges`."""
     pairs = [(known[:, d:] & known[:, :-d], known[:, :, d:] & known[:, :, :-d]) for d in distances]
     return torch.cat([known[:, :0, 0], *(side.flatten(1) for pair in pairs for side in pair)], 1)
-
-
-def _outside_autocast(where: torch.device) -> torch.autocast:
-    """Leave autocast, which would round what lies between costs and solution."""
-    return torch.autocast(where.type, enabled=False)
 
 
 def _checked_shape(

@@ -149,8 +149,8 @@ class ArrayPasses:
         solved: Sequence[tuple[AMWC, Solution]],
         classes: Sequence[np.ndarray],
         gradients: Sequence[Tensor],
-        scales: Sequence[float],
-    ) -> Iterator[tuple[Tensor, Tensor, list[bool]]]:
+        scales: Sequence[Sequence[float]],
+    ) -> Iterator[tuple[Tensor, Tensor, list[int]]]:
         """Run Algorithm 1 for each instance and λ.
 
         Args:
@@ -158,24 +158,23 @@ class ArrayPasses:
             solved: what `solve` returned for each.
             classes: the map m (J,) of each.
             gradients: ∂L/∂z (J, n) of each.
-            scales: N values of λ.
+            scales: N values of λ for each.
 
         Yields:
-            For each instance ∂L/∂c_V (n, K) and ∂L/∂c_E (m,), averaged over λ, and which λ changed them.
+            For each instance ∂L/∂c_V (n, K) and ∂L/∂c_E (m,), averaged over λ, and for each λ how many of
+            their entries it changed.
         """
         forwards = [Forward(*pair, m) for pair, m in zip(solved, classes, strict=True)]
         arrays = [_to_numpy(gradient) for gradient in gradients]
-        instances = [
-            (forward, array, scale, self.lifted_solver)
-            for forward, array in zip(forwards, arrays, strict=True)
-            for scale in scales
-        ]
-        names = [f"image {image} with λ = {scale:g}" for image in images for scale in scales]
+        instances, names = [], []
+        for image, forward, array, of_image in zip(images, forwards, arrays, scales, strict=True):
+            instances += [(forward, array, scale, self.lifted_solver) for scale in of_image]
+            names += [f"image {image} with λ = {scale:g}" for scale in of_image]
         estimates = map_instances(lifted_backward, instances, self.n_jobs, names=names, backend=self.backend)
-        for begin in range(0, len(estimates), len(scales)):
-            of_image = estimates[begin : begin + len(scales)]
-            node, edge = (np.mean(part, axis=0) for part in zip(*of_image, strict=True))
-            changed = [bool(node.any() or edge.any()) for node, edge in of_image]
+        for number, of_image in enumerate(scales):
+            own = estimates[number * len(of_image) : (number + 1) * len(of_image)]
+            node, edge = (np.mean(part, axis=0) for part in zip(*own, strict=True))
+            changed = [int(np.count_nonzero(node) + np.count_nonzero(edge)) for node, edge in own]
             yield torch.from_numpy(node), torch.from_numpy(edge), changed
 
 

@@ -34,7 +34,7 @@ class TensorForward(NamedTuple):
 
 def lifted_backward(
     forward: TensorForward, classes: Tensor, gradient: Tensor, scales: Sequence[float]
-) -> tuple[Tensor, Tensor, list[bool]]:
+) -> tuple[Tensor, Tensor, list[int]]:
     """Run Algorithm 1 for one instance, averaged over interpolation ranges λ that are solved side by side.
 
     Args:
@@ -44,7 +44,8 @@ def lifted_backward(
         scales: each λ > 0.
 
     Returns:
-        ∂L/∂c_V (n, K) and ∂L/∂c_E (m,), of the costs' dtype, and which λ changed labels or cuts.
+        ∂L/∂c_V (n, K) and ∂L/∂c_E (m,), of the costs' dtype, and for each λ how many of their entries it
+        changed.
     """
     node_costs, edges, edge_costs, solution = forward
     node_gradient, edge_gradient = torch.zeros_like(node_costs), torch.zeros_like(edge_costs)
@@ -63,7 +64,7 @@ def lifted_backward(
             node_gradient.scatter_add_(1, label[:, None], change[:, None])
         cut_change = cuts.to(edge_costs.dtype) - solution.cuts.to(edge_costs.dtype)
         edge_gradient += cut_change / (scale * len(scales))
-    changed = (labels != solution.labels).any(1) | (perturbed.cuts != solution.cuts).any(1)
+    changed = 2 * (labels != solution.labels).sum(1) + (perturbed.cuts != solution.cuts).sum(1)
     return node_gradient, edge_gradient, changed.tolist()
 
 
@@ -97,11 +98,11 @@ class TensorPasses(NamedTuple):
         solved: Sequence[TensorForward],
         classes: Sequence[np.ndarray],
         gradients: Sequence[Tensor],
-        scales: Sequence[float],
-    ) -> Iterator[tuple[Tensor, Tensor, list[bool]]]:
+        scales: Sequence[Sequence[float]],
+    ) -> Iterator[tuple[Tensor, Tensor, list[int]]]:
         """Run Algorithm 1 for each instance and all λ at once; arguments and results as in `ArrayPasses`."""
-        for forward, m, gradient in zip(solved, classes, gradients, strict=True):
-            yield lifted_backward(forward, torch.from_numpy(m).to(gradient.device), gradient, scales)
+        for forward, m, gradient, of_image in zip(solved, classes, gradients, scales, strict=True):
+            yield lifted_backward(forward, torch.from_numpy(m).to(gradient.device), gradient, of_image)
 
 
 @lru_cache(maxsize=8)

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn.functional import logsigmoid
 
 from difflayers._arguments import as_array, one_of
+from difflayers.engine.passes import without_autocast
 from difflayers.panoptic.labels import PanopticLabels
 from difflayers.panoptic.matching import match
 
@@ -210,13 +211,13 @@ class _Overlaps(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, masks: Tensor, indicators: Tensor) -> Tensor:
         ctx.save_for_backward(indicators)
-        with torch.autocast(masks.device.type, enabled=False):
+        with without_autocast(masks.device):
             return masks @ indicators
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
         (indicators,) = ctx.saved_tensors
-        with torch.autocast(gradient.device.type, enabled=False):
+        with without_autocast(gradient.device):
             return gradient @ indicators.T, None
 
 

@@ -203,7 +203,7 @@ def _without_mask(layer, *arguments):
         return gradients(layer, *arguments)
 
 
-@pytest.mark.filterwarnings("ignore:Error detected in")  # of the anomaly mode, where the error is wanted
+@pytest.mark.filterwarnings("ignore::UserWarning")  # of the anomaly mode
 @pytest.mark.parametrize("on_device", [False, True])
 @pytest.mark.parametrize("value", [np.inf, -np.inf, np.nan])
 def test_an_incoming_gradient_that_is_not_finite_passes_as_nan_for_its_image_alone(value, on_device):
@@ -298,6 +298,34 @@ def test_an_adaptive_scale_sees_the_share_of_images_that_it_changed(on_device):
     before = layer.scales.value
     layer.load_state_dict(layer.state_dict())
     assert layer.scales.value == before != 5.0
+
+
+@pytest.mark.parametrize("on_device", [False, True])
+def test_a_relative_rule_is_scaled_by_the_norms_of_each_image_and_told_how_much_changed(on_device):
+    node, edge = random_costs(2)
+    node[1] *= 3
+    rule = difflayers.AdaptiveTarget(alpha=0.5, decay=0.0)
+    weights = [noise(0), noise(1)]
+    layer = PanopticLayer(IS_THING, DISTANCES, rule, on_device=on_device)
+    found = gradients(layer, node, edge, [target(), target()], weights)
+    entries = []
+    for image in range(2):
+        one_node, one_edge = (
+            node[image : image + 1],
+            [(v[image : image + 1], h[image : image + 1]) for v, h in edge],
+        )
+        masks = layer(one_node, one_edge, [target()]).masks[0].masks
+        scale = float(0.5 * one_node.norm() / weights[image](masks).norm())
+        alone = PanopticLayer(IS_THING, DISTANCES, scale, on_device=on_device)
+        expected = gradients(alone, one_node, one_edge, [target()], [weights[image]])
+        for ours, theirs in zip(found, expected, strict=True):
+            torch.testing.assert_close(ours[image : image + 1], theirs)
+        entries.append(sum(int(part.count_nonzero()) for part in expected))
+    assert rule.average == np.mean(entries)
+    assert rule.alpha == 0.5 + (1e-3 if np.mean(entries) < 1 else -1e-3)
+    # A λ of 0 changes nothing, and has nothing to tell.
+    none = PanopticLayer(IS_THING, DISTANCES, difflayers.AdaptiveTarget(alpha=0.0), on_device=on_device)
+    assert not any(part.any() for part in gradients(none, node, edge, [target(), target()], weights))
 
 
 @pytest.mark.parametrize("on_device", [False, True])
