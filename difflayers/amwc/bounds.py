@@ -21,7 +21,7 @@ import numpy as np
 
 from difflayers.amwc.constraints import Reduction
 from difflayers.amwc.cycles import pack_cycles
-from difflayers.amwc.hardening import harden
+from difflayers.amwc.hardening import Hardened, harden
 from difflayers.amwc.passing import pack_repulsion, pass_on_labels
 from difflayers.amwc.problem import AMWC
 from difflayers.amwc.search import solve
@@ -41,8 +41,8 @@ _FIRST_SHARE = 0.5
 def lower_bound(problem: AMWC) -> float:
     """Return a number that no solution of the problem costs less than, in O((n + m) K) time."""
     check_problem(problem, AMWC)
-    hardened, offsets = harden(problem)
-    return sum_down(hardened_bound(hardened), offsets)
+    hardened = harden(problem)
+    return original_bound(hardened, hardened_bound(hardened.problem))
 
 
 def certify(problem: AMWC, solution: Solution) -> Solution:
@@ -50,11 +50,22 @@ def certify(problem: AMWC, solution: Solution) -> Solution:
     check_problem(problem, AMWC)
     if not isinstance(solution, Solution):
         raise TypeError(f"solution must be a Solution of the problem, got a {type(solution).__name__}")
-    hardened, offsets = harden(problem)
-    bound = hardened_bound(hardened)
-    cost = evaluate(hardened, solution.labels, solution.cuts)
-    proven = solution.proven_optimal or _resolution(hardened).closes(cost, bound)
-    return replace(solution, lower_bound=min(sum_down(bound, offsets), solution.cost), proven_optimal=proven)
+    hardened = harden(problem)
+    bound = hardened_bound(hardened.problem)
+    cost = evaluate(hardened.problem, solution.labels, solution.cuts)
+    proven = solution.proven_optimal or _resolution(hardened.problem).closes(cost, bound)
+    bound = min(original_bound(hardened, bound), solution.cost)
+    return replace(solution, lower_bound=bound, proven_optimal=proven)
+
+
+def original_bound(hardened: Hardened, bound: float) -> float:
+    """Return the bound of the original problem that one of the hardened problem gives.
+
+    Costs of solutions are sums in float64, so the bound goes below what these may lose by rounding.
+    """
+    problem, offsets = hardened
+    sums = resolution(problem.node_costs, problem.edge_costs, offsets)
+    return sums.below(sum_down(bound, offsets), problem.node_costs.min(axis=1), problem.edge_costs, offsets)
 
 
 def _resolution(problem: AMWC) -> Resolution:

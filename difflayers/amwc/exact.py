@@ -7,7 +7,7 @@ import numpy as np
 from scipy.sparse import csr_array
 
 from difflayers._arguments import deadline_after
-from difflayers.amwc.bounds import hardened_bound
+from difflayers.amwc.bounds import hardened_bound, original_bound
 from difflayers.amwc.hardening import harden
 from difflayers.amwc.problem import AMWC
 from difflayers.amwc.search import solve
@@ -17,7 +17,6 @@ from difflayers.graph.components import components
 from difflayers.graph.cutting_planes import TOLERANCE, Row, minimise
 from difflayers.graph.rows import INDEX
 from difflayers.graph.short_paths import short_paths
-from difflayers.graph.units import sum_down
 
 
 def solve_exact(problem: AMWC, time_limit: float | None = None) -> Solution:
@@ -40,14 +39,14 @@ def solve_exact(problem: AMWC, time_limit: float | None = None) -> Solution:
     check_problem(problem, AMWC)
     deadline = deadline_after(time_limit)
     best = solve(problem, "best")
-    hardened, offsets = harden(problem)
-    known = solution_from_clusters(hardened, best.labels, best.segments)
+    hardened = harden(problem)
+    known = solution_from_clusters(hardened.problem, best.labels, best.segments)
     if known.cost == np.inf:
-        known = solve(hardened, "best")
-    proof = minimise(_Program(hardened), known, hardened_bound(hardened), deadline)
+        known = solve(hardened.problem, "best")
+    proof = minimise(_Program(hardened.problem), known, hardened_bound(hardened.problem), deadline)
     found = solution_from_clusters(problem, proof.solution.labels, proof.solution.segments)
     best = found if found.cost <= best.cost or proof.proven else best
-    bound = min(sum_down(proof.bound, offsets), best.cost)
+    bound = min(original_bound(hardened, proof.bound), best.cost)
     return replace(best, lower_bound=bound, proven_optimal=proof.proven)
 
 

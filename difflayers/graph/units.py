@@ -56,6 +56,19 @@ class Resolution(NamedTuple):
         """Return the least possible sum that is at least the bound, or the bound if sums round."""
         return math.ceil(bound / self.step) * self.step if self.exact and math.isfinite(bound) else bound
 
+    def below(self, bound: float, *gains: np.ndarray) -> float:
+        """Return a bound on sums in float64, which may be rounded down, from one on exact sums.
+
+        Args:
+            bound: a number that no exact sum is less than.
+            gains: arrays that hold all negative costs that can be paid.
+        """
+        if self.exact or not math.isfinite(bound):
+            return bound
+        gain = -sum(float(part[np.isfinite(part) & (part < 0.0)].sum(dtype=np.float64)) for part in gains)
+        # What is paid in all, without signs, is at most the sum and twice what is gained.
+        return bound - 0.5 * _ROUNDING * (abs(bound) + 2.0 * gain)
+
 
 def resolution(*costs: np.ndarray) -> Resolution:
     """Return the resolution of sums of some of the costs, in arrays of floats; infinite costs do not count.

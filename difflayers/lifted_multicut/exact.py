@@ -13,6 +13,7 @@ from difflayers.graph.components import components
 from difflayers.graph.cutting_planes import TOLERANCE, Row, minimise
 from difflayers.graph.rows import INDEX
 from difflayers.graph.short_paths import short_paths
+from difflayers.graph.units import resolution
 from difflayers.lifted_multicut.hardening import certain_pairs
 from difflayers.lifted_multicut.problem import LiftedMulticut, Solution, solution_from_clusters
 from difflayers.lifted_multicut.search import solve
@@ -43,7 +44,9 @@ def solve_exact(problem: LiftedMulticut, time_limit: float | None = None) -> Sol
     check_problem(problem, LiftedMulticut)
     deadline = deadline_after(time_limit)
     proof = minimise(_Program(problem), solve(problem, "best"), -np.inf, deadline)
-    return replace(proof.solution, lower_bound=proof.bound, proven_optimal=proof.proven)
+    costs = problem.edge_costs, problem.lifted_costs
+    bound = resolution(*costs).below(proof.bound, *costs)
+    return replace(proof.solution, lower_bound=bound, proven_optimal=proof.proven)
 
 
 class _Program:
