@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from difflayers import (
         adapters,
         amwc,
+        blockwise,
         functional,
         graph,
         lifted_multicut,
@@ -65,6 +66,7 @@ __all__ = [
     "UniformScales",
     "adapters",
     "amwc",
+    "blockwise",
     "contract",
     "diagnose",
     "functional",

@@ -50,7 +50,19 @@ def test_layers_and_losses_bring_neither_numba_nor_much_beyond_torch():
 
 @pytest.mark.parametrize(
     "module",
-    ["adapters", "amwc", "graph", "lifted_multicut", "lpmp", "multicut", "mutex", "mwc", "solvers", "wrap"],
+    [
+        "adapters",
+        "amwc",
+        "blockwise",
+        "graph",
+        "lifted_multicut",
+        "lpmp",
+        "multicut",
+        "mutex",
+        "mwc",
+        "solvers",
+        "wrap",
+    ],
 )
 def test_cuts_graphs_and_solvers_load_no_torch(module):
     loaded = modules_after(f"from difflayers import {module}")

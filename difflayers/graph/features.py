@@ -64,7 +64,7 @@ def boundary_features(
         edge, first = contacts(regions.nodes.ravel(), scan, regions.edges, regions.first_edges)
         sums = real_numbers("boundary_map", values[first]) + values[first + scan[2]]
         found.append((edge, sums / 2))
-    return _features("boundary_map", found, len(regions.edges), quantiles)
+    return statistics("boundary_map", found, len(regions.edges), quantiles)
 
 
 def affinity_features(
@@ -89,7 +89,7 @@ def affinity_features(
     """
     maps, steps = _maps(regions, affinities, offsets)
     found = _on_pairs(regions, maps, steps, regions.edges, regions.first_edges)
-    return _features("affinities", found, len(regions.edges), quantiles)
+    return statistics("affinities", found, len(regions.edges), quantiles)
 
 
 def lifted_affinity_features(
@@ -119,7 +119,7 @@ def lifted_affinity_features(
     near = regions.num_nodes * regions.edges[:, 0] + regions.edges[:, 1]
     lifted = pairs[~np.isin(regions.num_nodes * pairs[:, 0] + pairs[:, 1], near)]
     found = _on_pairs(regions, maps, steps, lifted, first_edges(lifted, regions.num_nodes))
-    return lifted, _features("affinities", found, len(lifted), quantiles)
+    return lifted, statistics("affinities", found, len(lifted), quantiles)
 
 
 def region_features(regions: RegionGraph, image: np.ndarray, quantiles: Sequence[float] = ()) -> Features:
@@ -137,7 +137,7 @@ def region_features(regions: RegionGraph, image: np.ndarray, quantiles: Sequence
         TypeError, ValueError: if the image holds no real numbers, does not fit, or is NaN in a region.
     """
     values = real_numbers("image", _image("image", image, regions))
-    return _features("image", [(regions.nodes.ravel(), values)], regions.num_nodes, quantiles)
+    return statistics("image", [(regions.nodes.ravel(), values)], regions.num_nodes, quantiles)
 
 
 def _image(name: str, image: np.ndarray, regions: RegionGraph) -> np.ndarray:
@@ -168,7 +168,7 @@ def _on_pairs(
     return found
 
 
-def _features(
+def statistics(
     name: str, found: list[tuple[np.ndarray, np.ndarray]], groups: int, quantiles: Sequence[float]
 ) -> Features:
     """Statistics of values by group, from arrays (c,) of groups, negative for none, and of values."""

@@ -83,7 +83,7 @@ def region_graph(labels: np.ndarray, background: int | None = None) -> RegionGra
         >>> regions.labels.tolist(), regions.edges.tolist(), regions.boundary_sizes.tolist()
         ([3, 7, 9], [[0, 1], [0, 2], [1, 2]], [1, 1, 2])
     """
-    known, sizes, nodes = _numbered(labels, background)
+    known, sizes, nodes = numbered_labels(labels, background)
     edges, boundary_sizes = meeting_pairs(nodes.ravel(), scans(nodes.shape, unit_offsets(nodes.ndim)))
     return RegionGraph(known, sizes, edges, boundary_sizes, nodes)
 
@@ -105,7 +105,7 @@ def label_image(labels: np.ndarray, background: int | None = None) -> np.ndarray
         >>> label_image(np.array([[-1, 5], [8, 5]]), background=-1).tolist()
         [[0, 1], [2, 1]]
     """
-    return (_numbered(labels, background)[2] + 1).view(np.uint32)
+    return (numbered_labels(labels, background)[2] + 1).view(np.uint32)
 
 
 def first_edges(edges: np.ndarray, num_nodes: int) -> np.ndarray:
@@ -113,7 +113,7 @@ def first_edges(edges: np.ndarray, num_nodes: int) -> np.ndarray:
     return np.searchsorted(edges[:, 0], np.arange(num_nodes + 1))
 
 
-def _numbered(labels: np.ndarray, background: int | None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def numbered_labels(labels: np.ndarray, background: int | None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """The labels that occur (n,), their numbers of voxels (n,), and the image (int32) of their numbers.
 
     Voxels of the background have the number -1.

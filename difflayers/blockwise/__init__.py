@@ -1,0 +1,10 @@
+"""Multicut of volumes that do not fit in memory: block by block, on any scheduler of dask.
+
+Needs dask, which the extra `volumes` installs.
+"""
+
+from difflayers.blockwise.blocks import BlockError
+from difflayers.blockwise.parts import solve
+from difflayers.blockwise.volume import VolumeSolution, multicut
+
+__all__ = ["BlockError", "VolumeSolution", "multicut", "solve"]
