@@ -14,7 +14,7 @@ from difflayers.losses import hamming_loss
 
 Network = TypeVar("Network", bound=nn.Module)
 Loss = Callable[..., Tensor]  # (predicted costs, *targets) -> loss
-Table = dict[str, list[tuple[float, ...]]]  # of every method, its results: a row a seed
+Table = dict[str, list[tuple[float, ...]]]  # per method, its results: one row per seed
 
 
 def train(
@@ -33,11 +33,11 @@ def train(
     Args:
         network: makes a new network, from `inputs` to predicted costs.
         losses: by name, from predicted costs and `targets` to a number.
-        inputs: tensors with a row an instance.
+        inputs: tensors with one row per instance.
         targets: likewise.
         seed: of the first weights and the order of the instances.
         epochs: how often each instance is seen.
-        batch: how many instances make a step.
+        batch: instances per step of the optimiser.
         rate: learning rate of Adam.
 
     Returns:
@@ -59,12 +59,12 @@ def train(
 
 
 def hamming(layer: nn.Module) -> Loss:
-    """Where the layer's solutions differ from the wanted ones, summed over a batch."""
+    """The number of entries in which the layer's solutions differ from the wanted ones, over a batch."""
     return lambda costs, solutions: hamming_loss(layer(costs), solutions, reduction="sum")
 
 
 def print_table(title: str, table: Table, digits: int = 3) -> None:
-    """Print the mean of each result and, in brackets, its range over the seeds; a line a method."""
+    """Print the mean of each result and, in brackets, its range over the seeds; one line per method."""
     print(title)
     for name, results in table.items():
         columns = np.transpose(results)
@@ -73,7 +73,7 @@ def print_table(title: str, table: Table, digits: int = 3) -> None:
 
 
 def save(picture: Figure, path: str) -> None:
-    """Save a picture, and say where and how much CPU time it took to come here."""
+    """Save a picture, and print where it is and the CPU time that the program has used."""
     Path(path).parent.mkdir(parents=True, exist_ok=True)
     picture.savefig(path, dpi=110)
     print(f"{time.process_time():.0f} s of CPU time; picture: {path}")

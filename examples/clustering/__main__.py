@@ -52,7 +52,7 @@ def draw_clouds(count: int, seed: int) -> Clouds:
 
 
 def features(points: Tensor) -> Tensor:
-    """Of a pair: its length, how far both have to their nearest points, and the longer leg of two detours."""
+    """Per pair: its length, how near the next points are to both ends, and the longer leg of two detours."""
     distances = torch.cdist(points, points).clamp(min=1e-3)
     near, length = distances.sort(2).values[:, :, 1:3].mean(2), distances[:, FIRST, SECOND]
     near = torch.stack([near[:, FIRST], near[:, SECOND]], 2).sort(2).values
@@ -67,12 +67,12 @@ def network() -> nn.Module:
 
 
 def scaled(loss: Loss) -> Loss:
-    """The loss at costs of mean square 1: partitions do not depend on the unit, so nothing else holds it."""
+    """The loss at costs of mean square 1; partitions do not depend on the unit of the costs."""
     return lambda costs, cuts: loss(costs / costs.square().mean(1, keepdim=True).sqrt(), cuts)
 
 
 def losses(seed: int) -> dict[str, Loss]:
-    """Every way to train; scales are in units of cost. As a share, the Hamming distance is 1 - Rand index."""
+    """Every way to train; scales are in units of cost. The Hamming distance per pair is 1 - Rand index."""
     gaussian = difflayers.gaussian_noise(seed)  # Gumbel noise has another mean than 0, and signs matter here
     young = difflayers.losses.FenchelYoungLoss(SOLVER, sigma=1.0, samples=2, noise=gaussian, batched=True)
     margin = difflayers.losses.StructuredSVMLoss(SOLVER, margin=0.1, batched=True)
@@ -97,7 +97,7 @@ def quality(clouds: Clouds, model: nn.Module) -> tuple[float, float]:
 def run(
     seeds: Sequence[int] = (0, 1, 2), training: int = 200, testing: int = 200, epochs: int = 10
 ) -> tuple[Table, dict[str, nn.Module], Clouds]:
-    """Return every method's results, one a seed, and the models and test clouds of the last seed."""
+    """Return every method's results, one per seed, and the models and test clouds of the last seed."""
     table: Table = {}
     for seed in seeds:
         clouds, test = draw_clouds(training, 2 * seed), draw_clouds(testing, 2 * seed + 1)
@@ -119,7 +119,7 @@ def draw(models: dict[str, nn.Module], clouds: Clouds) -> Figure:
     chosen = [(wrong & young).argmax(), (wrong & ~young).argmax()]
     for cloud, axes in zip(chosen, figure.subplots(2, len(cuts)), strict=True):
         for axis, (name, cut) in zip(axes, cuts.items(), strict=True):
-            first = np.arange(POINTS)  # of every point the first one that it is together with
+            first = np.arange(POINTS)  # per point, the first point that is in the same part
             np.minimum.at(first, SECOND, np.where(cut[cloud] == 0, FIRST, SECOND))
             part = np.unique(first, return_inverse=True)[1]
             axis.scatter(*clouds.points[cloud].T.numpy(), c=part % 10, cmap="tab10", vmin=0, vmax=9, s=22)

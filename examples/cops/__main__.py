@@ -1,6 +1,6 @@
-"""``python -m examples.cops``: train, evaluate, predict, demo.
+"""`python -m examples.cops`: train, evaluate, predict, demo.
 
-`torchrun --nproc-per-node N -m examples.cops train …` and `… evaluate …` use N processes, one a GPU.
+`torchrun --nproc-per-node N -m examples.cops train …` and `… evaluate …` use N processes, one per GPU.
 """
 
 import argparse
@@ -52,7 +52,9 @@ def arguments() -> argparse.ArgumentParser:
         add_schedule(command)
         command.add_argument("--imagenet", type=Path, help="file of ImageNet weights of the ResNet-50")
         command.add_argument("--init", type=Path, help="checkpoint to begin with, of `train` or the authors'")
-        command.add_argument("--seed", type=int, help="of all that is random; that of the settings, or 0")
+        command.add_argument(
+            "--seed", type=int, help="seed of everything random; by default that of the settings, or 0"
+        )
         add_iterations(command, "one", "two", "warm", "single")
         command.add_argument("--accumulation", type=int, help="backward passes that a batch is split into")
         command.add_argument("--workers", type=int, help="processes that read and augment")
@@ -90,7 +92,9 @@ def arguments() -> argparse.ArgumentParser:
         default=Path("runs/predictions"),
         help="folder for what is written; %(default)s",
     )
-    command.add_argument("--explain", action="store_true", help="draw also what a labelling comes from")
+    command.add_argument(
+        "--explain", action="store_true", help="draw also the costs and cuts behind each labeling"
+    )
     command.add_argument("images", type=Path, nargs="+", help="image files or folders of them")
     return parser
 

@@ -20,8 +20,8 @@ from examples.cops.measure.submission import write_index, write_instances, write
 from examples.cops.run.processes import gathered, rank, world
 
 
-class Labeller(Protocol):
-    """A `Predictor`, or what labels images in another way."""
+class Labeler(Protocol):
+    """A `Predictor`, or another object that labels images."""
 
     config: Config
 
@@ -61,7 +61,7 @@ class Evaluation:
 
 
 def evaluate(
-    predictor: Labeller,
+    predictor: Labeler,
     data: Any,
     batch: int = 1,
     out: Path | None = None,
@@ -70,12 +70,12 @@ def evaluate(
 ) -> Evaluation:
     """Predict and measure the images of a data set at their own resolution.
 
-    Under torchrun each process takes a part of the images, and all return the same.
+    Under torchrun, each process takes a part of the images; all processes return the same.
 
     Args:
-        predictor: of the data's classes.
+        predictor: labels images with the classes of the data.
         data: a data set of `Sample` with `categories`, `is_thing` and `file_ids`.
-        batch: images that are read together; the network sees those of one size together.
+        batch: how many images are read at a time; images of one size form a batch of the network.
         out: a folder for `panoptic.json` and `panoptic/` in COCO-panoptic format; None writes nothing.
         instance_files: whether `out` also receives `instances/`, in Cityscapes' format.
         images: how many are measured, from the first on; None: all.
@@ -127,7 +127,7 @@ def check_ids(data: Any) -> None:
 
 
 def predict_data(
-    predictor: Labeller, data: Any, batch: int, images: int | None = None
+    predictor: Labeler, data: Any, batch: int, images: int | None = None
 ) -> Iterator[tuple[int, Sample, Prediction]]:
     """Predict this process's part of a data set: index, sample and prediction of every image."""
     own = range(rank(), min(len(data), images or len(data)), world())
@@ -148,7 +148,7 @@ def predict_data(
 
 
 def count_classes(semantic: np.ndarray, target: PanopticLabels, num_classes: int) -> np.ndarray:
-    """How many pixels of each true class were given each class, (K, K); void does not count."""
+    """Count the pixels by true class (rows) and predicted class (columns), (K, K); void does not count."""
     truth = target.semantic()
     known = truth >= 0
     pairs = truth[known] * num_classes + semantic[known]

@@ -39,7 +39,7 @@ class Timing:
         per_image = 1000 / max(self.images, 1)
         return (
             f"{self.network * per_image:.0f} ms network, {self.solver * per_image:.0f} ms solver, "
-            f"{self.rest * per_image:.0f} ms rest an image"
+            f"{self.rest * per_image:.0f} ms rest per image"
         )
 
 
@@ -64,9 +64,9 @@ class Prediction(NamedTuple):
 
     Attributes:
         labels: at the image's resolution, small segments rejected.
-        scores: (S,) in [0, 1], the mean probability that the semantic branch gives a segment's class in it.
+        scores: (S,) in [0, 1], per segment the mean probability of its class in the semantic branch.
         semantic: (H, W), the class of each pixel before the rejection.
-        solved: what it comes from.
+        solved: the costs and the solution behind the labels.
     """
 
     labels: PanopticLabels
@@ -82,7 +82,7 @@ class Predictor:
         network: trained network, on the device to use.
         is_thing: (K,) bool.
         config: sizes, thresholds, distances and method of the run.
-        solver: in place of the method of `config`.
+        solver: replaces `amwc.solve` with the method of `config`.
     """
 
     def __init__(
@@ -95,14 +95,14 @@ class Predictor:
         self.device = next(network.parameters()).device
         self.timing = Timing()
         if solver is None:
-            difflayers.warmup(["amwc"], ["float32"])  # or the first image would take the time of compiling
+            difflayers.warmup(["amwc"], ["float32"])  # otherwise the first image would include compiling
 
     def __call__(self, image: np.ndarray) -> PanopticLabels:
         """Label one image (H, W, 3) uint8 at its own resolution."""
         return self.predict([image])[0].labels
 
     def predict(self, images: Sequence[np.ndarray]) -> list[Prediction]:
-        """Label images (H, W, 3) uint8, at their own resolution; those in a row of one size go together."""
+        """Label images (H, W, 3) uint8, at their own resolution; images of one size in a row form a batch."""
         self.network.eval()
         predictions: list[Prediction] = []
         for _, same in groupby(images, lambda image: image.shape):
@@ -150,7 +150,7 @@ class Predictor:
 
 
 def network_input(images: Sequence[np.ndarray], config: Config) -> tuple[torch.Tensor, tuple[int, int]]:
-    """Images of one size, shrunk, normalised and padded, (B, 3, H, W); and their size without the padding."""
+    """Return images of one size as the network sees them (B, 3, H, W), and their size without padding."""
     small = [shrink_image(image, config.data.max_side) for image in images]
     height, width = small[0].shape[:2]
     padding = (0, -width % config.inference.multiple, 0, -height % config.inference.multiple)
@@ -165,10 +165,10 @@ def at_full_resolution(
     is_thing: np.ndarray,
     config: Config,
 ) -> Prediction:
-    """Lay labels of a quarter of the (shrunken) size on the image, and reject small segments."""
+    """Enlarge labels at a quarter of the shrunken size to the image, and reject small segments."""
     height, width = size
     rows, columns = solved.shape
-    # In place of its class each segment carries its number, so that what is left can be traced back.
+    # The class of each segment is replaced by its number, so that the kept segments can be identified.
     numbered = PanopticLabels(labels.segments, np.arange(len(labels.classes)))
     padded = resize(numbered, (STRIDE * rows, STRIDE * columns))
     covered = compact(padded.segments[:height, :width], padded.classes)
@@ -201,7 +201,7 @@ def _solve(
 
 
 def mean_probabilities(solved: Solved) -> np.ndarray:
-    """For each segment, the mean probability (softmax of the costs) that its pixels give its class."""
+    """Per segment, the mean over its pixels of the probability (softmax of the costs) of its class."""
     likelihood = np.exp(solved.node_costs.min(1, keepdims=True) - solved.node_costs)
     chosen = solved.solution.labels
     probability = likelihood[np.arange(len(chosen)), chosen] / likelihood.sum(1)

@@ -1,4 +1,4 @@
-"""Label images of any size: overlays with names, COCO-panoptic files, and what the labelling comes from."""
+"""Label images of any size: overlays with names, COCO-panoptic files, and pictures of costs and cuts."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -27,7 +27,7 @@ def predict_files(
     """Label images; `out` receives `panoptic.json`, `panoptic/`, `overlay/` and, with `explain`, `explain/`.
 
     Args:
-        predictor: of these categories.
+        predictor: labels images with these categories.
         paths: image files, or folders of them.
         categories: the classes.
         out: the folder for what is written.
@@ -59,7 +59,7 @@ def predict_files(
 
 
 def enlarged(image: np.ndarray, labels: PanopticLabels) -> tuple[np.ndarray, PanopticLabels]:
-    """A small image and its labels so large that names can be read on it; others as they are."""
+    """Enlarge a small image and its labels until names can be read on it; leave others as they are."""
     factor = -(-READABLE // max(labels.shape))
     shape = factor * labels.shape[0], factor * labels.shape[1]
     large = Image.fromarray(image).resize(shape[::-1], Image.Resampling.BILINEAR)
@@ -73,7 +73,7 @@ def explanation(
     categories: Sequence[Category],
     path: Path,
 ) -> None:
-    """Draw what the labelling comes from: above classes, below the boundaries and cuts at each distance."""
+    """Draw the labeling and classes (first row), boundaries and cuts at each distance (rows below)."""
     solved, distances = prediction.solved, predictor.config.network.distances
     best = solved.node_costs.argmin(1).reshape(solved.shape)
     classes, segments = np.unique(best, return_inverse=True)
@@ -89,7 +89,7 @@ def explanation(
     ]
     likely, separated = [], []
     for distance, sides, cut in zip(distances, solved.edge_costs, cuts, strict=True):
-        # A cost is minus a logit: the sigmoid gives back the probability of a boundary.
+        # A cost is minus a logit, so the sigmoid of minus the cost is the probability of a boundary.
         probability = [1 / (1 + np.exp(np.clip(side, -50, 50))) for side in sides]
         likely.append((f"boundary, distance {distance}", grey(halfway(probability, solved.shape, distance))))
         separated.append((f"cut, distance {distance}", grey(halfway(cut, solved.shape, distance))))
@@ -109,9 +109,9 @@ def cut_maps(solved: Solved) -> list[tuple[np.ndarray, np.ndarray]]:
 
 
 def halfway(sides: Sequence[np.ndarray], shape: tuple[int, int], distance: int) -> np.ndarray:
-    """Lay values of pairs out on the image (h, w), at the pixel half-way: the mean over both directions.
+    """Draw values of pairs on the image (h, w), at the pixel half-way; the mean over both directions.
 
-    NaN where no pair has its middle.
+    NaN at pixels that are the middle of no pair.
     """
     total, count = np.zeros(shape), np.zeros(shape)
     for axis, side in enumerate(sides):
@@ -123,7 +123,7 @@ def halfway(sides: Sequence[np.ndarray], shape: tuple[int, int], distance: int) 
 
 
 def image_files(paths: Sequence[Path]) -> list[Path]:
-    """The image files among paths and in folders among them, each under a name of its own."""
+    """Return the image files among the paths and inside folders among them; no two have the same name."""
     files = []
     for path in paths:
         inside = (

@@ -21,8 +21,8 @@ class Targets(NamedTuple):
         semantic_weight: (h, w) float32, 0 on void.
         edges: for each distance d the pairs of pixels d apart, vertical (h - d, w) and horizontal (h, w - d);
             float32, 1 where the two lie in different segments, 0 where they lie in the same.
-        edge_weights: float32 of the same structure; 0 where an end is void or in a crowd, whose inner
-            boundaries nobody knows.
+        edge_weights: float32 of the same structure; 0 if an end is void or in a crowd, because the
+            boundaries inside a crowd are unknown.
     """
 
     semantic: Tensor
@@ -65,7 +65,7 @@ def flat_sides(sides: Sequence[tuple[Tensor, Tensor]], start: int = 0) -> Tensor
 
 
 class _Pixels(NamedTuple):
-    """What decides about a pair, each (h, w): the segment's number, and bool flags."""
+    """Per pixel (h, w), what the target of a pair depends on: the segment's number, and bool flags."""
 
     segment: Tensor
     known: Tensor
@@ -83,7 +83,7 @@ def stage_one_targets(
     """Compute the targets and weights of stage 1.
 
     Args:
-        labels: the labelling at the resolution of the costs (h, w).
+        labels: the labeling at the resolution of the costs (h, w).
         is_thing: (K,) bool, which classes have instances.
         distances: of the pairs, in pixels of `labels`; one that exceeds the image gives empty tensors.
         pixel_area: pixels of the image that one pixel of `labels` stands for.
@@ -92,7 +92,7 @@ def stage_one_targets(
     Returns:
         The targets; a stuff class is one segment, connected or not.
     """
-    # One entry a segment, and a last one that VOID = -1 looks up.
+    # One entry per segment, and a last one that VOID = -1 looks up.
     classes = np.append(labels.classes, VOID)
     thing = np.append(is_thing[labels.classes], False)
     crowd = np.append(labels.is_crowd, True)

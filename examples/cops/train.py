@@ -27,7 +27,7 @@ from examples.cops.steps import CrossEntropyStep, SolverStep
 
 STAGE_ONE, STAGE_TWO, SINGLE_STAGE = 1, 2, 3
 POWER = 0.9  # of the polynomial decay (Panoptic-DeepLab)
-#: What a checkpoint knows of how long training took.
+#: The clocks whose time a checkpoint holds.
 CLOCKS = {"seconds": time.perf_counter, "cpu_seconds": time.process_time}
 Log = list[dict[str, float]]
 Evaluate = Callable[[], dict[str, float]]
@@ -39,7 +39,7 @@ class Phase(NamedTuple):
     Attributes:
         stage: its number in the log and in the seeds.
         iterations: how many optimisation steps.
-        batch: images a step, over all processes and parts.
+        batch: images per step, over all processes and parts.
         warm_up: iterations in which the learning rate rises from 0.
         groups: of parameters, each with its learning rate, as the optimiser takes them.
         step: a module that turns a batch (and what the frozen trunk made of it) into loss and figures.
@@ -248,7 +248,7 @@ def is_time(done: int, every: int) -> bool:
 def saves(done: int, iterations: int, every: int) -> bool:
     """Whether a checkpoint is written after this many iterations, about 500 times at most.
 
-    A file of the authors' network and a log of 250 000 iterations takes seconds, which would add up.
+    Writing the authors' network with a log of 250 000 iterations takes seconds, and that would add up.
     """
     return done % max(every, iterations // 500) == 0 or done == iterations
 

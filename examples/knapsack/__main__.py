@@ -1,6 +1,6 @@
-"""Predict what items are worth with a linear model that cannot be right, and pack a knapsack by it.
+"""Predict the values of items with a linear model that cannot fit them, and pack a knapsack by them.
 
-Squared error spends the model on the many ordinary items; a decision needs the order of the best ones only.
+Squared error fits the many ordinary items; a decision needs only the order of the best items.
 The other losses below see the decision. `python -m examples.knapsack` compares them.
 """
 
@@ -36,7 +36,7 @@ def draw_problems(count: int, seed: int) -> Problems:
     features = generator.normal(size=(count, ITEMS, FEATURES))
     hidden = features @ generator.choice([-1.0, 1.0], FEATURES) / FEATURES**0.5
     values = ((hidden + 3) / 3) ** 4 * generator.uniform(0.5, 1.5, hidden.shape)
-    costs = -torch.from_numpy(values).float()  # a cost is minimised: what is worth 2 costs -2
+    costs = -torch.from_numpy(values).float()  # costs are minimised: an item of value 2 has cost -2
     return Problems(
         solver, torch.from_numpy(features).float(), costs, torch.from_numpy(solver(costs.numpy()))
     )
@@ -48,7 +48,7 @@ def network() -> nn.Module:
 
 
 def through(layer: nn.Module) -> Loss:
-    """The true cost of the layer's decisions, summed over a batch: their regret but for a constant."""
+    """The true cost of the layer's decisions, summed over a batch; the regret plus a constant."""
     return lambda costs, true_costs, _: (true_costs * layer(costs)).sum()
 
 
@@ -73,7 +73,7 @@ def losses(solver: Knapsack, seed: int) -> dict[str, Loss]:
 
 @torch.no_grad()
 def regret(problems: Problems, model: nn.Module) -> float:
-    """What the decisions cost beyond the best ones, as a share of what those are worth."""
+    """The regret of the decisions, as a share of the value of the best decisions."""
     costs = model(problems.features)
     return difflayers.functional.normalized_regret(
         problems.solver, costs, true_costs=problems.costs, true_solutions=problems.decisions, batched=True
@@ -83,7 +83,7 @@ def regret(problems: Problems, model: nn.Module) -> float:
 def run(
     seeds: Sequence[int] = (0, 1, 2, 3, 4), training: int = 200, testing: int = 500, epochs: int = 40
 ) -> tuple[Table, dict[str, nn.Module], Problems]:
-    """Return every method's regrets in %, one a seed, and the models and test problems of the last seed."""
+    """Return every method's regrets in %, one per seed, and the models and test problems of the last seed."""
     table: Table = {}
     for seed in seeds:
         solver, *drawn = draw_problems(training + testing, seed)
@@ -106,7 +106,7 @@ def draw(table: Table, models: dict[str, nn.Module], problems: Problems) -> Figu
     left.barh(names, [np.mean(table[name]) for name in names], color="0.85")
     for row, name in enumerate(names):
         left.plot(table[name], [row] * len(table[name]), "k.", ms=5)
-    left.set_xlabel("normalised regret in %: bars are means, a dot a seed")
+    left.set_xlabel("normalised regret in %: bars are means, one dot per seed")
     values = -problems.costs[:60].flatten().numpy()
     for name, color in (("squared error", "tab:gray"), ("SPO+", "tab:red")):
         predicted = -models[name](problems.features[:60]).flatten().numpy()

@@ -1,7 +1,7 @@
 """Learn to read handwritten digits from cheapest perfect matchings alone.
 
 After Vlastelica et al., Differentiation of Blackbox Combinatorial Solvers (ICLR 2020): the nodes of a 4 × 4
-grid are images of digits, and an edge costs the two-digit number that they make. No digit is labelled: all
+grid are images of digits, and an edge costs the two-digit number that they make. No digit is labeled: all
 that is known of a training grid is which edges its cheapest perfect matching has.
 `python -m examples.matching` compares ways to train the network.
 """
@@ -59,12 +59,12 @@ class EdgeCosts(nn.Module):
 
 
 def standardized(loss: Loss) -> Loss:
-    """The loss at costs of mean 0 and deviation 1 on each grid, which have the same cheapest matchings."""
+    """The loss at costs of mean 0 and deviation 1 per grid. The cheapest matchings stay the same."""
     return lambda costs, matchings: loss(nn.functional.layer_norm(costs, costs.shape[1:]), matchings)
 
 
 def losses(seed: int) -> dict[str, Loss]:
-    """Every way to train; scales are in units of predicted cost, which start out about 0.1."""
+    """Every way to train; scales are in units of predicted cost, which is about 0.1 at the start."""
     gaussian, gumbel = difflayers.gaussian_noise(seed), difflayers.gumbel_noise(seed)
     young = difflayers.losses.FenchelYoungLoss(SOLVER, sigma=0.2, samples=3, noise=gaussian, batched=True)
     margin = difflayers.losses.StructuredSVMLoss(SOLVER, margin=0.1, batched=True)
@@ -93,7 +93,7 @@ def quality(grids: Grids, model: EdgeCosts) -> tuple[float, float]:
 def run(
     seeds: Sequence[int] = (0, 1, 2), training: int = 500, testing: int = 500, epochs: int = 15
 ) -> tuple[Table, dict[str, EdgeCosts], Grids]:
-    """Return every method's results, one a seed, and the models and test grids of the last seed."""
+    """Return every method's results, one per seed, and the models and test grids of the last seed."""
     table: Table = {}
     for seed in seeds:
         grids, test = draw_grids(training, 2 * seed, False), draw_grids(testing, 2 * seed + 1, True)

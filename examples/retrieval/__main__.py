@@ -52,13 +52,13 @@ def scores(embeddings: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def recall(layer: nn.Module, margin: float) -> Loss:
-    """Recall at all k together, summed over queries; the margin asks for more than a narrow lead."""
+    """Recall at all k together, summed over queries. The margin makes narrow leads count as losses."""
     loss = difflayers.losses.recall_loss
     return lambda embeddings: loss(layer, *scores(embeddings), margin=margin, reduction="sum")
 
 
 def triplets(embeddings: Tensor) -> Tensor:
-    """Every relevant image should be nearer than every other one, by a margin."""
+    """Every relevant image should be nearer than every irrelevant image, by a margin."""
     relevant, others = scores(embeddings)
     return (others[:, None] - relevant[:, :, None] + 0.2).clamp(min=0).mean()
 
@@ -93,13 +93,13 @@ def train(images: Tensor, labels: Tensor, loss: Loss, seed: int, steps: int) -> 
 
 @torch.no_grad()
 def ranked(model: nn.Module, images: Tensor) -> Tensor:
-    """The numbers of all other test images by falling similarity to each of them, (M, M - 1)."""
+    """Per test image, the numbers of all other test images by falling similarity (M, M - 1)."""
     vectors = embed(model, images[TRAINING:])
     return (vectors @ vectors.T).fill_diagonal_(-2).argsort(1, descending=True)[:, :-1] + TRAINING
 
 
 def quality(model: nn.Module, images: Tensor, labels: Tensor) -> tuple[float, ...]:
-    """Recall@1 and @4, whether one of the k nearest is the same digit, and mean average precision; in %."""
+    """Recall@1, recall@4 (is one of the k nearest the same digit?) and mean average precision, in %."""
     hits = (labels[ranked(model, images)] == labels[TRAINING:, None]).float()
     precision = hits.cumsum(1) / torch.arange(1, hits.shape[1] + 1)
     average = (precision * hits).sum(1) / hits.sum(1)
@@ -109,7 +109,7 @@ def quality(model: nn.Module, images: Tensor, labels: Tensor) -> tuple[float, ..
 def run(
     seeds: Sequence[int] = (0, 1, 2), steps: int = 200
 ) -> tuple[Table, dict[str, nn.Module], Tensor, Tensor]:
-    """Return every method's results, one a seed, and the last seed's models, images and labels."""
+    """Return every method's results, one per seed, and the last seed's models, images and labels."""
     table: Table = {}
     for seed in seeds:
         images, labels = draw_images(seed)

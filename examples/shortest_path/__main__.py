@@ -1,4 +1,4 @@
-"""Learn what terrain costs from pictures of drawn maps and the cheapest paths across them, nothing else.
+"""Learn what terrain costs from pictures of drawn maps and the cheapest paths across them.
 
 After Vlastelica et al., Differentiation of Blackbox Combinatorial Solvers (ICLR 2020): image → network → a
 cost for each cell → Dijkstra with 8 neighbours → path. `python -m examples.shortest_path` compares ways to
@@ -60,7 +60,7 @@ def network() -> nn.Module:
 
 
 def scaled(loss: Loss) -> Loss:
-    """The loss at costs of mean 1 on each map: paths do not depend on the unit, so nothing else holds it."""
+    """The loss at costs of mean 1 per map; paths do not depend on the unit of the costs."""
     return lambda costs, paths: loss(costs / costs.mean((1, 2), keepdim=True), paths)
 
 
@@ -93,7 +93,7 @@ def quality(maps: Maps, model: nn.Module) -> tuple[float, float]:
 def run(
     seeds: Sequence[int] = (0, 1, 2), training: int = 300, testing: int = 300, epochs: int = 15
 ) -> tuple[Table, dict[str, nn.Module], Maps]:
-    """Return every method's results, one a seed, and the models and test maps of the last seed."""
+    """Return every method's results, one per seed, and the models and test maps of the last seed."""
     table: Table = {}
     for seed in seeds:
         maps, test = draw_maps(training, 2 * seed), draw_maps(testing, 2 * seed + 1)

@@ -1,4 +1,4 @@
-"""Learn from drawn maps how hard terrain is to cross, from nothing but the shortest round tours.
+"""Learn how hard terrain is to cross from drawn maps and the shortest round tours across them.
 
 Nine cities are marked on a map, with a straight road between any two, as long as the terrain under it makes
 it: image → network → a cost for each place → integrals along the roads → travelling salesman → tour.
@@ -19,7 +19,7 @@ import difflayers
 from difflayers.solvers import TravellingSalesman
 from examples.comparison import Loss, Table, hamming, print_table, save, train
 
-CITIES, SIDE, STEPS = 9, 48, 24  # maps of 48 × 48 pixels; a road is looked at in 24 places
+CITIES, SIDE, STEPS = 9, 48, 24  # maps of 48 × 48 pixels; the cost of a road is read at 24 places
 TERRAIN_COSTS = np.array([8.0, 1.0, 2.5, 5.0])  # water, meadow, forest, rock
 TERRAIN_COLOURS = np.array([[70, 110, 190], [150, 190, 100], [50, 105, 55], [135, 130, 125]]) / 255
 SOLVER = TravellingSalesman(CITIES)
@@ -63,7 +63,7 @@ def roads(terrain: Tensor, cities: Tensor) -> Tensor:
 
 
 class Surveyor(nn.Module):
-    """Costs of roads from a map and its cities, of mean 1, since tours say nothing about their unit."""
+    """Costs of roads from a map and its cities. Their mean is 1, because tours say nothing about the unit."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -104,7 +104,7 @@ def quality(maps: Maps, costs: Tensor) -> tuple[float, float]:
 def run(
     seeds: Sequence[int] = (0, 1, 2), training: int = 200, testing: int = 300, epochs: int = 12
 ) -> tuple[Table, dict[str, Surveyor], Maps]:
-    """Return every method's results, one a seed, and the models and test maps of the last seed."""
+    """Return every method's results, one per seed, and the models and test maps of the last seed."""
     table: Table = {}
     for seed in seeds:
         maps, test = draw_maps(training, 2 * seed), draw_maps(testing, 2 * seed + 1)

@@ -1,4 +1,4 @@
-"""Data sets: where their files lie, one labelled image, drawn scenes, and batches of crops."""
+"""Data sets: where their files lie, one labeled image, drawn scenes, and batches of crops."""
 
 from examples.cops.data.folders import CocoPanoptic, find_files, open_dataset, read_categories
 from examples.cops.data.samples import Category, Sample

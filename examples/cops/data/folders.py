@@ -18,7 +18,7 @@ from examples.cops.data.paths import below
 from examples.cops.data.samples import Category, Sample
 from examples.cops.data.scenes import DrawnScenes
 
-# What a value of another type or size than the format wants can lead to.
+# The errors that a value of a wrong type or size can lead to.
 _MALFORMED = (KeyError, TypeError, ValueError, AttributeError, OverflowError)
 
 DRAWN_LENGTH = {"train": 2000, "val": 100}
@@ -28,17 +28,17 @@ class CocoPanoptic(Dataset[Sample]):
     """A data set in COCO-panoptic format.
 
     That is a JSON file (images, annotations, categories), images, and PNG files (segment id
-    = R + 256 G + 256² B, 0 = void). As for the official evaluators, an image that no annotation names is none
-    of the data set.
+    = R + 256 G + 256² B, 0 = void). As for the official evaluators, an image without an annotation does not
+    belong to the data set.
 
     Args:
         root: a folder in one of the three layouts of `find_files`.
-        split: "train" or "val"; any other name works that the folder has files for.
+        split: "train", "val", or another name for which the folder has files.
 
     Raises:
         FileNotFoundError: naming the file or folder that is missing.
-        ValueError: naming the file, and what in it is not as the format wants it. Reading a sample raises the
-            same for its image and its PNG.
+        ValueError: naming the file and the entry that does not follow the format. Reading a sample raises
+            the same for its image and its PNG.
     """
 
     def __init__(self, root: Path, split: str) -> None:
@@ -123,7 +123,7 @@ def open_dataset(data: Path | None, split: str, seed: int = 0) -> CocoPanoptic |
     Args:
         data: a folder in one of the layouts of `find_files`, or None for scenes drawn from the seed.
         split: "train" or "val".
-        seed: of the drawn scenes; a folder does not need it.
+        seed: of the drawn scenes; not read for a folder.
 
     Returns:
         The data set; its `categories` and `is_thing` describe the classes.
@@ -151,7 +151,7 @@ def find_files(root: Path, split: str) -> PanopticFiles:
         Where the files should be; they are not looked for yet.
 
     Raises:
-        FileNotFoundError: where there is no such folder, or it holds none of this; lists what was looked for.
+        FileNotFoundError: if there is no such folder, or it holds none of this; lists what was looked for.
     """
     if not root.is_dir():
         raise FileNotFoundError(f"{root}: no such folder")

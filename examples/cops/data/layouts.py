@@ -17,8 +17,8 @@ class PanopticFiles:
         json_path: images, annotations, categories.
         labels_folder: the PNG files.
         images_folder: the images.
-        advice: what to do where the JSON or the PNG files are missing; ends an error message.
-        image_of: where in `images_folder` the image lies that the JSON calls by a name.
+        advice: what to do if the JSON or the PNG files are missing; the end of an error message.
+        image_of: turns an image's name in the JSON into its path below `images_folder`.
         category_ids: the ids that the JSON must list, in this order; None for any.
     """
 

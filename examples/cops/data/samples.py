@@ -1,4 +1,4 @@
-"""One labelled image, and how it is made ready for the network: shrunk, augmented, normalised."""
+"""One labeled image, and how it is made ready for the network: shrunk, augmented, normalised."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -45,13 +45,13 @@ def augment(
         scale: the factor on the sample's own size is drawn uniformly between these two.
 
     Returns:
-        A sample of the given size. Where the scaled image is smaller than that, the rest is void and has the
-        image's mean colour.
+        A sample of the given size. If the scaled image is smaller, the rest is void and has the image's mean
+        colour.
     """
     factor = generator.uniform(*scale)
     height, width = (max(1, round(factor * side)) for side in sample.image.shape[:2])
     shape = height, width
-    # The same draw serves both cases: where to cut out of a large image, where to put a small one.
+    # The same draw serves both cases: the window in a large image, and the place of a small image.
     top, left = (
         int(generator.integers(min(0, have - want), max(0, have - want) + 1))
         for have, want in zip((height, width), size, strict=True)
@@ -93,7 +93,7 @@ def _resized(image: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
 
 
 def _window(image: np.ndarray, top: int, left: int, size: tuple[int, int]) -> np.ndarray:
-    """Cut out the window whose corner is (top, left), which may lie outside: there is the mean colour."""
+    """Cut out the window whose corner is (top, left); pixels outside the image get the mean colour."""
     rows, columns, inside = _overlap(image.shape[:2], top, left, size)
     if inside == (slice(0, size[0]), slice(0, size[1])):
         return image[rows, columns]
@@ -106,9 +106,9 @@ def _window(image: np.ndarray, top: int, left: int, size: tuple[int, int]) -> np
 def _label_window(
     labels: PanopticLabels, shape: tuple[int, int], top: int, left: int, size: tuple[int, int]
 ) -> PanopticLabels:
-    """The same window of the labels as `resize` would scale them to a shape; outside is void.
+    """Cut the same window out of the labels, as `resize` would scale them; outside is void.
 
-    What is cut away is not scaled first: of a Cityscapes image that is most of it.
+    Only the window is scaled, because most of a Cityscapes image is cut away.
     """
     rows, columns, inside = _overlap(shape, top, left, size)
     read = [
@@ -127,7 +127,7 @@ def _nearest(to: int, side: int) -> np.ndarray:
 def _overlap(
     shape: Sequence[int], top: int, left: int, size: tuple[int, int]
 ) -> tuple[slice, slice, tuple[slice, slice]]:
-    """Rows and columns of an image that a window shows, and where in the window they lie."""
+    """Return the rows and columns of an image inside a window, and their place in the window."""
     rows = slice(max(0, top), min(shape[0], top + size[0]))
     columns = slice(max(0, left), min(shape[1], left + size[1]))
     inside = slice(rows.start - top, rows.stop - top), slice(columns.start - left, columns.stop - left)

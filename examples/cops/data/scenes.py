@@ -11,7 +11,7 @@ from examples.cops.data.objects import Wardrobe, draw_bus, draw_car, draw_person
 from examples.cops.data.samples import Sample
 from examples.cops.data.street import BUS, CAR, CATEGORIES, PERSON, TREE, Street, draw_background, draw_bonnet
 
-SMALLEST_SIDE = 32  # pixels; in less, nothing could be told apart
+SMALLEST_SIDE = 32  # pixels; objects in smaller scenes could not be recognised
 
 
 class DrawnScenes(Dataset[Sample]):
@@ -42,7 +42,7 @@ class DrawnScenes(Dataset[Sample]):
         if length < 1:
             raise ValueError(f"length is {length}, expected at least 1")
         if min(size) < SMALLEST_SIDE:
-            raise ValueError(f"size is {size}, expected at least {SMALLEST_SIDE} pixels a side")
+            raise ValueError(f"size is {size}, expected at least {SMALLEST_SIDE} pixels per side")
         self.split, self.seed, self.length, self.size = split, seed, length, size
 
     @cached_property

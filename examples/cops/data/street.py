@@ -22,7 +22,7 @@ CATEGORIES = (
 )
 SKY, BUILDING, ROAD, SIDEWALK, TREE, CAR, PERSON, BUS = range(len(CATEGORIES))
 UNLABELLED = 255
-SMALLEST = 20  # visible pixels; what is left of an instance below that is void, as annotators do
+SMALLEST = 20  # visible pixels; a smaller rest of an instance is void, as in annotated data
 
 Color = tuple[int, int, int]
 Points = Sequence[tuple[float, float]]
@@ -52,7 +52,13 @@ class Street:
         self.picture = Image.new("RGB", (self.width, self.height))
         self.ids = Image.new("L", (self.width, self.height), UNLABELLED)
         self._paint, self._mark = ImageDraw.Draw(self.picture), ImageDraw.Draw(self.ids)
-        self.classes = [SKY, BUILDING, ROAD, SIDEWALK, TREE]  # of each segment; stuff has one a class
+        self.classes = [
+            SKY,
+            BUILDING,
+            ROAD,
+            SIDEWALK,
+            TREE,
+        ]  # of each segment; stuff has one segment per class
         self.horizon = self.height * generator.uniform(0.3, 0.42)
         self.vanishing = self.width * generator.uniform(0.35, 0.65)
         self.metre = (self.height - self.horizon) / generator.uniform(1.9, 2.7)  # at the bottom row
@@ -89,7 +95,7 @@ class Street:
         return int(r), int(g), int(b)
 
     def labels(self) -> PanopticLabels:
-        """What can be seen of each segment."""
+        """The labels of the visible pixels."""
         ids = np.asarray(self.ids)
         areas = np.bincount(ids.ravel(), minlength=256)[: len(self.classes)]
         classes = np.array(self.classes, dtype=np.int64)

@@ -15,7 +15,7 @@ try:
     from pycocotools.cocoeval import (  # type: ignore[import-untyped, import-not-found, unused-ignore]
         COCOeval,
     )
-except ImportError:  # an evaluation without AP is still one
+except ImportError:  # evaluation works without AP
     coco_mask = None
 
 
@@ -45,7 +45,7 @@ def predicted_instances(
 
 
 def true_instances(image: int, labels: PanopticLabels, is_thing: np.ndarray) -> list[Instance]:
-    """The thing segments of a panoptic ground truth, in which instances hide each other."""
+    """The thing segments of a panoptic ground truth; hidden parts of instances are not in their masks."""
     return predicted_instances(image, labels, np.ones(len(labels.classes)), is_thing)
 
 

@@ -1,4 +1,4 @@
-"""Pictures of labellings and of a training run, as arrays and PNG files."""
+"""Pictures of labelings and of a training run, as arrays and PNG files."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,11 +20,11 @@ Entry = dict[str, float]
 def overlay(
     image: np.ndarray, labels: PanopticLabels, categories: Sequence[Category], alpha: float = 0.6
 ) -> np.ndarray:
-    """Lay the colours of a labelling over its image.
+    """Lay the colours of a labeling over its image.
 
     Args:
         image: (H, W, 3) uint8.
-        labels: labelling of the same size.
+        labels: labeling of the same size.
         categories: the classes that `labels.classes` counts.
         alpha: opacity of the colours, from 0 to 1.
 
@@ -33,7 +33,7 @@ def overlay(
         keeps the image.
 
     Raises:
-        ValueError: where image and labels differ in size.
+        ValueError: if image and labels differ in size.
     """
     is_thing = [category.is_thing for category in categories]
     return draw.overlay(image, labels, is_thing, [category.color for category in categories], alpha)
@@ -43,12 +43,12 @@ def panel(rows: Sequence[Sequence[np.ndarray]], titles: Sequence[str], path: Pat
     """Save rows of images as one PNG, a title above each column.
 
     Args:
-        rows: images (H, W, 3) uint8; as many in each row as there are titles.
+        rows: images (H, W, 3) uint8; each row has as many images as there are titles.
         titles: of the columns.
-        path: the file; its folder is made where it is missing.
+        path: the file; its folder is made if it is missing.
 
     Raises:
-        ValueError: where a row is of another length than titles.
+        ValueError: if a row is of another length than titles.
     """
     for index, row in enumerate(rows):
         if len(row) != len(titles):
@@ -65,7 +65,7 @@ def grid(rows: Sequence[Sequence[tuple[str, np.ndarray]]], path: Path, width: fl
 
     Args:
         rows: images (H, W, 3) uint8; a shorter row leaves places empty.
-        path: the file; its folder is made where it is missing.
+        path: the file; its folder is made if it is missing.
         width: of an image in inches.
     """
     heights = [width * max(image.shape[0] / image.shape[1] for _, image in row) for row in rows]
@@ -82,11 +82,11 @@ def grid(rows: Sequence[Sequence[tuple[str, np.ndarray]]], path: Path, width: fl
 
 
 def draw_names(picture: np.ndarray, labels: PanopticLabels, categories: Sequence[Category]) -> np.ndarray:
-    """Write its class on each segment that is large enough to read it there, larger segments first.
+    """Write the class on each segment that is large enough for its name, larger segments first.
 
     Args:
         picture: (H, W, 3) uint8, as `overlay` makes it; it is not changed.
-        labels: labelling of the same size.
+        labels: labeling of the same size.
         categories: the classes that `labels.classes` counts.
 
     Returns:
@@ -121,7 +121,7 @@ def grey(values: np.ndarray) -> np.ndarray:
 
 
 def tinted(image: np.ndarray, strength: np.ndarray) -> np.ndarray:
-    """An image (h, w, 3) uint8, darkened, with red as strong as (h, w) says in [0, 1]; NaN is none."""
+    """A darkened image (h, w, 3) uint8 with red added by a strength (h, w) in [0, 1]; NaN adds none."""
     strength = np.nan_to_num(strength)
     red = np.array([255.0, 40.0, 40.0])
     return (0.5 * image * (1 - strength[..., None]) + red * strength[..., None]).round().astype(np.uint8)
@@ -131,12 +131,12 @@ def training_curve(log: Sequence[Entry], path: Path) -> None:
     """Plot what a run logged over its iterations: the losses of each stage, and its qualities if it has any.
 
     Args:
-        log: one dict an iteration with `stage`, `iteration` and figures; those named `pq` or `*_pq` are
-            qualities in [0, 1], all others losses.
-        path: the PNG file; its folder is made where it is missing.
+        log: one dict per iteration with `stage`, `iteration` and figures; figures named `pq` or `*_pq` are
+            qualities in [0, 1], all others are losses.
+        path: the PNG file; its folder is made if it is missing.
 
     Raises:
-        ValueError: where log is empty.
+        ValueError: if log is empty.
     """
     if not log:
         raise ValueError("log is empty, there is nothing to plot")
@@ -166,7 +166,7 @@ def _deepest(mask: np.ndarray) -> tuple[int, int, float]:
 
 
 def _plot(axis: Axes, title: str, entries: list[Entry], names: list[str]) -> None:
-    """One curve a name: the raw values faint, their running mean strong."""
+    """Draw one curve per name: the raw values faint, their running mean strong."""
     window = max(1, len(entries) // 20)
     for name in names:
         iterations, values = (np.array([entry[key] for entry in entries]) for key in ("iteration", name))

@@ -21,7 +21,7 @@ def write_prediction(
     """Write one image's PNG into `out/panoptic`, and return its annotation.
 
     Args:
-        out: the folder; made where it is missing.
+        out: the folder; made if it is missing.
         labels: the prediction.
         file_ids: the image's id, and the name of its PNG file.
         categories: of the classes.
@@ -80,8 +80,8 @@ def official_quality(json_path: Path, labels_folder: Path, out: Path) -> dict[st
         out: the folder that the predictions were written to; receives `official.json`.
 
     Returns:
-        "PQ", "PQ_th" and "PQ_st" as fractions; None without cityscapesscripts, and where no thing or no stuff
-        occurs, which it divides by.
+        "PQ", "PQ_th" and "PQ_st" as fractions; None without cityscapesscripts, and if no thing or no stuff
+        occurs, because the evaluator divides by their numbers.
     """
     try:
         from cityscapesscripts.evaluation import (  # type: ignore[import-untyped, import-not-found, unused-ignore]

@@ -1,11 +1,11 @@
 """The networks: a small one for CPUs and the authors', which share one interface, and weights for them.
 
 A network has
-- `trunk(images)`: what stage 2 leaves as it is, given to `heads` and to the two below;
-- `heads(…)`: what stage 2 trains, puts out `Logits`; `costs(logits)` makes `Costs` of them;
+- `trunk(images)`: the layers that stage 2 does not train; their output goes to `heads` and to the two below;
+- `heads(…)`: the layers that stage 2 trains; they return `Logits`, from which `costs(logits)` makes `Costs`;
 - `semantic_logits(…)`, and `affinity_input(…, semantic logits)`: what `affinity_layer`, before the affinity
   predictors, reads;
-- `forward(images)`: trunk and heads in a row;
+- `forward(images)`: `heads` of `trunk`;
 - `full_training_groups()`: the parameters of stage 2.
 """
 

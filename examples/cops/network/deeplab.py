@@ -141,7 +141,7 @@ def boundary(x: Tensor, classify: nn.Module, distance: int) -> tuple[Tensor, Ten
     before, after = distance // 2, distance - distance // 2
     rows = F.pad(x[:, :, distance:] - x[:, :, : max(height - distance, 0)], (0, 0, before, after))
     columns = F.pad(x[..., distance:] - x[..., : max(width - distance, 0)], (before, after))
-    # A map shorter than the distance has no pair that way: what was padded beyond it is cut away.
+    # A map that is shorter than the distance has no pair in that direction, so the padding is cut away.
     maps = classify(torch.cat([rows[:, :, :height], columns[..., :width]], 1))
     vertical = maps[:, 0, before : max(before, height - after)]
     return vertical, maps[:, 1, :, before : max(before, width - after)]
@@ -177,7 +177,7 @@ class DeepLabCops(nn.Module):
         self.costs = CostScaling(len(distances))
 
     def trunk(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """What stage 2 leaves as it is: backbone and decoders."""
+        """The layers that stage 2 does not train: backbone and decoders."""
         features = self.backbone(images)
         return self.semantic.decoder(features), self.affinity.decoder(features)
 
@@ -195,7 +195,7 @@ class DeepLabCops(nn.Module):
         return torch.cat([decoded[1], semantic], 1)
 
     def heads(self, decoded: tuple[Tensor, Tensor]) -> Logits:
-        """What stage 2 trains."""
+        """The layers that stage 2 trains, applied to the output of `trunk`."""
         semantic = self.semantic_logits(decoded)
         # Detached: the affinity branch may read the classes but not change them (Section 3.1).
         features = self.affinity_layer(self.affinity_input(decoded, semantic.detach()))

@@ -34,8 +34,8 @@ def load_published(network: DeepLabCops, path: Path) -> Placement:
         What was loaded, what the file lacked, and what in the file found no place, with the reason.
 
     Raises:
-        FileNotFoundError: where there is no such file.
-        ValueError: where the file cannot be read safely, or the network would be left incomplete: the message
+        FileNotFoundError: if there is no such file.
+        ValueError: if the file cannot be read safely, or the network would be left incomplete: the message
             lists every tensor concerned.
     """
     found, left_over = match_published(network, read_tensors(Path(path)))

@@ -98,12 +98,12 @@ class ResNet50(nn.Module):
             What was loaded, what the file lacked, and what in the file found no place.
 
         Warns:
-            UserWarning: where tensors of this network were not in the file and stay as they were, as the stem
+            UserWarning: if tensors of this network were not in the file and stay as they were, as the stem
                 does with the weights of a plain ResNet-50, whose stem is one 7x7 convolution.
 
         Raises:
-            FileNotFoundError: where there is no such file.
-            ValueError: where the file cannot be read safely, or nothing in it fits.
+            FileNotFoundError: if there is no such file.
+            ValueError: if the file cannot be read safely, or nothing in it fits.
         """
         return load_backbone(self, path)
 

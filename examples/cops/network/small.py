@@ -1,6 +1,6 @@
 """The COPS network in a size for two CPU cores (paper, Section 3.1): two decoders and affinity predictors.
 
-It departs from `deeplab.py`, the authors' network, where a CPU would feel it: no convolutions between decoder
+It departs from `deeplab.py`, the authors' network, to save CPU time: it has no convolutions between decoder
 and predictor, depthwise-separable predictors, and the semantic logits join the last fusion of the decoder.
 """
 
@@ -62,7 +62,7 @@ class ASPP(nn.Module):
 class Decoder(nn.Module):
     """DeepLabV3+ decoder: ASPP at stride 16, fused with res3 and res2 up to stride 4.
 
-    ``extra`` channels join the last fusion: the affinity decoder takes the semantic logits there.
+    `extra` channels join the last fusion: the affinity decoder takes the semantic logits there.
     """
 
     def __init__(self, channels: Sequence[int], widths: Widths, extra: int = 0) -> None:
@@ -112,7 +112,7 @@ class AffinityPredictor(nn.Module):
         return maps[:, 0, before : height - after], maps[:, 1, :, before : width - after]
 
     def _one_side(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Pairs of a map that is narrower than the distance in a direction: there are none that way."""
+        """Logits for a map that is narrower than the distance in one direction, which has no pairs."""
         d, (height, width) = self.distance, x.shape[2:]
         size = max(height, width, d + 1)
         vertical, horizontal = self(F.pad(x, (0, size - width, 0, size - height)))
@@ -123,7 +123,7 @@ class SmallCops(nn.Module):
     """Images in, logits and costs at a quarter of the resolution out.
 
     Args:
-        backbone: a module of ``backbone.py``'s interface.
+        backbone: a module of `backbone.py`'s interface.
         num_classes: K.
         distances: of the affinity predictors, in pixels of a quarter of the resolution.
         widths: of the semantic decoder; the affinity decoder has the same.
@@ -142,7 +142,7 @@ class SmallCops(nn.Module):
         self.costs = CostScaling(len(distances))
 
     def trunk(self, images: Tensor) -> tuple[DecoderParts, DecoderParts]:
-        """What stage 2 leaves as it is: backbone, and both decoders up to their last layer."""
+        """The layers that stage 2 does not train: backbone, and both decoders up to their last layer."""
         features = self.backbone(images)
         return self.semantic_decoder.parts(features), self.affinity_decoder.parts(features)
 
@@ -160,7 +160,7 @@ class SmallCops(nn.Module):
         return torch.cat([*parts[1], semantic], 1)
 
     def heads(self, parts: tuple[DecoderParts, DecoderParts]) -> Logits:
-        """What stage 2 trains."""
+        """The layers that stage 2 trains, applied to the output of `trunk`."""
         semantic = self.semantic_logits(parts)
         # Detached: the affinity branch may read the classes but not change them (Section 3.1).
         affinity = self.affinity_layer(self.affinity_input(parts, semantic.detach()))
@@ -186,7 +186,7 @@ class SmallCops(nn.Module):
 
 
 def without_batch_norm(modules: Sequence[nn.Module]) -> list[nn.Parameter]:
-    """Parameters of modules but for those of their batch norms, in order."""
+    """The parameters of modules, in order, except those of their batch norms."""
     frozen = {
         id(p)
         for module in modules

@@ -128,8 +128,8 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
             may lie under "model" or "state_dict"; entries there that are no tensors are passed over.
 
     Raises:
-        FileNotFoundError: where there is no such file.
-        ValueError: where the file cannot be read, holds other objects, or holds no tensor.
+        FileNotFoundError: if there is no such file.
+        ValueError: if the file cannot be read, holds other objects, or holds no tensor.
     """
     try:
         if path.suffix == ".pkl":

@@ -16,8 +16,8 @@ class Checkpoint:
     Args:
         path: the file.
         every: iterations between two writes, at least; a long run writes less often.
-        about: what a reader of the file needs to rebuild the network; plain values only.
-        events: a folder for TensorBoard's event files; None, or a Python without tensorboard, writes none.
+        about: settings and classes, from which a reader rebuilds the network; plain values only.
+        events: a folder for TensorBoard's event files; they are written if tensorboard is installed.
     """
 
     def __init__(
@@ -60,9 +60,10 @@ class Checkpoint:
         os.replace(partial, path)  # atomic: a kill leaves the old file or the new one
 
     def load(self) -> dict[str, Any] | None:
-        """The state that was last saved; None where there is none.
+        """The state that was last saved; None if there is none.
 
-        Raises ValueError naming the file where it is damaged, or holds more than plain values and tensors.
+        Raises:
+            ValueError: naming the file, if it is damaged or holds more than plain values and tensors.
         """
         if not self.path.exists():
             return None

@@ -34,8 +34,8 @@ def prepared_batches(
 def ahead(batches: Iterator[Batch], network: Any, config: Config) -> Iterator[tuple[Batch, Any]]:
     """Yield each batch with what the frozen trunk makes of it; the next is prepared while the solver works.
 
-    The trunk does not change, so when it runs plays no role for what it gives. The solver releases the GIL
-    and, on a GPU, leaves the device alone: a second thread, with a stream of its own, has both to itself.
+    The trunk does not change, so its output does not depend on when it runs. The solver releases the GIL and
+    does not use the GPU, so a second thread with a stream of its own can use both.
     """
     network.eval()
     device = next(network.parameters()).device

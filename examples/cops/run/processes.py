@@ -1,4 +1,4 @@
-"""Several processes, as torchrun starts them: one a GPU, or on CPUs with gloo."""
+"""Several processes, as torchrun starts them: one per GPU, or on CPUs with gloo."""
 
 import os
 from collections.abc import Iterator
@@ -29,7 +29,7 @@ def processes() -> Iterator[torch.device]:
 
 
 def rank() -> int:
-    """This process's number; 0 reports and writes."""
+    """The number of this process; process 0 reports and writes."""
     return dist.get_rank() if dist.is_initialized() else 0
 
 

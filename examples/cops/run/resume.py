@@ -1,4 +1,4 @@
-"""Whether what lies in a folder of results may be taken up: a run of other settings may not."""
+"""Whether a stage that a folder holds may be continued: its settings and classes must be the same."""
 
 from dataclasses import fields
 

@@ -1,4 +1,4 @@
-"""One run, start to end: build the network, train it, measure it after each stage, draw what came out."""
+"""One run from start to end: build the network, train it, measure it after each stage, draw predictions."""
 
 import json
 from collections.abc import Callable, Sequence
@@ -45,7 +45,7 @@ def build_network(config: Config, num_classes: int, imagenet: Path | None = None
         imagenet: ImageNet weights of a ResNet-50; the small backbone brings its own.
 
     Raises:
-        ValueError: where there are weights, but the backbone is another; and as `ResNet50.load_imagenet`.
+        ValueError: if there are weights, but the backbone is another; and as `ResNet50.load_imagenet`.
     """
     torch.manual_seed(config.training.seed)
     backbone = BACKBONES[config.network.backbone]()
@@ -59,7 +59,7 @@ def build_network(config: Config, num_classes: int, imagenet: Path | None = None
 
 
 def load_network(path: Path) -> tuple[CopsNetwork, Config, list[Category]]:
-    """Rebuild a network from a checkpoint of :func:`run`, on a GPU where there is one.
+    """Rebuild a network from a checkpoint of `run`, on a GPU if there is one.
 
     Raises:
         FileNotFoundError: if there is no checkpoint.
@@ -120,7 +120,7 @@ def run(
 ) -> dict[str, dict[str, float]]:
     """Train, evaluate after each stage on the held-out split, write pictures and figures to `out`.
 
-    Finished or half-finished stages found in `out` are taken up where they stopped.
+    Finished and half-finished stages in `out` are continued.
 
     Args:
         data: a data folder; drawn scenes without it.
@@ -129,7 +129,7 @@ def run(
         progress: whether to show bars.
         schedule: "two": stage 1, then stage 2. "single": stage 1 as a short warm-up, then all layers through
             the solver.
-        device: where the network is; a GPU where there is one.
+        device: of the network; by default a GPU if there is one.
         imagenet: as for `build_network`.
         init: a checkpoint of `train` or of the authors to begin with, as for `initialize`.
 
@@ -137,7 +137,7 @@ def run(
         For each stage PQ, PQ_th and PQ_st on the held-out images.
 
     Raises:
-        ValueError: where a stage in `out` is of other classes or settings; and as what is called.
+        ValueError: if a stage in `out` is of other classes or settings; and as what is called.
     """
     train, held_out = (open_dataset(data, split, config.training.seed) for split in ("train", "val"))
     check_classes(train, held_out)
@@ -180,12 +180,12 @@ def run(
 
 
 def write_figures(out: Path, content: dict[str, Any]) -> None:
-    """Write `figures.json`; a quality that is not defined, NaN, is null there, as JSON has no NaN."""
+    """Write `figures.json`; a quality that is not defined (NaN) is null there, because JSON has no NaN."""
     (out / "figures.json").write_text(json.dumps(without_nan(content), allow_nan=False))
 
 
 def check_classes(train: Any, other: Any) -> None:
-    """Raise ValueError where two splits differ in their classes."""
+    """Raise ValueError if two splits differ in their classes."""
     names, held_out = ([(c.id, c.name) for c in data.categories] for data in (train, other))
     if names != held_out:
         raise ValueError(
@@ -202,7 +202,7 @@ def table_row(quality: PanopticQualityResult) -> str:
 
 
 def busiest_images(data: Any) -> list[int]:
-    """Of the first images of a data set those with the most segments."""
+    """Return the images with the most segments among the first ones of a data set."""
     counts = [-len(data[index].labels.classes) for index in range(min(LOOKED_AT, len(data)))]
     return [int(index) for index in np.argsort(counts, kind="stable")[:SHOWN]]
 

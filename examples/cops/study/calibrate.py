@@ -1,6 +1,7 @@
-"""A control: how far a constant on the boundary costs goes, without any training through the solver.
+"""A control: what a constant on the boundary costs gains, without any training through the solver.
 
-Stage 1 weighs its pairs and takes the hardest, so its logits are not log odds: 0 may be a poor threshold.
+Stage 1 weighs pairs and learns from the hardest ones only. Its logits therefore are not log odds, and 0 may
+be a poor threshold.
 """
 
 from typing import Any
@@ -13,7 +14,7 @@ from examples.cops.config import Config
 from examples.cops.inference import Predictor
 from examples.cops.network import CopsNetwork
 
-# What is added to the cost of cutting an edge.
+# Candidates for the constant that is added to all edge costs.
 OFFSETS = (-1.0, -0.5, -0.25, 0.0, 0.25, 0.5, 0.75, 1.0, 1.25, 1.5, 2.0, 3.0)
 IMAGES = 40
 

@@ -1,6 +1,6 @@
-"""Centres of things: what the votes should be, how wrong they are, and which pixels vote together.
+"""Centres of things: targets of the votes, their loss, and the segments that follow from votes.
 
-After Panoptic-DeepLab (Cheng et al., CVPR 2020), whose numbers these are where no other reason is given.
+After Panoptic-DeepLab (Cheng et al., CVPR 2020). Numbers without another reason are from that paper.
 """
 
 from collections.abc import Sequence
@@ -77,7 +77,7 @@ def voting_loss(votes: Votes, targets: Sequence[CentreTargets]) -> tuple[Tensor,
 def centres(heatmap: Tensor) -> Tensor:
     """Rows and columns (C, 2) of the local maxima of a heatmap (h, w).
 
-    Where none is above the threshold it is the highest point, so that every thing pixel has a centre to join.
+    If no maximum is above the threshold, the highest point is the only centre: every thing pixel needs one.
     """
     highest = F.max_pool2d(heatmap[None], NEIGHBOURHOOD, 1, NEIGHBOURHOOD // 2)[0]
     peaks = torch.where((heatmap == highest) & (heatmap > THRESHOLD), heatmap, -torch.inf).flatten()

@@ -1,8 +1,8 @@
-"""``python -m examples.cops.study.reproduce``: Table 1's comparison over several seeds, with its spread.
+"""`python -m examples.cops.study.reproduce`: Table 1's comparison over several seeds, with its spread.
 
 For each seed: both stages, and a control that spends the iterations of stage 2 on more of stage 1, from the
 same network and at the same learning rate. With --schedule single also the single stage, for as long as the
-two stages. A run that is repeated takes up what it finds in --out.
+two stages. A repeated run continues what it finds in --out.
 """
 
 import argparse
@@ -32,7 +32,7 @@ CONTROL = "stage 1, continued"
 
 
 def control(data: Path | None, out: Path, config: Config) -> dict[str, float]:
-    """Train the network of ``out``'s first stage on with stage 1's loss for as long as stage 2 would take."""
+    """Train the network of `out`'s first stage on with stage 1's loss for as long as stage 2 would take."""
     network, _, _ = runs.load_network(out / "stage1.pt")
     two = config.stage2
     longer = config.change(

@@ -1,9 +1,9 @@
 """The single stage, trained for as long as stage 1 and stage 2 together.
 
-Without a GPU the time is the CPU time of this process, which other work on the machine changes little; all
-phases use the same cores. (OMP_NUM_THREADS=1 keeps torch's threads from waiting for each other, which would
-count.) With one it is the time that passes. It is measured anew, on the network of stage 1, so that stages of
-an earlier run can be compared.
+Without a GPU, the time is the CPU time of this process, which other work on the machine changes little; all
+phases use the same cores. (Set OMP_NUM_THREADS=1: torch's threads would otherwise wait for each other, and
+waiting counts.) With a GPU, it is the time that passes. The time per iteration is measured anew on the
+network of stage 1, so that stages of an earlier run can be compared.
 """
 
 import json
@@ -39,7 +39,7 @@ def single_stage(data: Path | None, out: Path, config: Config) -> dict[str, floa
         PQ, PQ_th and PQ_st on the held-out images.
     """
     if CLOCK == "cpu_seconds":
-        config = config.change(run={"workers": 0})  # whose time would not be counted
+        config = config.change(run={"workers": 0})  # the CPU time of other processes would not be counted
     folder = out / "single"
     plan = folder / "time.json"
     if not plan.exists():
@@ -51,7 +51,7 @@ def single_stage(data: Path | None, out: Path, config: Config) -> dict[str, floa
     measured = json.loads(plan.read_text())
     iterations: int = measured["iterations"]
     print(
-        f"{CLOCK} an iteration: "
+        f"{CLOCK} per iteration: "
         + ", ".join(f"{name} {seconds:.2f}" for name, seconds in measured["seconds"].items())
         + f"; the single stage gets {config.single.warm_iterations} + {iterations} iterations",
         flush=True,
@@ -66,7 +66,7 @@ def single_stage(data: Path | None, out: Path, config: Config) -> dict[str, floa
 
 
 def seconds_an_iteration(network: CopsNetwork, data: Any, config: Config) -> dict[str, float]:
-    """Median seconds of an iteration of each phase, in turns.
+    """Measure the median seconds per iteration of each phase; the phases take turns.
 
     Args:
         network: of stage 1, for costs as a solver meets them; only its batch norms' statistics change.

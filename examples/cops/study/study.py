@@ -1,7 +1,7 @@
-"""``python -m examples.cops.study``: what each choice of stage 2 and of inference is worth.
+"""`python -m examples.cops.study`: the effect of each choice in stage 2 and in inference.
 
-Every row starts from the same stage 1, or the same stage 2, of a seed, and changes one thing. `--rows` picks
-some; without it all run. What was finished before is read from --out.
+For each seed, every row starts from the same stage 1 or the same stage 2 and changes one thing. `--rows`
+picks rows; without it all run. Finished rows are read from --out.
 """
 
 import argparse

@@ -94,7 +94,7 @@ def test_other_sizes_are_drawn_and_bad_arguments_refused() -> None:
         DrawnScenes("test")
     with pytest.raises(ValueError, match="seed is -1, expected at least 0"):
         DrawnScenes("val", seed=-1)
-    with pytest.raises(ValueError, match=r"size is \(16, 64\), expected at least 32 pixels a side"):
+    with pytest.raises(ValueError, match=r"size is \(16, 64\), expected at least 32 pixels per side"):
         DrawnScenes("val", size=(16, 64))
     with pytest.raises(ValueError, match="length is 0, expected at least 1"):
         DrawnScenes("val", length=0)
