@@ -73,13 +73,14 @@ def solve_together(solver: Solver, problems: Problems, any_shape: bool = False) 
             answer = error.solutions
             failures = [Failure(problem, SolverError(error.reason)) for problem in error.instances]
         answers = (answer,) if len(costs) == 1 else _checked_tuple(answer, len(costs))
-        outputs = [
-            _checked_batch(solution, costs[output], output, any_shape)
-            for output, solution in enumerate(answers)
-        ]
+        outputs: list[Any] = []
+        for solution, cost in zip(answers, costs, strict=True):
+            outputs.append(_checked_batch(solution, cost, len(outputs), any_shape))
     except Exception as error:
         return Answers([], [Failure(None, error)])
-    return Answers(outputs, failures + _not_finite(outputs, failures))
+    if type(costs[0]) is not np.ndarray or not all(map(all_finite, outputs)):
+        failures += _not_finite(outputs, failures)
+    return Answers(outputs, failures)
 
 
 def solve_each(solver: Solver, problems: Problems, any_shape: bool = False, stop: bool = True) -> Answers:

@@ -8,6 +8,9 @@ from torch.testing import assert_close
 import difflayers
 from difflayers.engine.autograd import measuring
 from difflayers.engine.batch import BatchSolver
+from difflayers.engine.solving import Problems
+from difflayers.engine.workers import _solve_chunk, _Task
+from difflayers.solver import InfeasibleError
 
 SILENT = [None, np.nan, difflayers.SolverError("infeasible"), TimeoutError("too long")]
 
@@ -205,3 +208,62 @@ def test_a_nonlinear_objective_is_a_solver_that_returns_its_features():
     slopes = [(interpolated(c + step * e) - interpolated(c - step * e)) / (2 * step) for e in np.eye(6)]
     assert gradient.any()
     assert_close(gradient, torch.tensor(np.stack(slopes, 1)), atol=1e-6, rtol=0)
+
+
+def test_every_backward_starts_from_the_forward_solution():
+    starts = []
+
+    def solver(costs, start):
+        starts.append(None if start is None else start.tolist())
+        return cheapest(costs)
+
+    costs = torch.tensor([[1.0, 2.0]], requires_grad=True)
+    y = difflayers.BlackboxLayer(solver, 10.0, warm_start=True)(costs)
+    for _ in range(2):
+        torch.autograd.grad(
+            y, costs, torch.tensor([[1.0, 0.0]]), retain_graph=True
+        )  # the solution is [0, 1] there
+    assert starts == [None, [1, 0], [1, 0]]
+
+
+def test_a_failure_in_one_backward_takes_nothing_from_the_next():
+    fails = [False, True, False]
+
+    def solver(costs):
+        return None if fails.pop(0) else cheapest(costs)
+
+    costs, incoming = torch.tensor([[1.0, 2.0]], requires_grad=True), torch.tensor([[5.0, 0.0]])
+    y = difflayers.BlackboxLayer(solver, 1.0, on_failure="zero_grad")(costs)
+    (lost,) = torch.autograd.grad(y, costs, incoming, retain_graph=True)
+    (kept,) = torch.autograd.grad(y, costs, incoming)
+    assert lost.tolist() == [[0, 0]]
+    assert kept.tolist() == [[-1, 1]]
+
+
+def test_another_solver_function_is_used_from_then_on_in_workers_too():
+    layer = difflayers.BlackboxLayer(cheapest, n_jobs=2)
+    costs = torch.rand(4, 3)
+    layer(costs)
+    layer.solver.function = lambda c: np.full_like(c, 7)
+    assert (layer(costs) == 7).all()
+
+
+def test_a_solver_of_tensors_may_report_instances_without_a_solution():
+    def solver(costs):
+        solutions = torch.nn.functional.one_hot(costs.argmin(1), 3).float()
+        raise InfeasibleError("no capacity", [1], solutions)
+
+    y = difflayers.BlackboxLayer(solver, tensors=True, on_failure="skip")(torch.rand(3, 3))
+    assert y.isnan().all(1).tolist() == [False, True, False]
+
+
+def test_many_failures_in_a_worker_process_are_told_once_each():
+    errors = _solve_chunk(
+        _Task("key", _nan, None, False, Problems([np.ones((40, 3))]), False, False, caller=-1)
+    )[0].failures
+    assert len(errors) == 40
+    assert max(len("".join(failure.error.__notes__)) for failure in errors) < 1000
+
+
+def _nan(costs):
+    return np.full_like(costs, np.nan)
