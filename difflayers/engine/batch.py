@@ -63,11 +63,14 @@ class BatchSolver(nn.Module):
             raise TypeError(
                 f"loss_scale must be a function such as GradScaler.get_scale, got {self.loss_scale!r}"
             )
-        if self.maximize and _sense(solver) == "minimize":
+        sense = _sense(solver)
+        if sense == "minimize" and self.maximize:
             raise ValueError(
-                f"maximize=True, but {_name(solver)} minimises. Leave the option out and give the layer the "
+                f"maximize=True, but {_name(solver)} minimizes. Leave the option out and give the layer the "
                 "negative of the rewards, or wrap the solver: lambda rewards: solver(-rewards)"
             )
+        if sense == "maximize" and not self.maximize:
+            raise ValueError(f"maximize must be True for {_name(solver)}, which maximizes")
         self.workers: Workers = Workers()
         self.statistics: Statistics = Statistics()
 

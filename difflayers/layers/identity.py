@@ -45,6 +45,16 @@ class IdentityLayer(SolverLayer):
         options: how the solver is run, see `SolveOptions`.
 
     Shape: costs (B, *shape) of any floating dtype and on any device; solutions the same.
+
+    ```python
+    >>> import difflayers, torch
+    >>> layer = difflayers.IdentityLayer(difflayers.solvers.TopK(1), "mean", batched=True)
+    >>> costs = torch.tensor([[1.0, 2.0, 5.0]], requires_grad=True)
+    >>> layer(costs).backward(torch.tensor([[3.0, 0.0, 0.0]]))
+    >>> costs.grad.tolist()  # −(3, 0, 0) less its mean
+    [[-2.0, 1.0, 1.0]]
+
+    ```
     """
 
     def __init__(
@@ -85,7 +95,16 @@ def identity(
     context: Sequence[Any] | None = None,
     **options: Unpack[SolveOptions],
 ) -> Any:
-    """Solve a batch, differentiably: the functional form of `IdentityLayer`, with the same arguments."""
+    """Solve a batch, differentiably: the functional form of `IdentityLayer`, with the same arguments.
+
+    ```python
+    >>> import difflayers, torch
+    >>> costs = torch.tensor([[3.0, 1.0, 2.0]])
+    >>> difflayers.functional.identity(difflayers.solvers.TopK(1), costs, batched=True).tolist()
+    [[0.0, 1.0, 0.0]]
+
+    ```
+    """
     return IdentityLayer(solver, projection, **options)(*costs, context=context)
 
 

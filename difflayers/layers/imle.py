@@ -115,5 +115,14 @@ def imle(
     """Solve a batch, differentiably: the functional form of `IMLELayer`, with the same arguments.
 
     Hand over a `noise` that you keep: the default one draws the same numbers at every call.
+
+    ```python
+    >>> import difflayers, torch
+    >>> noise, solver = difflayers.gumbel_noise(seed=0), difflayers.solvers.TopK(1)
+    >>> costs = torch.tensor([[3.0, 1.0, 2.0]])
+    >>> difflayers.functional.imle(solver, costs, samples=4, noise=noise, batched=True).sum().item()
+    1.0
+
+    ```
     """
     return IMLELayer(solver, scales, sigma, samples, noise, **options)(*costs, context=context)

@@ -133,5 +133,14 @@ def lpgd(
     context: Sequence[Any] | None = None,
     **options: Unpack[SolveOptions],
 ) -> Any:
-    """Solve a batch, differentiably: the functional form of `LPGDLayer`, with the same arguments."""
+    """Solve a batch, differentiably: the functional form of `LPGDLayer`, with the same arguments.
+
+    ```python
+    >>> import difflayers, torch
+    >>> costs = torch.tensor([[3.0, 1.0, 2.0]])
+    >>> difflayers.functional.lpgd(difflayers.solvers.TopK(1), costs, scales=2.0, batched=True).tolist()
+    [[0.0, 1.0, 0.0]]
+
+    ```
+    """
     return LPGDLayer(solver, scales, envelope, rho, **options)(*costs, context=context)

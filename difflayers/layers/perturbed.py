@@ -53,7 +53,18 @@ class PerturbedLayer(SolverLayer):
 
     Shape: costs (B, *shape) of any floating dtype and on any device; solutions (B, *solution shape).
 
-    The state of the noise is part of the layer's `state_dict`.
+    The state of the noise is part of the layer's `state_dict`. Training and evaluation draw alike. Layers
+    whose noise has the same seed draw the same numbers: give each layer, and each process of distributed
+    training, a seed of its own.
+
+    ```python
+    >>> import difflayers, torch
+    >>> layer = difflayers.PerturbedLayer(difflayers.solvers.TopK(1), sigma=0.5, samples=100, batched=True)
+    >>> y = layer(torch.tensor([[3.0, 1.0, 1.5]]))
+    >>> bool(y[0, 1] > y[0, 2] > y[0, 0]), round(y.sum().item(), 6)
+    (True, 1.0)
+
+    ```
     """
 
     stateful = ("noise",)
@@ -161,6 +172,15 @@ def perturbed(
     """Solve a batch, differentiably: the functional form of `PerturbedLayer`, with the same arguments.
 
     Hand over a `noise` that you keep: the default one draws the same numbers at every call.
+
+    ```python
+    >>> import difflayers, torch
+    >>> noise, solver = difflayers.gaussian_noise(seed=0), difflayers.solvers.TopK(1)
+    >>> costs = torch.tensor([[3.0, 1.0, 2.0]])
+    >>> round(difflayers.functional.perturbed(solver, costs, noise=noise, batched=True).sum().item(), 6)
+    1.0
+
+    ```
     """
     layer = PerturbedLayer(solver, sigma, samples, noise, perturbation, control_variate, **options)
     return layer(*costs, context=context)

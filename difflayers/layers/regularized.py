@@ -47,7 +47,15 @@ class RegularizedLayer(SolverLayer):
             for all instances that are not done.
 
     Shape: costs (B, *shape) of any floating dtype and on any device; results the same. Infinite costs forbid:
-    where the solver keeps to that, the result is 0 there.
+    if the solver keeps to that, the result is 0 there.
+
+    ```python
+    >>> import difflayers, torch
+    >>> layer = difflayers.RegularizedLayer(difflayers.solvers.TopK(1), strength=2.0, batched=True)
+    >>> layer(torch.tensor([[1.0, 2.0, 5.0]])).tolist()
+    [[0.75, 0.25, 0.0]]
+
+    ```
     """
 
     def __init__(
@@ -103,7 +111,17 @@ def regularized(
     context: Sequence[Any] | None = None,
     **options: Unpack[SolveOptions],
 ) -> Any:
-    """Solve a batch, differentiably: the functional form of `RegularizedLayer`, same arguments."""
+    """Solve a batch, differentiably: the functional form of `RegularizedLayer`, with the same arguments.
+
+    ```python
+    >>> import difflayers, torch
+    >>> costs = torch.tensor([[1.0, 2.0, 5.0]])
+    >>> solver = difflayers.solvers.TopK(1)
+    >>> difflayers.functional.regularized(solver, costs, strength=2.0, batched=True).tolist()
+    [[0.75, 0.25, 0.0]]
+
+    ```
+    """
     layer = RegularizedLayer(solver, strength, iterations, tolerance, **options)
     return layer(*costs, context=context)
 

@@ -68,7 +68,7 @@ def test_maximize_is_refused_for_solvers_that_minimise():
     assert solver.sense == "minimize"
     for given in (solver, functools.partial(solver), solver.__call__):
         with pytest.raises(
-            ValueError, match=r"maximize=True, but .* minimises.*lambda rewards: solver\(-rewards\)"
+            ValueError, match=r"maximize=True, but .* minimizes.*lambda rewards: solver\(-rewards\)"
         ):
             BlackboxLayer(given, batched=True, maximize=True)
     rewards = torch.tensor([[3.0, 1.0, 2.0]])
