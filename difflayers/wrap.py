@@ -1,7 +1,7 @@
 """SciPy's solvers in one line each: made once from the constraints, called with costs."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -22,6 +22,8 @@ class milp:
     solved in time is a SolverError, which the layer's `on_failure` may pass over; with a time limit the best
     solution found counts as an answer. Integer variables are rounded to exact integers.
     """
+
+    sense: ClassVar[str] = "minimize"
 
     def __init__(
         self,
@@ -66,3 +68,6 @@ def linear_sum_assignment(costs: Array) -> Array:
     solution = np.zeros_like(costs)
     solution[matched] = 1
     return solution
+
+
+linear_sum_assignment.sense = "minimize"  # type: ignore[attr-defined]

@@ -1,17 +1,22 @@
 """What every ready-made solver does with a batch: check it, share it out to threads, name what failed."""
 
+import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from itertools import pairwise
 from typing import Any
 
 import numpy as np
+from numba import njit
 
 from difflayers._arguments import all_finite, as_array, count
 from difflayers.solver import Array, InfeasibleError
 
 # Sums of as large numbers, and differences of sums, stay finite.
 _MOST = float(np.finfo(np.float64).max) / 8
+# So many steps take some tenths of a second.
+_LONG = 10**8
+_ENDLESS = 2**62
 
 
 def solve_batch(
@@ -25,12 +30,14 @@ def solve_batch(
     per_instance: Sequence[Array] = (),
     domain: str = "any",
 ) -> Array:
-    """Check a batch of costs and solve it with a kernel, in the calling thread or in several.
+    """Check a batch of costs and solve it with a kernel.
 
     Args:
-        kernel: called as `kernel(costs, solutions, *per_instance, *structure)` with (b, size) float64 rows of
-            costs, and zeros of that shape to write the solutions into. Returns the first row that has no
-            solution, or -1. It releases the GIL. (One dtype, so that every kernel is compiled once.)
+        kernel: called as `kernel(costs, solutions, meter, *per_instance, *structure)` with (b, size) float64
+            rows of costs, and zeros of that shape to write the solutions into. The kernel returns the first
+            row that has no solution, or at which `spend` told it to stop, or -1. It must call `spend` every
+            few tenths of a second at least, and it releases the GIL. (Costs have one dtype, so that every
+            kernel is compiled once.)
         costs: (B, *shape) real numbers; infinity means forbidden.
         shape: the shape of one instance.
         structure: what all instances share.
@@ -51,11 +58,70 @@ def solve_batch(
     array = as_array("costs", costs)
     rows = checked_rows(array, shape, domain)
     found = np.zeros(rows.shape)
-    failed = _solve_rows(kernel, rows, found, per_instance, structure, n_threads) if len(rows) else []
+
+    def solve_part(begin: int, end: int, meter: Array) -> tuple[list[int], int]:
+        """The rows without solution, and where it stopped."""
+        failed: list[int] = []
+        while begin < end:
+            part = slice(begin, end)
+            row = kernel(rows[part], found[part], meter, *(array[part] for array in per_instance), *structure)
+            if row < 0:
+                break
+            begin += row
+            if meter.min() < 0:
+                return failed, begin
+            failed.append(begin)
+            begin += 1
+        return failed, end
+
+    failed: list[int] = []
+    begin = 0
+    if n_threads == 1 or len(rows) < 2:
+        # Only the main thread receives Ctrl-C, and only outside of kernels.
+        main = threading.current_thread() is threading.main_thread()
+        failed, begin = solve_part(0, len(rows), np.array([0, _LONG if main else _ENDLESS]))
+    if begin < len(rows):
+        failed += _in_threads(solve_part, begin, len(rows), n_threads)
     solutions = found.reshape(array.shape).astype(array.dtype, copy=False)
     if failed:
         raise InfeasibleError(failure, failed, solutions)
     return solutions
+
+
+@njit(nogil=True, cache=True)
+def spend(meter: np.ndarray, steps: int) -> bool:
+    """Count steps (of some nanoseconds) on the meter of a kernel; whether the kernel is to stop.
+
+    The meter (2,) holds -1 where another thread wants the kernel to stop, and the number of steps left.
+    """
+    meter[1] -= steps
+    return meter[0] < 0 or meter[1] < 0
+
+
+def _in_threads(
+    solve_part: Callable[[int, int, Array], tuple[list[int], int]], begin: int, end: int, n_threads: int
+) -> list[int]:
+    """Solve rows in threads and return those that have no solution.
+
+    An exception that reaches the calling thread meanwhile, such as KeyboardInterrupt, stops the kernels.
+    """
+    n_threads = min(n_threads, end - begin)
+    bounds = np.linspace(begin, end, n_threads + 1).astype(int).tolist()
+    meters = np.tile(np.array([0, _ENDLESS]), (n_threads, 1))
+    # A pool per call costs some 0.2 ms. A pool that is kept would be without its threads after a fork.
+    with ThreadPoolExecutor(n_threads) as pool:
+        parts = [
+            pool.submit(solve_part, *part, meter)
+            for part, meter in zip(pairwise(bounds), meters, strict=True)
+        ]
+        try:
+            # A signal that another thread received is noticed at the next round.
+            while wait(parts, timeout=0.1).not_done:
+                pass
+            return [row for part in parts for row in part.result()[0]]
+        except BaseException:
+            meters[:, 0] = -1
+            raise
 
 
 def checked_rows(array: Array, shape: tuple[int, ...] | None, domain: str = "any") -> Array:
@@ -70,7 +136,12 @@ def checked_rows(array: Array, shape: tuple[int, ...] | None, domain: str = "any
         raise ValueError(f"costs must have shape ({expected}), but have shape {array.shape}")
     if array.size == 0:
         return np.zeros((len(array), int(np.prod(array.shape[1:]))))
-    rows = np.ascontiguousarray(array, np.float64).reshape(len(array), -1)
+    with np.errstate(over="ignore"):
+        rows = np.ascontiguousarray(array, np.float64).reshape(len(array), -1)
+    if array.dtype.itemsize > 8 and (np.isinf(rows) != np.isinf(array.reshape(rows.shape))).any():
+        raise ValueError(
+            f"costs have numbers as large as {np.abs(array[np.isfinite(array)]).max()}, beyond float64"
+        )
     if not all_finite(rows):  # one pass over good costs shows that they are good
         _check_extreme(rows, domain)
     if domain in ("non-negative", "clip") and (lowest := rows.min()) < 0:
@@ -129,36 +200,6 @@ def checked_contexts(contexts: Sequence[Any] | None, batch: int, default: Array)
 def check_threads(n_threads: int) -> None:
     """Raise ValueError unless n_threads is a positive integer."""
     count("n_threads", n_threads)
-
-
-def _solve_rows(
-    kernel: Callable[..., int],
-    rows: Array,
-    solutions: Array,
-    per_instance: Sequence[Array],
-    structure: Sequence[Any],
-    n_threads: int,
-) -> list[int]:
-    """Solve all rows and return those that have no solution."""
-
-    def solve_part(begin: int, end: int) -> list[int]:
-        failed = []
-        while begin < end:
-            part = slice(begin, end)
-            row = kernel(rows[part], solutions[part], *(array[part] for array in per_instance), *structure)
-            if row < 0:
-                break
-            failed.append(begin + row)
-            begin += row + 1
-        return failed
-
-    if n_threads == 1 or len(rows) < 2:
-        return solve_part(0, len(rows))
-    bounds = np.linspace(0, len(rows), min(n_threads, len(rows)) + 1).astype(int).tolist()
-    # A pool a call, some 0.2 ms: one kept for longer would be without its threads after a fork.
-    with ThreadPoolExecutor(len(bounds) - 2) as pool:
-        others = [pool.submit(solve_part, begin, end) for begin, end in pairwise(bounds[1:])]
-        return solve_part(*bounds[:2]) + [row for other in others for row in other.result()]
 
 
 def _first(mask: Array) -> int:

@@ -14,8 +14,11 @@ from typing import NamedTuple
 import numpy as np
 from numba import njit
 
+from difflayers.solvers.batch import spend
+
 FREE, EVEN, ODD = 0, 1, 2
-COST_BITS = 44
+# Bits for the costs of n nodes are these less those of n, as prices grow to a multiple of n times a cost.
+PRICE_BITS = 58
 UNBOUNDED = np.int64(2**62)
 
 
@@ -39,9 +42,19 @@ class Blossoms(NamedTuple):
 
 @njit(nogil=True, cache=True)
 def perfect_matchings(
-    costs: np.ndarray, solutions: np.ndarray, num_nodes: int, tails: np.ndarray, heads: np.ndarray
+    costs: np.ndarray,
+    solutions: np.ndarray,
+    meter: np.ndarray,
+    num_nodes: int,
+    tails: np.ndarray,
+    heads: np.ndarray,
 ) -> int:
-    """Grow a search tree from one unmatched vertex after the other, O(n² m) an instance."""
+    """Grow a search tree from one unmatched vertex after the other, O(n² m) per instance.
+
+    All perfect matchings have as many edges, so the costs count from the lowest one on. Edges that alone cost
+    more than a whole matching are left out, and if the others are far cheaper, they are solved anew in a
+    finer unit: one prohibitive cost does not blur the rest.
+    """
     n, inner = num_nodes, num_nodes // 2
     state = Blossoms(
         np.empty(n, np.int32),
@@ -62,18 +75,33 @@ def perfect_matchings(
     usable = np.empty(tails.size, np.int32)
     chosen = np.empty(n, np.int32)
     for row in range(len(costs)):
-        num_usable = _integer_costs(costs[row], doubled, usable)
-        _start(state, tails, heads, doubled, usable[:num_usable])
-        for root in range(n):
-            if state.mate[root] < 0 and not _search(state, root, tails, heads, doubled, usable[:num_usable]):
-                return row
-        # Of parallel edges the first of the cheapest.
-        chosen[:] = -1
-        for e in usable[:num_usable]:
-            if state.mate[tails[e]] == heads[e]:
-                pair = min(tails[e], heads[e])
-                if chosen[pair] < 0 or costs[row, e] < costs[row, chosen[pair]]:
-                    chosen[pair] = e
+        lowest, limit = np.inf, -np.inf
+        for cost in costs[row]:
+            if cost < np.inf:
+                lowest, limit = min(lowest, cost), max(limit, cost)
+        limit -= lowest
+        while True:
+            num_usable = _integer_costs(costs[row], lowest, limit, num_nodes, doubled, usable)
+            _start(state, tails, heads, doubled, usable[:num_usable])
+            for root in range(n):
+                if state.mate[root] < 0 and not _search(
+                    state, root, meter, tails, heads, doubled, usable[:num_usable]
+                ):
+                    return row
+            # Of parallel edges the first of the cheapest.
+            chosen[:] = -1
+            for e in usable[:num_usable]:
+                if state.mate[tails[e]] == heads[e]:
+                    pair = min(tails[e], heads[e])
+                    if chosen[pair] < 0 or costs[row, e] < costs[row, chosen[pair]]:
+                        chosen[pair] = e
+            total = 0.0
+            for e in chosen:
+                if e >= 0:
+                    total += costs[row, e] - lowest
+            if not total < limit / 4:
+                break
+            limit = total * (1 + 1e-9)
         for e in chosen:
             if e >= 0:
                 solutions[row, e] = 1
@@ -81,17 +109,19 @@ def perfect_matchings(
 
 
 @njit(nogil=True, cache=True)
-def _integer_costs(costs: np.ndarray, doubled: np.ndarray, usable: np.ndarray) -> int:
-    """Twice the costs as integers, and the edges of finite cost, whose number is returned."""
+def _integer_costs(
+    costs: np.ndarray, lowest: float, limit: float, num_nodes: int, doubled: np.ndarray, usable: np.ndarray
+) -> int:
+    """Twice the costs above the lowest as integers, and the edges up to the limit; returns their number."""
     count, largest = 0, 0.0
     for e in range(costs.size):
-        if costs[e] < np.inf:
+        if costs[e] - lowest <= limit:
             usable[count] = e
             count += 1
-            largest = max(largest, abs(costs[e]))
-    shift = COST_BITS - math.frexp(largest)[1]
+            largest = max(largest, costs[e] - lowest)
+    shift = PRICE_BITS - math.frexp(float(num_nodes))[1] - math.frexp(largest)[1]
     for e in usable[:count]:
-        doubled[e] = 2 * np.int64(np.rint(math.ldexp(costs[e], shift)))
+        doubled[e] = 2 * np.int64(np.rint(math.ldexp(costs[e] - lowest, shift)))
     return count
 
 
@@ -120,6 +150,7 @@ def _start(
 def _search(
     state: Blossoms,
     root: int,
+    meter: np.ndarray,
     tails: np.ndarray,
     heads: np.ndarray,
     doubled: np.ndarray,
@@ -127,13 +158,13 @@ def _search(
 ) -> bool:
     """Grow a tree of tight edges until it reaches an unmatched node, and match along the way, O(n m).
 
-    False if prices can rise for ever, so that there is no perfect matching.
+    False if prices can rise for ever, so that there is no perfect matching, or if it was stopped.
     """
     n = state.mate.size
     label, outer, mate = state.label, state.outer, state.mate
     label[:] = FREE
     label[outer[root]] = EVEN
-    while True:
+    while not spend(meter, 2 * (n + usable.size)):
         grown, step = False, UNBOUNDED
         for b in range(n, label.size):
             if state.size[b - n] and state.parent[b] < 0 and label[b] == ODD:
@@ -178,6 +209,7 @@ def _search(
                     state.thickness[b - n] += step
                 elif label[b] == ODD:
                     state.thickness[b - n] -= step
+    return False
 
 
 @njit(nogil=True, cache=True)

@@ -2,14 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numba import njit
 
 from difflayers._arguments import counts, indices
 from difflayers.solver import Array
-from difflayers.solvers.batch import batch_size, check_threads, checked_contexts, solve_batch
+from difflayers.solvers.batch import batch_size, check_threads, checked_contexts, solve_batch, spend
 from difflayers.solvers.heap import drop_first, push
 
 
@@ -33,6 +33,7 @@ class GridShortestPath:
         ValueError: an argument is out of range.
     """
 
+    sense: ClassVar[str] = "minimize"
     shape: tuple[int, int]
     neighbours: int = 8
     source: tuple[int, int] = (0, 0)
@@ -92,7 +93,13 @@ class GridShortestPath:
 
 @njit(nogil=True, cache=True)
 def _grid_paths(
-    costs: np.ndarray, solutions: np.ndarray, ends: np.ndarray, height: int, width: int, diagonal: bool
+    costs: np.ndarray,
+    solutions: np.ndarray,
+    meter: np.ndarray,
+    ends: np.ndarray,
+    height: int,
+    width: int,
+    diagonal: bool,
 ) -> int:
     """Dijkstra on a grid with a border of infinite cost, O(n log n) an instance.
 
@@ -121,6 +128,8 @@ def _grid_paths(
         open_costs[source] = np.inf
         reached = source == target
         while size and not reached:
+            if spend(meter, 100):
+                return row
             key, cell = keys[0], cells[0]
             drop_first(keys, cells, size)
             size -= 1

@@ -2,21 +2,22 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
-from numba import njit
 
 from difflayers._arguments import as_array
 from difflayers.solver import Array
 from difflayers.solvers.batch import batch_size, check_threads, checked_contexts, solve_batch
+from difflayers.solvers.knapsack_branching import fill_by_branching
+from difflayers.solvers.knapsack_states import fill_by_states
 
-# Up to here the table of the dynamic programme, n times the capacity, is smaller than what it would save.
-MAX_TABLE = 10_000_000
-# What sums of parts of a capacity may exceed it by: 0.1 + 0.2 fits into 0.3.
-ROUNDING = 1e-12
-DUAL_STEPS = 60
-TINY = 1e-300
+# Beyond, float64 does not hold all whole numbers.
+LARGEST_WHOLE = 2**53
+# In sums of weights below 2^62, nothing overflows.
+SUM_BITS = 62
+# The weight of items that do not fit alone. Capacities are lower.
+UNFIT = 2**64 - 1
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,8 +25,12 @@ class Knapsack:
     """The items of least total cost that do not exceed a capacity, or several capacities at once.
 
     Costs are minimised, so an item is worth taking only where its cost is negative: hand in −value. Exact:
-    integer weights with one capacity are solved by dynamic programming in O(n capacity), all others by
-    branch and bound, which is exponential in the worst case.
+    with one capacity by dynamic programming, with several by branch and bound, which is exponential in the
+    worst case.
+
+    Weights are added up without rounding. Whole weights must not exceed the capacity at all. Other weights
+    may exceed it by what rounding their n decimals and sums can amount to, n + 2 units in the last place:
+    0.1 and 0.2 fit into 0.3.
 
     Args:
         weights: (n,) non-negative numbers, or (d, n) for d dimensions.
@@ -34,12 +39,21 @@ class Knapsack:
 
     Raises:
         TypeError, ValueError: an argument has the wrong form, is negative or not finite.
+
+    Examples:
+        >>> import numpy as np
+        >>> values = np.array([[4.0, 5.0, 3.0]])
+        >>> Knapsack(weights=[3, 4, 2], capacity=5)(-values)
+        array([[1., 0., 1.]])
+        >>> Knapsack(weights=[[3, 4, 2], [1, 1, 1]], capacity=[9, 1])(-values)
+        array([[0., 1., 0.]])
     """
 
+    sense: ClassVar[str] = "minimize"
     weights: Array
     capacity: Any
     n_threads: int = 1
-    _rows: Array = field(init=False, repr=False)
+    _units: tuple[Array, Array] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         check_threads(self.n_threads)
@@ -56,7 +70,7 @@ class Knapsack:
                 raise ValueError(f"{name} must be finite and non-negative, but are {array.tolist()}")
         object.__setattr__(self, "weights", weights)
         object.__setattr__(self, "capacity", capacity)
-        object.__setattr__(self, "_rows", np.atleast_2d(weights).astype(np.float64))
+        object.__setattr__(self, "_units", in_units(np.atleast_2d(weights), np.atleast_1d(capacity)))
 
     def __call__(self, costs: Any, contexts: Sequence[Any] | None = None) -> Array:
         """Solve a batch.
@@ -72,176 +86,79 @@ class Knapsack:
             ValueError: the costs have a wrong shape, a NaN or minus infinity, or a capacity is negative.
         """
         batch = batch_size(costs)
-        capacities = self._capacities(contexts, batch)
-        num_items = self._rows.shape[1]
-        whole = self.weights.dtype.kind in "iu" and self.weights.ndim == 1
-        largest = float(capacities.max(initial=0))
-        if whole and num_items * min(largest, self._rows.sum()) <= MAX_TABLE:
-            kernel, structure = _fill_by_table, (self.weights.astype(np.int64),)
+        weights, capacities, which = self._instances(contexts, batch)
+        num_dims, num_items = weights.shape[1:]
+        if num_dims == 1 and all(sum(row[row < UNFIT].tolist()) < 2**SUM_BITS for row in weights):
+            kernel = fill_by_states
+            structure: Array = np.minimum(weights[:, 0], 2**SUM_BITS).astype(np.int64)
+            capacities = np.minimum(capacities[:, 0], 2**SUM_BITS - 1).astype(np.int64)
         else:
-            kernel, structure = _fill_by_branching, (self._rows,)
+            kernel, structure = fill_by_branching, weights
         return solve_batch(
             kernel,
             costs,
             (num_items,),
-            structure,
+            (structure,),
             failure="no solution",
             n_threads=self.n_threads,
-            per_instance=(capacities,),
+            per_instance=(capacities, which),
         )
 
-    def _capacities(self, contexts: Sequence[Any] | None, batch: int) -> Array:
-        capacities = checked_contexts(contexts, batch, self.capacity.astype(np.float64))
-        capacities = capacities.reshape(batch, len(self._rows))
-        wrong = ~((capacities >= 0) & (capacities < np.inf)).all(axis=1)
+    def _instances(self, contexts: Sequence[Any] | None, batch: int) -> tuple[Array, Array, Array]:
+        """Weights (k, d, n) in units; per instance its capacities (B, d) and which weights it has (B,)."""
+        if contexts is None:
+            weights, capacity = self._units
+            return weights[None], np.tile(capacity, (batch, 1)), np.zeros(batch, np.int64)
+        checked = checked_contexts(contexts, batch, self.capacity.astype(np.float64))
+        checked = checked.reshape(batch, -1)
+        wrong = ~((checked >= 0) & (checked < np.inf)).all(axis=1)
         if wrong.any():
             instance = int(wrong.argmax())
             raise ValueError(
                 "capacities must be finite and non-negative, "
-                f"but that of instance {instance} is {capacities[instance].tolist()}"
+                f"but that of instance {instance} is {checked[instance].tolist()}"
             )
-        return capacities
+        # Not through float64, which would round whole numbers.
+        exact = np.array([np.asarray(context) for context in contexts]).reshape(checked.shape)
+        different, which = np.unique(exact, axis=0, return_inverse=True)
+        rows = [in_units(np.atleast_2d(self.weights), capacity) for capacity in different]
+        weights = np.array([row[0] for row in rows]).reshape(len(rows), *np.atleast_2d(self.weights).shape)
+        which = which.reshape(batch)
+        capacities = np.array([row[1] for row in rows], np.uint64).reshape(len(rows), -1)[which]
+        return weights, capacities, which
 
 
-@njit(nogil=True, cache=True)
-def _fill_by_table(
-    costs: np.ndarray, solutions: np.ndarray, capacities: np.ndarray, weights: np.ndarray
-) -> int:
-    """Best cost for every capacity, one item after the other, O(n capacity) an instance."""
-    num_items, total = weights.size, weights.sum()
-    largest = np.int64(min(capacities.max(), total))
-    before, after = np.empty(largest + 1), np.empty(largest + 1)
-    taken = np.empty((num_items, largest + 1), np.bool_)
-    for row in range(len(costs)):
-        capacity = np.int64(min(capacities[row, 0], total))
-        before[: capacity + 1] = 0
-        for item in range(num_items):
-            weight, cost = weights[item], costs[row, item]
-            if cost >= 0 or weight > capacity:
-                taken[item, : capacity + 1] = False
-                continue
-            after[:weight] = before[:weight]
-            taken[item, :weight] = False
-            for room in range(weight, capacity + 1):
-                with_item = before[room - weight] + cost
-                taken[item, room] = with_item < before[room]
-                after[room] = min(with_item, before[room])
-            before, after = after, before
-        for item in range(num_items - 1, -1, -1):
-            if taken[item, capacity]:
-                solutions[row, item] = 1
-                capacity -= weights[item]
-    return -1
+def in_units(weights: Array, capacity: Array) -> tuple[Array, Array]:
+    """Weights (d, n) and capacities (d,) as uint64 multiples of some unit for each dimension.
+
+    Items that do not fit alone weigh UNFIT.
+    """
+    units = np.empty(weights.shape, np.uint64)
+    room = np.empty(len(weights), np.uint64)
+    for d in range(len(weights)):
+        units[d], room[d] = _row_in_units(weights[d], capacity[d])
+    return units, room
 
 
-@njit(nogil=True, cache=True)
-def _fill_by_branching(
-    costs: np.ndarray, solutions: np.ndarray, capacities: np.ndarray, weights: np.ndarray
-) -> int:
-    """Depth first, taking an item before leaving it; exponential, but the bound is that of the relaxation."""
-    num_dims, num_items = weights.shape
-    used = np.empty((num_items + 1, num_dims))  # parts of the capacities, after so many decisions
-    spent = np.empty(num_items + 1)  # their weighted sum
-    value = np.empty(num_items + 1)
-    chosen, best = np.empty(num_items, np.bool_), np.empty(num_items, np.bool_)
-    for row in range(len(costs)):
-        items, share = _worthwhile(costs[row], weights, capacities[row])
-        multipliers = _multipliers(costs[row][items], share)
-        combined = np.zeros(items.size)
-        for d in range(num_dims):
-            combined += multipliers[d] * share[d]
-        order = np.argsort(costs[row][items] / np.maximum(combined, TINY), kind="mergesort")
-        items, combined = items[order], combined[order]
-        gain, room = costs[row][items], multipliers.sum() * (1 + ROUNDING)
-        used[0], spent[0], value[0] = 0, 0, 0
-        best_value, depth = 0.0, 0
-        best[:], chosen[:] = False, False
-        while depth >= 0:
-            while depth < items.size and (
-                value[depth] + _fractional(gain, combined, depth, room - spent[depth]) < best_value
-            ):
-                fits = True
-                for d in range(num_dims):
-                    used[depth + 1, d] = used[depth, d] + share[d, order[depth]]
-                    fits = fits and used[depth + 1, d] <= 1 + ROUNDING
-                chosen[depth] = fits
-                if not fits:
-                    used[depth + 1] = used[depth]
-                spent[depth + 1] = spent[depth] + combined[depth] * fits
-                value[depth + 1] = value[depth] + gain[depth] * fits
-                depth += 1
-            if depth == items.size and value[depth] < best_value:
-                best_value = value[depth]
-                best[:] = chosen
-            # Leave out the last item that was taken, and go on from there.
-            depth -= 1
-            while depth >= 0 and not chosen[depth]:
-                depth -= 1
-            if depth >= 0:
-                chosen[depth] = False
-                used[depth + 1] = used[depth]
-                spent[depth + 1] = spent[depth]
-                value[depth + 1] = value[depth]
-                depth += 1
-        for place in range(items.size):
-            if best[place]:
-                solutions[row, items[place]] = 1
-    return -1
-
-
-@njit(nogil=True, cache=True)
-def _worthwhile(
-    costs: np.ndarray, weights: np.ndarray, capacity: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """The items that would help and fit alone, and (d, items) the part of each capacity that they need."""
-    num_dims = len(weights)
-    fits = costs < 0
-    for d in range(num_dims):
-        fits &= weights[d] <= capacity[d] * (1 + ROUNDING)
-    items = np.flatnonzero(fits)
-    share = np.zeros((num_dims, items.size))
-    for d in range(num_dims):
-        if capacity[d] > 0:
-            share[d] = weights[d][items] / capacity[d]
-    return items, share
-
-
-@njit(nogil=True, cache=True)
-def _multipliers(gain: np.ndarray, share: np.ndarray) -> np.ndarray:
-    """Weights of the constraints in their sum, from some subgradient steps on the Lagrangian dual."""
-    num_dims = len(share)
-    best = np.ones(num_dims)
-    if num_dims == 1 or gain.size == 0:
-        return best
-    current, slope = np.zeros(num_dims), np.empty(num_dims)
-    best_bound = -np.inf
-    for iteration in range(DUAL_STEPS):
-        bound = -current.sum()
-        slope[:] = -1
-        for k in range(gain.size):
-            reduced = gain[k]
-            for d in range(num_dims):
-                reduced += current[d] * share[d, k]
-            if reduced < 0:
-                bound += reduced
-                for d in range(num_dims):
-                    slope[d] += share[d, k]
-        if bound > best_bound and current.sum() > 0:
-            best_bound = bound
-            best[:] = current
-        step = -gain.min() / (1 + iteration)
-        for d in range(num_dims):
-            current[d] = max(0.0, current[d] + step * slope[d])
-    return best
-
-
-@njit(nogil=True, cache=True)
-def _fractional(gain: np.ndarray, combined: np.ndarray, first: int, room: float) -> float:
-    """Best value of the items from `first` on if the last may be taken in part; a bound; O(n)."""
-    total = 0.0
-    for k in range(first, gain.size):
-        if combined[k] > room:
-            return total + gain[k] * max(room, 0.0) / combined[k]
-        room -= combined[k]
-        total += gain[k]
-    return total
+def _row_in_units(weights: Array, capacity: Any) -> tuple[Array, int]:
+    """One dimension: whole weights as they are, others as multiples of a power of two."""
+    num_items = len(weights)
+    if weights.dtype.kind in "iu" or (
+        (weights == np.floor(weights)).all() and weights.max(initial=0) < LARGEST_WHOLE
+    ):
+        exact, most = weights.astype(np.uint64), int(capacity)
+    else:
+        dtypes = [array.dtype for array in (weights, np.asarray(capacity)) if array.dtype.kind == "f"]
+        tolerance = (num_items + 2) * max(float(np.finfo(dtype).eps) for dtype in dtypes)
+        real, limit = weights.astype(np.float64), float(capacity) * (1 + tolerance)
+        heaviest = real.max(where=real <= limit, initial=0)
+        shift = SUM_BITS - 1 - num_items.bit_length() - int(np.frexp(heaviest)[1])
+        fits = real <= limit
+        exact = np.ldexp(np.where(fits, real, 0), shift).astype(np.uint64)
+        scaled = np.ldexp(limit, shift)
+        most = int(scaled) if scaled < 2.0**SUM_BITS else 2**SUM_BITS
+        exact[~fits] = UNFIT
+    most = min(most, UNFIT - 1)
+    fitting = exact <= most
+    divisor = max(1, int(np.gcd.reduce(exact[fitting], initial=0)))
+    return np.where(fitting, exact // np.uint64(divisor), np.uint64(UNFIT)), most // divisor

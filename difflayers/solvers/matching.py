@@ -1,7 +1,7 @@
 """Matchings of least cost: bipartite, and perfect on any graph."""
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numba import njit
@@ -9,7 +9,7 @@ from numba import njit
 from difflayers._arguments import count, counts
 from difflayers.graph.checks import checked_edges
 from difflayers.solver import Array
-from difflayers.solvers.batch import check_threads, solve_batch
+from difflayers.solvers.batch import check_threads, solve_batch, spend
 from difflayers.solvers.blossom import perfect_matchings
 
 
@@ -28,6 +28,7 @@ class BipartiteMatching:
         ValueError: an argument is out of range.
     """
 
+    sense: ClassVar[str] = "minimize"
     shape: tuple[int, int]
     n_threads: int = 1
 
@@ -78,6 +79,7 @@ class PerfectMatching:
         TypeError, ValueError: an argument has the wrong form or is out of range.
     """
 
+    sense: ClassVar[str] = "minimize"
     num_nodes: int
     edges: Array
     n_threads: int = 1
@@ -119,6 +121,7 @@ class PerfectMatching:
 def _assignments(
     costs: np.ndarray,
     solutions: np.ndarray,
+    meter: np.ndarray,
     num_rows: int,
     num_columns: int,
     row_stride: int,
@@ -153,6 +156,8 @@ def _assignments(
         for start in range(num_rows):
             if partner[start] >= 0:
                 continue
+            if spend(meter, num_rows * num_columns):
+                return instance
             for j in range(num_columns):
                 distance[j] = np.inf
                 columns[j] = j

@@ -2,7 +2,7 @@
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -30,6 +30,7 @@ class MinimumCostMulticut:
         TypeError, ValueError: an argument has the wrong form or is out of range.
     """
 
+    sense: ClassVar[str] = "minimize"
     num_nodes: int
     edges: Array
     method: str = "fast"

@@ -1,7 +1,7 @@
 """Ranks and the k cheapest items: sorting as a solver."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -19,6 +19,8 @@ class Ranking:
     higher.
     """
 
+    sense: ClassVar[str] = "minimize"
+
     def __call__(self, costs: Any) -> Array:
         """Solve a batch.
 
@@ -26,17 +28,21 @@ class Ranking:
             costs: (B, n) numbers, for any n.
 
         Returns:
-            (B, n) in the costs' dtype: a permutation of 1 to n an instance.
+            (B, n) in the costs' dtype, or a larger one of the same kind if n is too large for that: per
+            instance a permutation of 1 to n.
 
         Raises:
             ValueError: the costs have a wrong shape, a NaN or minus infinity.
         """
         array = as_array("costs", costs)
-        rows = checked_rows(array, None)
-        ranks = np.empty_like(rows)
-        order = np.argsort(-rows, axis=1, kind="stable")
-        np.put_along_axis(ranks, order, np.arange(1.0, rows.shape[1] + 1)[None], axis=1)
-        return ranks.astype(array.dtype, copy=False)
+        checked_rows(array, None)
+        num_items = array.shape[1]
+        # Sorted as they are: float64 would round integers beyond 2^53. Read backwards twice, so that the
+        # order is descending and the first of equal items comes first.
+        order = num_items - 1 - np.argsort(array[:, ::-1], axis=1, kind="stable")[:, ::-1]
+        ranks = np.empty(array.shape, _holding(num_items, array.dtype))
+        np.put_along_axis(ranks, order, np.arange(1, num_items + 1, dtype=ranks.dtype)[None], axis=1)
+        return ranks
 
 
 @dataclass(frozen=True)
@@ -52,6 +58,7 @@ class TopK:
         ValueError: k is no positive integer.
     """
 
+    sense: ClassVar[str] = "minimize"
     k: int
 
     def __post_init__(self) -> None:
@@ -72,11 +79,19 @@ class TopK:
         """
         array = as_array("costs", costs)
         rows = checked_rows(array, None)
-        taken = np.zeros_like(rows)
-        order = np.argsort(rows, axis=1, kind="stable")[:, : self.k]
-        np.put_along_axis(taken, order, 1.0, axis=1)
-        solutions = taken.astype(array.dtype, copy=False)
+        solutions = np.zeros(array.shape, array.dtype)
+        order = np.argsort(array, axis=1, kind="stable")[:, : self.k]
+        np.put_along_axis(solutions, order, solutions.dtype.type(1), axis=1)
         failed = np.flatnonzero((rows < np.inf).sum(axis=1) < self.k).tolist()
         if failed:
             raise InfeasibleError(f"fewer than {self.k} items of finite cost", failed, solutions)
         return solutions
+
+
+def _holding(number: int, dtype: np.dtype[Any]) -> np.dtype[Any]:
+    """The dtype if it holds all integers up to a number, else the next larger one of its kind that does."""
+    for candidate in (dtype, *(np.dtype(f"{dtype.kind}{size}") for size in (2, 4, 8))):
+        most = np.iinfo(candidate).max if dtype.kind in "iu" else 2 ** (np.finfo(candidate).nmant + 1)
+        if number <= most:
+            return candidate
+    return dtype

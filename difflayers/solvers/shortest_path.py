@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numba import njit
@@ -10,7 +10,7 @@ from numba import njit
 from difflayers._arguments import count, indices
 from difflayers.graph.checks import checked_edges
 from difflayers.solver import Array
-from difflayers.solvers.batch import batch_size, check_threads, checked_contexts, solve_batch
+from difflayers.solvers.batch import batch_size, check_threads, checked_contexts, solve_batch, spend
 from difflayers.solvers.heap import drop_first, push
 
 
@@ -39,6 +39,7 @@ class ShortestPath:
         TypeError, ValueError: an argument has the wrong form or is out of range.
     """
 
+    sense: ClassVar[str] = "minimize"
     num_nodes: int
     edges: Array
     source: int = 0
@@ -158,6 +159,7 @@ def topological_order(begins: Array, heads: Array) -> Array | None:
 def _acyclic_paths(
     costs: np.ndarray,
     solutions: np.ndarray,
+    meter: np.ndarray,
     ends: np.ndarray,
     num_nodes: int,
     tails: np.ndarray,
@@ -168,6 +170,8 @@ def _acyclic_paths(
     distance = np.empty(num_nodes)
     last = np.empty(num_nodes, np.int32)
     for row in range(len(costs)):
+        if spend(meter, 5 * tails.size):
+            return row
         distance[:] = np.inf
         distance[ends[row, 0]] = 0
         for arc in range(tails.size):
@@ -191,6 +195,7 @@ def _acyclic_paths(
 def _dijkstra_paths(
     costs: np.ndarray,
     solutions: np.ndarray,
+    meter: np.ndarray,
     ends: np.ndarray,
     num_nodes: int,
     begins: np.ndarray,
@@ -210,6 +215,8 @@ def _dijkstra_paths(
         keys[0], nodes[0] = 0, source
         size = 1
         while size and nodes[0] != target:
+            if spend(meter, 100):
+                return row
             key, node = keys[0], nodes[0]
             drop_first(keys, nodes, size)
             size -= 1

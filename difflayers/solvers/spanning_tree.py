@@ -1,7 +1,7 @@
 """Minimum spanning tree."""
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numba import njit
@@ -9,7 +9,7 @@ from numba import njit
 from difflayers._arguments import count
 from difflayers.graph.checks import checked_edges
 from difflayers.solver import Array
-from difflayers.solvers.batch import check_threads, solve_batch
+from difflayers.solvers.batch import check_threads, solve_batch, spend
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,6 +27,7 @@ class MinimumSpanningTree:
         TypeError, ValueError: an argument has the wrong form or is out of range.
     """
 
+    sense: ClassVar[str] = "minimize"
     num_nodes: int
     edges: Array
     n_threads: int = 1
@@ -64,11 +65,18 @@ class MinimumSpanningTree:
 
 @njit(nogil=True, cache=True)
 def _spanning_trees(
-    costs: np.ndarray, solutions: np.ndarray, num_nodes: int, tails: np.ndarray, heads: np.ndarray
+    costs: np.ndarray,
+    solutions: np.ndarray,
+    meter: np.ndarray,
+    num_nodes: int,
+    tails: np.ndarray,
+    heads: np.ndarray,
 ) -> int:
     """Kruskal: take edges from the cheapest on, unless their ends are connected; O(m log m) an instance."""
     parent = np.empty(num_nodes, np.int32)
     for row in range(len(costs)):
+        if spend(meter, 100 * tails.size):
+            return row
         for v in range(num_nodes):
             parent[v] = v
         missing = num_nodes - 1

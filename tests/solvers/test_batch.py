@@ -1,14 +1,17 @@
 """What holds for every ready-made solver, whatever it solves."""
 
 import copy
+import dataclasses
 import pickle
+import signal
+import threading
 
 import numpy as np
 import pytest
 import torch
 
 import difflayers
-from difflayers import solvers
+from difflayers import solvers, wrap
 from difflayers.graph import grid_edges
 from difflayers.solver import InfeasibleError
 
@@ -152,6 +155,46 @@ def test_instances_without_solution_are_named_and_the_others_solved(threads):
         assert error.instances == [2, 3, 6]
         np.testing.assert_array_equal(error.solutions[[0, 1, 4, 5]], expected[[0, 1, 4, 5]])
         assert isinstance(error, difflayers.SolverError)
+
+
+def test_every_solver_states_that_it_minimises(name):
+    assert SOLVERS[name][0]().sense == "minimize"
+    assert wrap.milp.sense == wrap.linear_sum_assignment.sense == "minimize"
+
+
+EVEN = 2 * np.random.default_rng(0).integers(10**15, 2 * 10**15, 300)
+EVEN[0] = 4 * 10**17 - 1  # so that halving them does not help
+
+# Instances that take for ever, or minutes at least.
+ENDLESS = {
+    "assignment": lambda: (
+        solvers.BipartiteMatching((2000, 2000)),
+        np.outer(np.arange(2000), np.arange(2000)),
+    ),
+    "knapsack": lambda: (solvers.Knapsack(EVEN, 4 * 10**17 + 1), -EVEN.astype(float)),
+    "knapsacks": lambda: (
+        solvers.Knapsack(np.random.default_rng(0).integers(10**5, size=(5, 300)), [7 * 10**6] * 5),
+        -np.ones(300),
+    ),
+    "tour": lambda: (solvers.TravellingSalesman(50, starts=10**9), np.arange(1225)),
+    "cut": lambda: (solvers.MaxCut(16, EDGES), np.ones((200_000, 24))),
+    "large cut": lambda: (solvers.MaxCut(17, EDGES, restarts=10**9), np.ones(24)),
+}
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("endless", ENDLESS)
+def test_whatever_takes_long_can_be_interrupted(endless, threads):
+    solver, costs = ENDLESS[endless]()
+    solver = dataclasses.replace(solver, n_threads=threads)
+    costs = costs if endless == "cut" else np.stack([costs, costs])
+    timer = threading.Timer(0.3, lambda: signal.raise_signal(signal.SIGINT))
+    timer.start()
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            solver(costs)
+    finally:
+        timer.cancel()
 
 
 @pytest.mark.parametrize("jobs", [1, 2])

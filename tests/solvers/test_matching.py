@@ -1,3 +1,5 @@
+from itertools import permutations
+
 import networkx as nx
 import numpy as np
 import pytest
@@ -97,6 +99,41 @@ def test_many_nested_blossoms_on_larger_graphs_are_solved_exactly(seed):
     assert_as_cheap(36, edges, np.concatenate([rng.random(36), 3 + 5 * rng.random(len(edges) - 36)]))
     edges = grid_edges((6, 8), [1, 2])
     assert_as_cheap(48, edges, rng.integers(0, 5, len(edges)).astype(float))
+
+
+def perfect_matchings(nodes, pairs):
+    """All perfect matchings, as lists of numbers of pairs."""
+    if not nodes:
+        yield []
+        return
+    for number, pair in enumerate(pairs):
+        if pair[0] == nodes[0] and pair[1] in nodes:
+            for rest in perfect_matchings([v for v in nodes if v not in pair], pairs):
+                yield [number, *rest]
+
+
+@pytest.mark.parametrize("kind", ["decades", "prohibitive", "offset"])
+def test_whole_costs_up_to_ten_to_the_fifteen_are_told_apart(kind):
+    pairs = np.stack(np.triu_indices(8, 1), axis=1)
+    matchings = list(perfect_matchings(list(range(8)), pairs.tolist()))
+    assert len(matchings) == 105
+    for seed in range(40):
+        rng = np.random.default_rng(seed)
+        costs = rng.integers(-9, 10, len(pairs)).astype(float)
+        if kind == "decades":
+            costs *= 10.0 ** rng.integers(0, 14, len(pairs))
+        elif kind == "prohibitive":
+            costs[rng.random(len(pairs)) < 0.4] = 10.0 ** rng.integers(5, 15)
+        else:
+            costs += 10.0 ** rng.integers(5, 15)
+        matching = PerfectMatching(8, pairs)(costs[None])[0] > 0
+        best = min(sum(int(costs[e]) for e in chosen) for chosen in matchings)
+        assert sum(map(int, costs[matching])) == best
+        square = rng.permutation(costs[:16]).reshape(4, 4)
+        chosen = BipartiteMatching((4, 4))(square[None])[0] > 0
+        orders = permutations(range(4))
+        expected = min(sum(int(square[i, j]) for i, j in enumerate(order)) for order in orders)
+        assert sum(map(int, square[chosen])) == expected
 
 
 def test_without_nodes_the_empty_matching_is_perfect():

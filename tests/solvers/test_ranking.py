@@ -18,6 +18,23 @@ def test_ranks_are_those_of_scipy_from_the_highest_down(num_items, seed, ties):
     np.testing.assert_array_equal(Ranking()(costs), expected)
 
 
+@pytest.mark.parametrize("dtype", ["i1", "u1", "i2", "f2", "f4", "i8", "u8"])
+def test_ranks_beyond_the_range_of_the_dtype_do_not_wrap(dtype):
+    for num_items in (100, 127, 128, 255, 256, 3000):
+        costs = np.zeros((1, num_items), dtype)
+        costs[0, 5] = 1
+        ranks = Ranking()(costs)
+        assert ranks.dtype.kind == np.dtype(dtype).kind
+        assert ranks[0].tolist() == [2, 3, 4, 5, 6, 1, *range(7, num_items + 1)]
+
+
+def test_whole_numbers_that_float64_would_round_are_told_apart():
+    large = np.array([[2**53, 2**53 + 1, 2**53 - 1]])
+    assert Ranking()(large).tolist() == [[2, 1, 3]]
+    assert TopK(2)(-large).tolist() == [[1, 1, 0]]
+    assert Ranking()(np.array([[2**64 - 1, 2**64 - 2]], np.uint64)).tolist() == [[1, 2]]
+
+
 def test_ranking_minimises_over_permutations():
     costs = np.random.default_rng(0).normal(size=(4, 6))
     ranks = Ranking()(costs)

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.optimize import Bounds, LinearConstraint, milp
 
 from difflayers.solver import SolverError
 from difflayers.solvers import TravellingSalesman
@@ -75,6 +76,66 @@ def test_long_tours_leave_no_move_that_gains():
             for last in range(first + 1, 25):
                 turned = walk[:first] + walk[first : last + 1][::-1] + walk[last + 1 :]
                 assert sum(between[turned[k - 1], turned[k]] for k in range(25)) >= length - 1e-9
+
+
+def shortest_length_by_milp(num_nodes, edges, costs):
+    """Length of the shortest tour: degree 2 everywhere, and no subtours."""
+    degrees = np.zeros((num_nodes, len(edges)))
+    degrees[edges.T, np.arange(len(edges))] = 1
+    constraints = [LinearConstraint(degrees, 2, 2)]
+    while True:
+        chosen = milp(costs, constraints=constraints, integrality=1, bounds=Bounds(0, 1)).x > 0.5
+        parts = list(nx.connected_components(nx.Graph(edges[chosen].tolist())))
+        if len(parts) == 1:
+            return costs @ chosen
+        for part in parts:
+            leaving = (np.isin(edges, list(part)).sum(axis=1) == 1).astype(float)
+            constraints.append(LinearConstraint(leaving, 2, np.inf))
+
+
+@pytest.mark.parametrize("kind", ["uniform", "clustered", "grid"])
+def test_tours_of_forty_points_are_within_half_a_per_cent_of_the_optimum_of_milp(kind):
+    solver = TravellingSalesman(40)
+    excess = []
+    for seed in range(4):
+        rng = np.random.default_rng(seed)
+        points = rng.random((40, 2))
+        if kind == "clustered":
+            points = 0.05 * rng.normal(size=(40, 2)) + rng.random((4, 2))[rng.integers(0, 4, 40)]
+        if kind == "grid":
+            points = np.stack(np.divmod(rng.permutation(49)[:40], 7), axis=1)
+        costs = np.linalg.norm(points[solver.edges[:, 0]] - points[solver.edges[:, 1]], axis=1)
+        tour = solver(costs[None])[0]
+        assert_tour(solver.edges, tour, 40)
+        excess.append(costs @ tour / shortest_length_by_milp(40, solver.edges, costs) - 1)
+    assert min(excess) > -1e-9
+    assert np.mean(excess) <= 0.005
+
+
+@pytest.mark.parametrize("num_nodes", [16, 17, 40])
+def test_long_tours_end_however_wide_the_range_of_costs(num_nodes):
+    solver = TravellingSalesman(num_nodes)
+    for seed in range(30):
+        rng = np.random.default_rng(seed)
+        costs = rng.normal(size=(3, len(solver.edges)))
+        costs[0] *= 1e17 * 10.0 ** -rng.integers(0, 18, len(solver.edges))
+        costs[1] *= 10.0 ** rng.integers(-300, 300, len(solver.edges))
+        costs[2] *= rng.choice([0.0, 5e-324, 1e-300])
+        for tour in solver(costs):
+            assert_tour(solver.edges, tour, num_nodes)
+
+
+def test_a_tour_that_can_avoid_prohibitive_costs_is_about_as_short_as_if_they_were_infinite():
+    solver = TravellingSalesman(20)
+    for seed in range(10):
+        rng = np.random.default_rng(seed)
+        costs = rng.integers(1, 100, len(solver.edges)).astype(float)
+        dear = rng.random(len(costs)) < 0.3
+        lengths = []
+        for prohibitive in (np.inf, 1e15, 1e10, 1e5):
+            costs[dear] = prohibitive
+            lengths.append(costs[solver(costs[None])[0] > 0].sum())
+        assert max(lengths) <= 1.05 * min(lengths)
 
 
 def test_points_on_a_circle_are_visited_in_order():
