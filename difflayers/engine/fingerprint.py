@@ -25,7 +25,7 @@ def fingerprints(objects: Sequence[Any]) -> list[bytes]:
     Raises:
         TypeError: an object, or something inside it, cannot be pickled.
 
-    Example:
+    Examples:
         >>> batch = torch.eye(3)
         >>> first, second = fingerprints([{"mask": batch[0]}, {"mask": np.array([1, 0, 0], np.float32)}])
         >>> first == second

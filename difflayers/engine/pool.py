@@ -67,7 +67,7 @@ class SolutionPool:
     Raises:
         ValueError: an argument is out of range.
 
-    Example:
+    Examples:
         >>> import difflayers
         >>> pool = SolutionPool(solve_ratio=0)
         >>> layer = difflayers.BlackboxLayer(lambda c: np.eye(len(c))[c.argmin()], pool=pool)

@@ -1,4 +1,4 @@
-"""What a blackbox layer's gradients are made of, and whether its λ and the sense of its costs are right."""
+"""How a blackbox layer reacts to λ, and whether its λ and the sense of its costs are right."""
 
 import copy
 import math
@@ -22,7 +22,7 @@ from difflayers.layers.blackbox import BlackboxLayer
 from difflayers.pictures import new_figure
 from difflayers.solver import Array, SolverError
 
-# λ changes too few solutions below the first share, and the costs hardly matter above the second.
+# Below the first share, λ changes too few solutions; above the second, the costs hardly matter.
 _TOO_FEW, _TOO_MANY = 0.1, 0.9
 
 
@@ -32,19 +32,28 @@ class Diagnosis:
 
     Attributes:
         scales: (N,) the λ that were tried, ascending.
-        changed: (N,) share of instances whose solution each λ changed, of those with a gradient.
-        norms: (N,) mean Euclidean norm of the gradient (W(c + λ g) − W(c)) / λ of an instance.
-        cosines: (N, N) mean cosine between the gradients of two λ, over instances where neither is zero; NaN
-            where there is none.
+        changed: (N,) for each λ, the share of instances whose solution it changed, among those with an
+            incoming gradient.
+        norms: (N,) for each λ, the mean Euclidean norm of the gradient (W(c + λ g) − W(c)) / λ per instance.
+        cosines: (N, N) mean cosine between the gradients of two λ, over the instances in which neither is
+            zero; NaN without such instances.
         with_gradient: share of instances whose incoming gradient is not zero.
-        suggested: lowest and highest λ that change from 10 to 90 % of the solutions; None where none does.
+        suggested: lowest and highest λ that change from 10 to 90 % of the solutions; None without such λ.
         own: (K,) the λ that the layer would use next.
-        own_changed: (K,) share of solutions that each of them changes.
+        own_changed: (K,) for each of these, the share of solutions that it changes.
         beaten: share of solutions that are beaten in the objective by the solver's answer to other costs,
             those of another instance or the negative ones: none for an exact solver, most for a solver that
             works in the other sense; NaN if the solver fails on all other costs.
-        seconds: (B,) how long each instance's solve took; one number, the mean, for a batched solver.
-        failures: share of the problems that the solver found no solution for.
+        seconds: (B,) the time of the solve per instance; one number, the mean, for a batched solver.
+        failures: share of the problems for which the solver found no solution.
+
+    Examples:
+        >>> import difflayers
+        >>> layer = difflayers.BlackboxLayer(difflayers.solvers.TopK(1), batched=True)
+        >>> costs, push = torch.tensor([[0.0, 1.0], [0.0, 3.0]]), torch.tensor([[1.0, 0.0], [1.0, 0.0]])
+        >>> found = difflayers.diagnose(layer, costs, gradient=push, scales=[0.5, 2.0, 4.0])
+        >>> print(str(found).splitlines()[1])
+               0.5     0.0%            0   nan
     """
 
     scales: Array
@@ -158,7 +167,7 @@ def diagnose(
             or another shape than the solutions, a scale is not positive and finite, or the batch is empty.
         SolverError: a solver failed, and `on_failure` is "raise".
 
-    Example:
+    Examples:
         >>> layer = BlackboxLayer(lambda c: np.eye(2)[c.argmin()])
         >>> costs = torch.tensor([[0.0, 1.0], [0.0, 3.0], [0.0, 5.0], [0.0, 7.0]])
         >>> push = torch.tensor([[1.0, 0.0]]).expand(4, 2)  # against item 0, which is the cheaper one

@@ -33,7 +33,7 @@ class Noise:
         mean: the mean of a draw.
         seed: of the generator.
 
-    Example:
+    Examples:
         >>> def draw(generator, shape):
         ...     return generator.laplace(size=shape)
         >>> laplace = Noise("laplace", draw, score=np.sign, symmetric=True)
@@ -82,7 +82,7 @@ class Noise:
 def gaussian_noise(seed: int = 0) -> Noise:
     """Make standard normal noise, with mean 0, variance 1 and ∇ν(z) = z.
 
-    Example:
+    Examples:
         >>> bool((gaussian_noise(seed=1).draw((5,)) == gaussian_noise(seed=1).draw((5,))).all())
         True
     """
@@ -94,7 +94,7 @@ def gumbel_noise(seed: int = 0) -> Noise:
 
     Perturbed by it, the choice of the cheapest of n items becomes their softmin. Its mean is 0.577.
 
-    Example:
+    Examples:
         >>> draws = gumbel_noise().draw((10_000, 2))
         >>> chosen = (np.array([0.0, 1.0]) - draws).argmin(axis=1)
         >>> softmin = 1 / (1 + np.exp(-1.0))
@@ -119,7 +119,7 @@ def sum_of_gamma_noise(k: int, terms: int = 10, seed: int = 0) -> Noise:
     Raises:
         ValueError: k or terms is no positive integer.
 
-    Example:
+    Examples:
         >>> noise = sum_of_gamma_noise(3)
         >>> sums = noise.draw((10_000, 3)).sum(axis=1)
         >>> bool(abs(sums.mean() - 3 * noise.mean) < 0.1)

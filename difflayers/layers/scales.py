@@ -55,7 +55,7 @@ class FixedScale:
     Raises:
         ValueError: the value is not positive and finite.
 
-    Example:
+    Examples:
         >>> FixedScale(10.0).draw()
         array([10.])
     """
@@ -95,7 +95,7 @@ class UniformScales:
     Raises:
         ValueError: an argument is out of range.
 
-    Example:
+    Examples:
         >>> scales = UniformScales(1.0, 5.0, samples=3)
         >>> drawn = scales.draw()
         >>> drawn.shape, bool((drawn >= 1).all() and (drawn <= 5).all())
@@ -153,7 +153,7 @@ class AdaptiveScale:
     Raises:
         ValueError: an argument is out of range.
 
-    Example:
+    Examples:
         >>> scales = AdaptiveScale(start=2.0, target=0.5, rate=0.2)
         >>> scales.observe(np.array([0.25]))  # too few solutions changed, so that λ grows
         >>> round(scales.value, 2)

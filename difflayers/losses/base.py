@@ -1,10 +1,11 @@
-"""The base of all losses: what is left to a loss is its value and its gradient."""
+"""The base of all losses: a loss only has to compute its value and its gradient."""
 
 import functools
 import operator
 from collections.abc import Sequence
 from typing import Any, ClassVar, Unpack
 
+import numpy as np
 from torch import Tensor
 
 from difflayers._arguments import one_of
@@ -21,33 +22,31 @@ Tensors = Tensor | Sequence[Tensor]
 
 
 class SolverLoss(SolverModule):
-    """A loss on predicted costs that asks a solver; a subclass says what its value and gradient are.
+    """A loss on predicted costs that asks a solver; a subclass computes its value and its gradient.
 
-    `solve(call)` returns the losses (B,) and behind them the solutions, and hands to `call.save` the
-    derivative of the losses with respect to each of `call.costs`. What the loss compares with is in
-    `call.targets`, by name. The incoming gradient is multiplied in here.
+    A subclass defines `solve(call)`. This method returns the losses (B,) and behind them the solutions. It
+    hands the derivative of the losses with respect to each of `call.costs` to `call.save`. `call.targets`
+    holds what the loss compares with, by name. The base class multiplies by the incoming gradient.
 
     Args:
         solver: a callable on NumPy arrays, see `difflayers.Solver`.
         reduction: "mean", "sum", or "none" for a loss (B,).
-        options: how the solver is run, see `SolveOptions`. A loss solves each instance once, so that
-            `warm_start` has nothing to start from and is refused.
+        options: how the solver is run, see `SolveOptions`. `warm_start` is refused: a loss solves each
+            problem once, so that there is no earlier solution to start from.
 
-    ```python
-    >>> import difflayers, torch
-    >>> class PerceptronLoss(difflayers.losses.SolverLoss):
-    ...     "How much more the true solutions y* cost than the best ones: ⟨c, y* − W(c)⟩."
-    ...     def solve(self, call):
-    ...         solutions = call.solve()
-    ...         gap = call.targets["true_solutions"][0] - solutions[0]
-    ...         call.save(gap)
-    ...         return [(call.costs[0] * gap).sum(1), *solutions]
-    >>> costs = torch.tensor([[3.0, 1.0, 2.0]], requires_grad=True)
-    >>> loss = PerceptronLoss(difflayers.solvers.TopK(1), batched=True)
-    >>> loss(costs, true_solutions=torch.tensor([[0.0, 0.0, 1.0]])).item()
-    1.0
-
-    ```
+    Examples:
+        >>> import difflayers, torch
+        >>> class PerceptronLoss(difflayers.losses.SolverLoss):
+        ...     "How much more the true solutions y* cost than the best ones: ⟨c, y* − W(c)⟩."
+        ...     def solve(self, call):
+        ...         solutions = call.solve()
+        ...         gap = call.targets["true_solutions"][0] - solutions[0]
+        ...         call.save(gap)
+        ...         return [(call.costs[0] * gap).sum(1), *solutions]
+        >>> costs = torch.tensor([[3.0, 1.0, 2.0]], requires_grad=True)
+        >>> loss = PerceptronLoss(difflayers.solvers.TopK(1), batched=True)
+        >>> loss(costs, true_solutions=torch.tensor([[0.0, 0.0, 1.0]])).item()
+        1.0
     """
 
     shown: ClassVar[tuple[str, ...]] = ()
@@ -65,7 +64,7 @@ class SolverLoss(SolverModule):
         self.reduction: LossReduction = one_of("reduction", reduction, LossReduction)
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
-        """Compare predicted costs with targets; see `compare`. A subclass may name its targets here."""
+        """Compare predicted costs with targets, as `compare` does. A subclass may name its targets here."""
         return self.compare(*args, **kwargs)
 
     def compare(
@@ -118,27 +117,30 @@ def matched(costs: Sequence[Tensor], targets: dict[str, Tensors | None]) -> dict
             continue
         tensors = several(target, name)
         if len(tensors) != len(costs):
-            raise ValueError(f"{name} has {len(tensors)} tensors, but there are {len(costs)} cost tensors")
+            raise ValueError(
+                f"{name} must hold {len(costs)} tensors, one per cost tensor, got {len(tensors)}"
+            )
         for index, (tensor, cost) in enumerate(zip(tensors, costs, strict=True)):
             if not isinstance(tensor, Tensor):
-                raise TypeError(f"{name}[{index}] must be a tensor, but is a {type(tensor).__name__}")
+                raise TypeError(f"{name}[{index}] must be a tensor, got a {type(tensor).__name__}")
             if isinstance(cost, Tensor) and tensor.shape != cost.shape:
                 raise ValueError(
-                    f"{name}[{index}] has shape {tuple(tensor.shape)}, "
-                    f"but costs[{index}] has shape {tuple(cost.shape)}"
+                    f"{name}[{index}] must have shape {tuple(cost.shape)}, as costs[{index}] has, "
+                    f"got {tuple(tensor.shape)}"
                 )
         groups[name] = tensors
     return groups
 
 
 def several(tensors: Tensors, name: str = "costs") -> list[Tensor]:
-    """Return one tensor, or a list or tuple of them, as a list; raises TypeError for anything else."""
+    """Return one tensor, or a list or tuple of tensors, as a list; raises TypeError for anything else."""
     if isinstance(tensors, Tensor):
         return [tensors]
     if not isinstance(tensors, list | tuple):
+        advice = ": torch.from_numpy makes a tensor of it" if isinstance(tensors, np.ndarray) else ""
         raise TypeError(
             f"{name} must be a tensor, or a list of one tensor per cost tensor, "
-            f"got a {type(tensors).__name__}"
+            f"got a {type(tensors).__name__}{advice}"
         )
     return list(tensors)
 

@@ -165,8 +165,8 @@ def binding_normals(
         true_solutions: (B, *shape) feasible solutions of n entries.
         A_ub: (K, n) rows of the inequalities, or None.
         b_ub: (K,) their right-hand sides.
-        A_eq: (E, n) rows of the equalities, or None; they bind everywhere.
-        tolerance: how near to equality a constraint binds.
+        A_eq: (E, n) rows of the equalities, or None; equalities bind everywhere.
+        tolerance: a constraint binds if its two sides differ by at most this much.
 
     Returns:
         For each solution a float64 array (·, n).
@@ -175,7 +175,7 @@ def binding_normals(
         ValueError: only one of A_ub and b_ub is given, the shapes do not fit, a number is NaN or infinite, or
             a solution breaks an inequality or bound by more than the tolerance.
 
-    Example:
+    Examples:
         >>> binding_normals([[1.0, 0.0]], A_ub=[[1.0, 1.0]], b_ub=[1.0])  # y₁ ≤ 1, −y₂ ≤ 0, y₁ + y₂ ≤ 1
         [array([[ 1.,  0.],
                [ 0., -1.],
@@ -200,7 +200,7 @@ def binding_normals(
     slack = limit - solutions @ matrix.T
     for instance, row in enumerate(slack):
         if row.min(initial=0) < -tolerance:
-            raise ValueError(f"true_solutions breaks a constraint in instance {instance}")
+            raise ValueError(f"true_solutions must be feasible, but instance {instance} breaks a constraint")
     return [np.concatenate([matrix[row <= tolerance], equal, -equal]) for row in slack]
 
 

@@ -30,8 +30,8 @@ def hamming_loss(solutions: Tensor, true_solutions: Tensor, *, reduction: LossRe
     one_of("reduction", reduction, LossReduction)
     if solutions.shape != true_solutions.shape:
         raise ValueError(
-            f"true_solutions has shape {tuple(true_solutions.shape)}, "
-            f"but solutions has shape {tuple(solutions.shape)}"
+            f"true_solutions must have shape {tuple(solutions.shape)}, as solutions have, "
+            f"got {tuple(true_solutions.shape)}"
         )
     solutions = solutions if solutions.dtype == torch.float64 else solutions.float()
     wanted = true_solutions.to(solutions.dtype)

@@ -78,7 +78,9 @@ class StructuredSVMLoss(SolverLoss):
         for index, solution in enumerate(best):
             row = first_row((solution != 0) & (solution != 1))
             if row is not None:
-                raise ValueError(f"true_solutions[{index}] has a value other than 0 and 1 in instance {row}")
+                raise ValueError(
+                    f"true_solutions[{index}] must be 0 or 1, got another value in instance {row}"
+                )
         slopes = [self.margin * (1 - 2 * solution) for solution in best]
         augmented = [cost - slope for cost, slope in zip(call.costs, slopes, strict=True)]
         solutions = call.solve(augmented, "with the loss-augmented costs")

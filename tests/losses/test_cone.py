@@ -120,7 +120,9 @@ def test_binding_normals_are_the_rows_that_hold_with_equality():
 
 
 def test_a_solution_that_breaks_a_constraint_is_refused_with_its_instance():
-    with pytest.raises(ValueError, match="true_solutions breaks a constraint in instance 1"):
+    with pytest.raises(
+        ValueError, match="true_solutions must be feasible, but instance 1 breaks a constraint"
+    ):
         binding_normals([[1.0, 0.0], [1.0, 1.0]], A_ub=[[1, 1]], b_ub=[1])
 
 

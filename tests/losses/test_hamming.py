@@ -70,7 +70,7 @@ def test_a_batch_without_any_solution_has_a_loss_of_0():
 
 def test_other_shapes_and_reductions_are_refused():
     with pytest.raises(
-        ValueError, match=r"true_solutions has shape \(3, 1\), but solutions has shape \(3,\)"
+        ValueError, match=r"true_solutions must have shape \(3,\), as solutions have, got \(3, 1\)"
     ):
         hamming_loss(torch.zeros(3), torch.zeros(3, 1))
     with pytest.raises(ValueError, match="reduction must be one of"):

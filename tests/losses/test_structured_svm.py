@@ -86,5 +86,7 @@ def test_solutions_other_than_0_and_1_are_refused_with_their_instance():
     best = torch.eye(4)[[0, 1, 2]].clone()
     best[2, 0] = 0.5
     loss = StructuredSVMLoss(Enumeration(POLYTOPES["simplex"]))
-    with pytest.raises(ValueError, match=r"true_solutions\[0\] has a value other than 0 and 1 in instance 2"):
+    with pytest.raises(
+        ValueError, match=r"true_solutions\[0\] must be 0 or 1, got another value in instance 2"
+    ):
         loss(torch.randn(3, 4), true_solutions=best)
