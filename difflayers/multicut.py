@@ -22,7 +22,15 @@ class Multicut:
         edge_costs: (m,) float, cost of cutting; positive attracts, negative repels.
 
     Raises:
-        TypeError, ValueError: as :class:`difflayers.amwc.AMWC` does; ValueError if there are no nodes.
+        TypeError, ValueError: as `difflayers.amwc.AMWC` does; ValueError if there are no nodes.
+
+    ```python
+    >>> from difflayers import multicut
+    >>> problem = multicut.Multicut(3, [[0, 1], [1, 2], [0, 2]], [3.0, 1.0, -2.0])
+    >>> multicut.solve(problem).segments.tolist()
+    [0, 0, 1]
+
+    ```
     """
 
     num_nodes: int
@@ -45,9 +53,17 @@ class Multicut:
 def solve(
     problem: Multicut, method: str = "default", *, start: np.ndarray | Solution | None = None
 ) -> Solution:
-    """Solve a multicut approximately; arguments and errors as :func:`difflayers.amwc.solve`.
+    """Solve a multicut approximately; arguments and errors as `difflayers.amwc.solve`.
 
-    ``start`` is a solution or (n,) segments, below n, of which the connected parts are taken.
+    `start` is a solution or (n,) segments, below n, whose connected parts are taken.
+
+    ```python
+    >>> from difflayers import multicut
+    >>> problem = multicut.Multicut(3, [[0, 1], [1, 2], [0, 2]], [3.0, 1.0, -2.0])
+    >>> multicut.solve(problem, start=[0, 1, 2]).cost
+    -1.0
+
+    ```
     """
     check_problem(problem, Multicut)
     if start is not None and not isinstance(start, Solution):
@@ -57,18 +73,45 @@ def solve(
 
 
 def solve_exact(problem: Multicut, time_limit: float | None = None) -> Solution:
-    """Solve a multicut to proven optimality; see :func:`difflayers.amwc.solve_exact`."""
+    """Solve a multicut to proven optimality; see `difflayers.amwc.solve_exact`.
+
+    ```python
+    >>> from difflayers import multicut
+    >>> problem = multicut.Multicut(3, [[0, 1], [1, 2], [0, 2]], [3.0, 1.0, -2.0])
+    >>> multicut.solve_exact(problem).proven_optimal
+    True
+
+    ```
+    """
     check_problem(problem, Multicut)
     return amwc.solve_exact(problem.as_amwc, time_limit)
 
 
 def lower_bound(problem: Multicut) -> float:
-    """A number that no solution costs less than; see :func:`difflayers.amwc.lower_bound`."""
+    """Return a number that no solution costs less than; see `difflayers.amwc.lower_bound`.
+
+    ```python
+    >>> from difflayers import multicut
+    >>> problem = multicut.Multicut(3, [[0, 1], [1, 2], [0, 2]], [3.0, 1.0, -2.0])
+    >>> multicut.lower_bound(problem)
+    -1.0
+
+    ```
+    """
     check_problem(problem, Multicut)
     return amwc.lower_bound(problem.as_amwc)
 
 
 def certify(problem: Multicut, solution: Solution) -> Solution:
-    """The solution with its lower bound; see :func:`difflayers.amwc.certify`."""
+    """Return the solution with its lower bound; see `difflayers.amwc.certify`.
+
+    ```python
+    >>> from difflayers import multicut
+    >>> problem = multicut.Multicut(3, [[0, 1], [1, 2], [0, 2]], [3.0, 1.0, -2.0])
+    >>> multicut.certify(problem, multicut.solve(problem)).gap
+    0.0
+
+    ```
+    """
     check_problem(problem, Multicut)
     return amwc.certify(problem.as_amwc, solution)

@@ -1,4 +1,4 @@
-"""Mutex watersheds: partitions from one pass over the edges in order of strength, no search."""
+"""Mutex watersheds: partitions from one pass over the edges by strength, without a search."""
 
 from typing import Any
 
@@ -25,7 +25,20 @@ def mutex_watershed(problem: Multicut) -> Solution:
 
     Returns:
         A feasible solution of the multicut, which keeps its constraints (infinite costs), with its cost
-        there; the method itself minimises no sum.
+        there. The
+            method itself minimizes no sum.
+
+    Raises:
+        TypeError: if the problem is no Multicut.
+        ValueError: if constraints contradict each other.
+
+    ```python
+    >>> from difflayers import multicut, mutex
+    >>> problem = multicut.Multicut(3, [[0, 1], [1, 2], [0, 2]], [3.0, 1.0, -2.0])
+    >>> mutex.mutex_watershed(problem).segments.tolist()
+    [0, 0, 1]
+
+    ```
     """
     check_problem(problem, Multicut)
     return _partition(problem.as_amwc)
@@ -34,17 +47,29 @@ def mutex_watershed(problem: Multicut) -> Solution:
 def semantic_mutex_watershed(problem: AMWC) -> Solution:
     """Label and partition a graph by the semantic mutex watershed (Wolf et al. 2020), O(n K + m log m).
 
-    Beside the edges, every pair of a node and a label is visited, and gives the label to the node's cluster
-    unless that has one; clusters of different labels do not merge. A pair is as strong as the label is
-    cheaper than the node's next cheapest, which is in the unit of the edge costs and shifts with no constant.
-    Only the cheapest label of a node can ever be given, so there are n such pairs, visited after edges of the
-    same strength. Nodes of a label that is not partitionable are one segment, whatever sets them apart.
+    Beside the edges, every node is visited and gives its cheapest label to its cluster, unless the cluster
+    has a label. Clusters of different labels do not merge. The strength of a node is how much cheaper its
+    cheapest label is than its next cheapest, which is in the unit of the edge costs and which no constant
+    shifts. Nodes come after edges of the same strength. Nodes of a label that is not partitionable are one
+    segment in any case.
 
     Args:
         problem: the asymmetric multiway cut.
 
     Returns:
         A feasible solution of the asymmetric multiway cut, which keeps its constraints, with its cost there.
+
+    Raises:
+        TypeError: if the problem is no AMWC.
+        ValueError: if constraints contradict each other.
+
+    ```python
+    >>> from difflayers import amwc, mutex
+    >>> problem = amwc.AMWC([[0, 5], [1, 0], [9, 0]], [[0, 1], [1, 2]], [2.0, 3.0], [True, True])
+    >>> mutex.semantic_mutex_watershed(problem).labels.tolist()
+    [0, 1, 1]
+
+    ```
     """
     check_problem(problem, AMWC)
     if problem.constrained:
@@ -111,7 +136,7 @@ def mutex_clusters(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Cluster (n,) and label (n,) of every node, -1 where none was given, O(m log m).
 
-    ``order`` holds the visits: below m an edge, from m on the giving of ``cheapest`` to a node.
+    `order` holds the visits: below m an edge, from m on the giving of `cheapest` to a node.
     """
     num_nodes, num_edges = cheapest.size, edges.shape[0]
     parent = np.arange(num_nodes).astype(np.int32)

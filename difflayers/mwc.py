@@ -21,7 +21,15 @@ class MWC:
         edge_costs: (m,) float, cost of cutting; positive attracts, negative repels.
 
     Raises:
-        TypeError, ValueError: as :class:`difflayers.amwc.AMWC` does.
+        TypeError, ValueError: as `difflayers.amwc.AMWC` does.
+
+    ```python
+    >>> from difflayers import mwc
+    >>> problem = mwc.MWC([[0, 2], [2, 0], [1, 1]], [[0, 1], [1, 2]], [1.0, 3.0])
+    >>> mwc.solve(problem).labels.tolist()
+    [0, 1, 1]
+
+    ```
     """
 
     node_costs: np.ndarray
@@ -41,24 +49,60 @@ class MWC:
 
 
 def solve(problem: MWC, method: str = "default", *, start: np.ndarray | Solution | None = None) -> Solution:
-    """Solve a multiway cut approximately; arguments and errors as :func:`difflayers.amwc.solve`."""
+    """Solve a multiway cut approximately; arguments and errors as `difflayers.amwc.solve`.
+
+    ```python
+    >>> from difflayers import mwc
+    >>> problem = mwc.MWC([[0, 2], [2, 0], [1, 1]], [[0, 1], [1, 2]], [1.0, 3.0])
+    >>> mwc.solve(problem, "best").cost
+    2.0
+
+    ```
+    """
     check_problem(problem, MWC)
     return amwc.solve(problem.as_amwc, method, start=start)
 
 
 def solve_exact(problem: MWC, time_limit: float | None = None) -> Solution:
-    """Solve a multiway cut to proven optimality; see :func:`difflayers.amwc.solve_exact`."""
+    """Solve a multiway cut to proven optimality; see `difflayers.amwc.solve_exact`.
+
+    ```python
+    >>> from difflayers import mwc
+    >>> problem = mwc.MWC([[0, 2], [2, 0], [1, 1]], [[0, 1], [1, 2]], [1.0, 3.0])
+    >>> mwc.solve_exact(problem).proven_optimal
+    True
+
+    ```
+    """
     check_problem(problem, MWC)
     return amwc.solve_exact(problem.as_amwc, time_limit)
 
 
 def lower_bound(problem: MWC) -> float:
-    """A number that no solution costs less than; see :func:`difflayers.amwc.lower_bound`."""
+    """Return a number that no solution costs less than; see `difflayers.amwc.lower_bound`.
+
+    ```python
+    >>> from difflayers import mwc
+    >>> problem = mwc.MWC([[0, 2], [2, 0], [1, 1]], [[0, 1], [1, 2]], [1.0, 3.0])
+    >>> mwc.lower_bound(problem)
+    2.0
+
+    ```
+    """
     check_problem(problem, MWC)
     return amwc.lower_bound(problem.as_amwc)
 
 
 def certify(problem: MWC, solution: Solution) -> Solution:
-    """The solution with its lower bound; see :func:`difflayers.amwc.certify`."""
+    """Return the solution with its lower bound; see `difflayers.amwc.certify`.
+
+    ```python
+    >>> from difflayers import mwc
+    >>> problem = mwc.MWC([[0, 2], [2, 0], [1, 1]], [[0, 1], [1, 2]], [1.0, 3.0])
+    >>> mwc.certify(problem, mwc.solve(problem)).gap
+    0.0
+
+    ```
+    """
     check_problem(problem, MWC)
     return amwc.certify(problem.as_amwc, solution)

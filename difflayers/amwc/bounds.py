@@ -1,17 +1,21 @@
 """A lower bound of asymmetric multiway cut by moving costs to where they cannot be avoided.
 
-All node costs at their cheapest and all repulsive edges cut is a bound that ignores every constraint of
-Eq. 2. Three steps move costs so that it rises, and none of them makes any solution dearer.
+The cheapest label of every node and a cut of every repulsive edge cost a lower bound, because they ignore
+every constraint of Eq. 2. Three steps move costs so that this bound rises, and no step makes any solution
+dearer.
 
-- Cycles: no cycle has exactly one cut edge, so where a path of attractive edges leads round a repulsive one,
-  one of them has to give in, and the least of their costs is paid.
-- Labels: an attractive edge of cost w is cut where its ends have different labels. So one end may pay up to w
-  for any label less, and the other as much for it more, as in min-sum message passing.
-- Repulsion: where both ends of a repulsive edge want the same label, and it may not be split, either the edge
-  is not cut or one of them gives in.
+- Cycles: no cycle has exactly one cut edge. If a path of attractive edges leads round a repulsive edge,
+either one
+  of the path is cut or the repulsive edge is not, so the least of their costs is paid.
+- Labels: an attractive edge of cost w is cut if its ends have different labels. So a label may cost up to w
+less at
+  one end and as much more at the other, as in min-sum message passing.
+- Repulsion: if both ends of a repulsive edge want the same label, and the label may not be split, either
+the edge is
+  not cut or one end takes another label.
 
-Cycles and labels compete for the same attractive edges. A good solution says where they are needed: whatever
-raises a tight bound is paid by an optimal solution too (complementary slackness). So repulsive edges inside a
+Cycles and labels compete for the same attractive edges. A good solution says where they are needed: an
+optimal solution pays whatever raises a tight bound (complementary slackness). So repulsive edges inside a
 label are served first, and cycles stay in the two segments that their repulsive edge joins.
 """
 
@@ -19,7 +23,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from difflayers.amwc.constraints import Reduction
+from difflayers.amwc.constraints import Penalized
 from difflayers.amwc.cycles import pack_cycles
 from difflayers.amwc.hardening import Hardened, harden
 from difflayers.amwc.passing import pack_repulsion, pass_on_labels
@@ -30,23 +34,63 @@ from difflayers.graph.checks import check_problem
 from difflayers.graph.rows import INDEX, compressed_rows
 from difflayers.graph.units import Resolution, quantum_of, resolution, sum_down, times_down, whole_sum
 
-# A search gives up after so many edges; two steps from both ends of a grid edge take about a thousand.
+# A search ends after so many edges; two steps from both ends of a grid edge take about a thousand.
 _EDGES_PER_PATH = 4000
-# The same for edges between labels, and how much of an attractive edge they may use: labels need it too.
+# The same for edges between labels, and the share of an attractive edge that these may use: labels need it
+# too.
 _EDGES_BETWEEN, _SHARE_BETWEEN = 150, 0.7
-# How much of an edge labels may use on the way there, which leaves the rest for the way back.
+# The share of an edge that labels may use on the way there; the rest is left for the way back.
 _FIRST_SHARE = 0.5
 
 
 def lower_bound(problem: AMWC) -> float:
-    """Return a number that no solution of the problem costs less than, in O((n + m) K) time."""
+    """Return a number that no solution of the problem costs less than, in O((n + m) K) time.
+
+    Args:
+        problem: the problem.
+
+    Returns:
+        The bound, which holds for costs of solutions as float64 sums them up.
+
+    Raises:
+        TypeError: if the problem is no AMWC.
+        ValueError: if constraints contradict each other.
+
+    ```python
+    >>> from difflayers import amwc
+    >>> things = [True, False]  # cars may be split into several, the road may not
+    >>> problem = amwc.AMWC([[0, 2], [0, 2], [3, 0]], [[0, 1], [1, 2]], [-1, 1], things)
+    >>> amwc.lower_bound(problem)
+    0.0
+
+    ```
+    """
     check_problem(problem, AMWC)
     hardened = harden(problem)
     return original_bound(hardened, hardened_bound(hardened.problem))
 
 
 def certify(problem: AMWC, solution: Solution) -> Solution:
-    """Return the solution with its `lower_bound`, and `proven_optimal` if the two differ by rounding only."""
+    """Return the solution with its `lower_bound`, and `proven_optimal` if the two differ by rounding only.
+
+    Args:
+        problem: the problem.
+        solution: a solution of it.
+
+    Raises:
+        TypeError: if the problem is no AMWC or the solution no Solution.
+        ValueError: if the solution does not fit the problem, or constraints contradict each other.
+
+    ```python
+    >>> from difflayers import amwc
+    >>> things = [True, False]  # cars may be split into several, the road may not
+    >>> problem = amwc.AMWC([[0, 2], [0, 2], [3, 0]], [[0, 1], [1, 2]], [-1, 1], things)
+    >>> solution = amwc.certify(problem, amwc.solve(problem))
+    >>> solution.proven_optimal, solution.gap
+    (True, 0.0)
+
+    ```
+    """
     check_problem(problem, AMWC)
     if not isinstance(solution, Solution):
         raise TypeError(f"solution must be a Solution of the problem, got a {type(solution).__name__}")
@@ -75,8 +119,8 @@ def _resolution(problem: AMWC) -> Resolution:
 def hardened_bound(problem: AMWC) -> float:
     """Return a lower bound, without regard to what cannot be paid."""
     if problem.constrained:
-        reduction = Reduction(problem)
-        bound = sum_down(_bound(reduction.plain), reduction.offset)
+        penalized = Penalized(problem)
+        bound = sum_down(_bound(penalized.plain), penalized.offset)
     else:
         bound = _bound(problem)
     return _resolution(problem).raised(bound)

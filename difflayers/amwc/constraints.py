@@ -11,7 +11,7 @@ from difflayers.amwc.problem import AMWC
 from difflayers.amwc.solution import Solution, checked_labels, solution_from_clusters
 
 
-class Reduction:
+class Penalized:
     """The finite problem that stands for one with infinite costs, and the way back.
 
     Nodes that must be linked become one. A forbidden label and an uncut pair that must be cut cost a finite
@@ -137,18 +137,18 @@ class Reduction:
 
 def solve_constrained(
     problem: AMWC,
-    solver: Callable[[Reduction, np.ndarray | Solution | None], Solution],
+    solver: Callable[[Penalized, np.ndarray | Solution | None], Solution],
     start: np.ndarray | Solution | None = None,
 ) -> Solution:
     """Solution of a problem with infinite costs by a solver of finite ones, which keeps every constraint."""
-    reduction = Reduction(problem)
-    solution = solver(reduction, None if start is None else reduction.start(start))
-    kept = reduction.kept(solution)
+    penalized = Penalized(problem)
+    solution = solver(penalized, None if start is None else penalized.start(start))
+    kept = penalized.kept(solution)
     if kept is not solution:
         # A repair may have torn apart what only moves can mend.
-        again = solver(reduction, kept)
-        kept = again if reduction.kept(again) is again else kept
-    return reduction.lifted(kept)
+        again = solver(penalized, kept)
+        kept = again if penalized.kept(again) is again else kept
+    return penalized.lifted(kept)
 
 
 def _components(count: int, pairs: np.ndarray) -> np.ndarray:

@@ -35,6 +35,16 @@ def solve_exact(problem: AMWC, time_limit: float | None = None) -> Solution:
     Raises:
         TypeError: if the problem is no AMWC.
         ValueError: if the time limit is no number of at least 0, or constraints contradict each other.
+
+    ```python
+    >>> from difflayers import amwc
+    >>> things = [True, False]  # cars may be split into several, the road may not
+    >>> problem = amwc.AMWC([[0, 2], [0, 2], [3, 0]], [[0, 1], [1, 2]], [-1, 1], things)
+    >>> solution = amwc.solve_exact(problem)
+    >>> solution.cost, solution.proven_optimal
+    (0.0, True)
+
+    ```
     """
     check_problem(problem, AMWC)
     deadline = deadline_after(time_limit)

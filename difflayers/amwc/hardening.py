@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from difflayers.amwc.constraints import Reduction
+from difflayers.amwc.constraints import Penalized
 from difflayers.amwc.problem import AMWC
 from difflayers.graph.components import components
 from difflayers.graph.rows import INDEX
@@ -50,7 +50,7 @@ def harden(problem: AMWC) -> Hardened:
         ValueError: if the problem's own constraints contradict each other.
     """
     if problem.constrained:
-        Reduction(problem)
+        Penalized(problem)
     if not _may_be_wide(problem):
         return Hardened(problem, np.zeros(1))
     node_costs, edge_costs = problem.node_costs.astype(np.float64), problem.edge_costs.astype(np.float64)
@@ -132,7 +132,7 @@ def _satisfiable(
         number = np.cumsum(nodes) - 1
         costs = np.where(large[nodes], np.inf, node_costs[nodes])
         try:
-            Reduction(AMWC(costs, number[edges[inside]], np.inf * edge_costs[inside], problem.partitionable))
+            Penalized(AMWC(costs, number[edges[inside]], np.inf * edge_costs[inside], problem.partitionable))
         except ValueError:
             return False
         return True

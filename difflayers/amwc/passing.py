@@ -100,7 +100,7 @@ def pack_repulsion(
 ) -> None:
     """Pay what repulsive edges inside a label that may not be split cost more than all cut, O(n K + m).
 
-    Raises ``remaining`` of these edges.
+    Raises `remaining` of these edges.
     """
     favourite, _, gap = cheapest_labels(costs)
     for e in range(edges.shape[0]):

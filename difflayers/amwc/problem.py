@@ -14,9 +14,9 @@ from difflayers.graph.rows import compressed_rows
 class AMWC:
     """Label the nodes of a graph and split some of the labels into segments at least cost (Eq. 2).
 
-    The cost of a solution is the sum of ``node_costs[v, labels[v]]`` over the nodes and of ``edge_costs[e]``
-    over the cut edges. An edge between different labels is cut, an edge inside a label is uncut unless the
-    label is partitionable; cut edges never join two nodes of one segment.
+    The cost of a solution is the sum of `node_costs[v, labels[v]]` over the nodes and of `edge_costs[e]`
+    over the cut edges. An edge between different labels is cut. An edge inside a label is uncut unless the
+    label is partitionable. No cut edge joins two nodes of one segment.
 
     Args:
         node_costs: (n, K) float, cost of every label at every node; lower is more likely.
@@ -24,17 +24,29 @@ class AMWC:
         edge_costs: (m,) float, cost of cutting; positive attracts, negative repels.
         partitionable: (K,) bool, labels that may be split into segments ("things").
 
-    Infinite costs are hard constraints: a node cost of +inf forbids the label at the node, an edge cost of
-    +inf demands that the edge is not cut (must-link, of neighbours or not), one of -inf that it is
-    (cannot-link). Kept constraints add nothing to the cost of a solution; a broken one makes it +inf.
+    Infinite costs are hard constraints. A node cost of +inf forbids the label at the node. An edge cost of
+    +inf demands that the edge is not cut (must-link), and an edge cost of -inf that it is cut
+    (cannot-link). A kept constraint adds nothing to the cost of a solution; a broken one makes it +inf.
 
-    Costs of two float32 arrays stay float32; everything else becomes float64.
+    The problem copies its arrays. If both costs are float32, they stay float32 (unless there are more than
+    2²⁴ labels); everything else becomes float64.
 
     Raises:
-        TypeError: if an array has a kind that cannot be meant (text, float edges, integer ``partitionable``).
+        TypeError: if an array has a kind that cannot be meant (text, float edges, integer `partitionable`).
         ValueError: if shapes disagree, the problem is empty, an index is out of range, an edge is a
             self-loop, a cost is NaN, costs are so large that sums overflow, a node cost is -inf or no label
-            is allowed at a node.
+            is allowed at a node; or if there are 2³⁰ edges, or nodes and labels, or more.
+
+    ```python
+    >>> from difflayers import amwc
+    >>> things = [True, False]  # cars may be split into several, the road may not
+    >>> problem = amwc.AMWC([[0, 2], [0, 2], [3, 0]], [[0, 1], [1, 2]], [-1, 1], things)
+    >>> problem.num_nodes, problem.num_labels
+    (3, 2)
+    >>> amwc.solve(problem).labels.tolist()
+    [0, 0, 1]
+
+    ```
     """
 
     node_costs: np.ndarray
@@ -77,7 +89,7 @@ class AMWC:
         return compressed_rows(self.num_nodes, self.edges, self.edge_costs)
 
     def with_node_costs(self, node_costs: np.ndarray, partitionable: np.ndarray) -> "AMWC":
-        """The problem of other labels on the same graph, whose edges are not checked and sorted again.
+        """Return the problem of other labels on the same graph, whose edges are not checked and sorted again.
 
         Args:
             node_costs: (n, K') float, for the same nodes.
@@ -85,6 +97,15 @@ class AMWC:
 
         Raises:
             TypeError, ValueError: as the constructor does.
+
+        ```python
+        >>> from difflayers import amwc
+        >>> problem = amwc.AMWC([[0, 2], [2, 0]], [[0, 1]], [3.0], [False, False])
+        >>> other = problem.with_node_costs(problem.node_costs * 2, problem.partitionable)
+        >>> amwc.solve(problem).cost, amwc.solve(other).cost
+        (2.0, 3.0)
+
+        ```
         """
         checked = AMWC(node_costs, np.empty((0, 2), np.int32), self.edge_costs[:0], partitionable)
         if checked.num_nodes != self.num_nodes:

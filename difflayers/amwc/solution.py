@@ -13,17 +13,30 @@ from difflayers.graph.rows import INDEX
 
 @dataclass(frozen=True, eq=False)
 class Solution:
-    """A feasible labelling and partition.
+    """A feasible labeling and partition.
 
     Args:
         labels: (n,) int64, the label of every node.
-        segments: (n,) int64, the segment of every node, contiguous from 0 in the order of first nodes. A
-            segment of a partitionable label is a connected component of the uncut edges; all nodes of another
-            label are one segment, connected or not.
+        segments: (n,) int64, the segment of every node, numbered from 0 in the order of first nodes. A
+        segment of
+            a partitionable label is a connected component of the uncut edges. All nodes of any other label
+            are one segment, connected or not.
         cuts: (m,) uint8, 1 where the two ends of an edge lie in different segments.
         cost: the objective of Eq. 2, in the unit of the costs.
         lower_bound: no solution costs less than this, if known.
-        proven_optimal: whether the cost is proven to be the least possible.
+        proven_optimal: whether the cost is proven to be the least possible: exactly if all costs are whole
+        numbers
+            (or multiples of any power of two) whose sums float64 holds exactly, otherwise up to its rounding.
+
+    ```python
+    >>> from difflayers import amwc
+    >>> things = [True, False]  # cars may be split into several, the road may not
+    >>> problem = amwc.AMWC([[0, 2], [0, 2], [3, 0]], [[0, 1], [1, 2]], [-1, 1], things)
+    >>> solution = amwc.solve_exact(problem)
+    >>> solution.segments.tolist(), solution.cuts.tolist(), solution.cost, solution.gap
+    ([0, 1, 2], [1, 1], 0.0, 0.0)
+
+    ```
     """
 
     labels: np.ndarray
@@ -35,23 +48,58 @@ class Solution:
 
     @property
     def gap(self) -> float | None:
-        """How much the cost can be above the least possible at most, in its unit; None without a bound."""
+        """The most by which the cost can exceed the least possible cost; None without a bound."""
         return None if self.lower_bound is None else self.cost - self.lower_bound
 
 
 def evaluate(problem: AMWC, labels: np.ndarray, cuts: np.ndarray) -> float:
-    """Objective of Eq. 2 of labels (n,) and cuts (m,), feasible or not, summed in float64.
+    """Return the objective of Eq. 2, of a solution that may be infeasible, summed in float64.
 
-    Infinite costs are constraints: +inf if one is broken, nothing for those kept.
+    Args:
+        problem: the problem.
+        labels: (n,) integers.
+        cuts: (m,) of 0 and 1.
+
+    Returns:
+        The cost, which is +inf if a constraint (an infinite cost) is broken.
+
+    Raises:
+        TypeError, ValueError: if the problem is no AMWC, or labels and cuts do not fit it.
+
+    ```python
+    >>> from difflayers import amwc
+    >>> things = [True, False]  # cars may be split into several, the road may not
+    >>> problem = amwc.AMWC([[0, 2], [0, 2], [3, 0]], [[0, 1], [1, 2]], [-1, 1], things)
+    >>> amwc.evaluate(problem, [0, 0, 1], [0, 1])
+    1.0
+
+    ```
     """
     labels, cuts = _checked(problem, labels, cuts)
     return _cost(problem, labels, cuts)
 
 
 def is_feasible(problem: AMWC, labels: np.ndarray, cuts: np.ndarray) -> bool:
-    """Whether the cuts (m,) are those of a partition that agrees with the labels (n,), as Eq. 2 demands.
+    """Return whether the cuts are those of a partition that agrees with the labels, as Eq. 2 demands.
 
     Constraints, which are infinite costs, have to be kept too.
+
+    Args:
+        problem: the problem.
+        labels: (n,) integers.
+        cuts: (m,) of 0 and 1.
+
+    Raises:
+        TypeError, ValueError: if the problem is no AMWC, or labels and cuts do not fit it.
+
+    ```python
+    >>> from difflayers import amwc
+    >>> things = [True, False]  # cars may be split into several, the road may not
+    >>> problem = amwc.AMWC([[0, 2], [0, 2], [3, 0]], [[0, 1], [1, 2]], [-1, 1], things)
+    >>> amwc.is_feasible(problem, [0, 0, 1], [1, 1]), amwc.is_feasible(problem, [0, 0, 1], [1, 0])
+    (True, False)
+
+    ```
     """
     labels, cuts = _checked(problem, labels, cuts)
     if problem.constrained and evaluate(problem, labels, cuts) == np.inf:
@@ -68,7 +116,7 @@ def is_feasible(problem: AMWC, labels: np.ndarray, cuts: np.ndarray) -> bool:
 
 
 def solution_from_clusters(problem: AMWC, labels: np.ndarray, cluster: np.ndarray) -> Solution:
-    """Solution of given labels (n,); thing segments are the connected parts of equal ``cluster`` (n,)."""
+    """Return the solution of labels (n,) whose thing segments are connected parts of equal `cluster` (n,)."""
     labels = np.asarray(labels, np.int32)
     edges = problem.edges.view(INDEX)
     segments = connected_segments(edges, problem.partitionable, labels, np.asarray(cluster, INDEX))

@@ -75,7 +75,7 @@ def connected_segments(
 ) -> np.ndarray:
     """Segments (n,) int64, numbered in the order of first nodes, linear in practice.
 
-    Those of things are connected parts of equal ``cluster`` (n,), those of other labels all of their nodes.
+    Those of things are connected parts of equal `cluster` (n,), those of other labels all of their nodes.
     """
     num_nodes, num_labels = labels.size, partitionable.size
     parent = np.arange(num_nodes).astype(INDEX)

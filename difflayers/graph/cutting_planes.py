@@ -30,8 +30,8 @@ _LARGEST = 20
 _MOST_BRANCHED, _PATIENCE = 20_000, 100
 # What the tolerances of HiGHS may hide: of a pruned branch, and of each reduced cost.
 _HIDDEN, _HIDDEN_PER_VARIABLE = 1e-6, 1e-7
-# An integer program of costs whose sum is more than so many times the median is no proof.
-_WIDEST = 2.0**40
+# An integer program whose largest cost is more than so many times the median is no proof.
+_WIDEST = 2.0**16
 # How much of the sum of all costs the optimum that HiGHS claims may differ from the best cost.
 _ROUNDING = 2.0**-40
 # The status of a program without a solution.
@@ -300,8 +300,12 @@ class _Search:
                 return
 
     def _believe(self, optimum: float) -> None:
-        """Take the optimum that HiGHS claims as the bound, if it is the best cost."""
+        """Take the optimum that HiGHS claims as the bound, if it is the best cost and costs are of one order.
+
+        Where sums are exact, what the tolerances of HiGHS leave open is not believed but searched.
+        """
         sizes = np.abs(self.program.costs[self.program.costs != 0.0])
-        total = float(sizes.sum())
-        if abs(self.best.cost - optimum) <= _ROUNDING * total and total <= _WIDEST * float(np.median(sizes)):
+        if self.resolution.exact or float(sizes.max()) > _WIDEST * float(np.median(sizes)):
+            return
+        if abs(self.best.cost - optimum) <= _ROUNDING * float(sizes.sum()):
             self.bound, self.proven = max(self.bound, min(optimum, self.best.cost)), True

@@ -1,7 +1,7 @@
 """Numba kernels on graphs with lifted edges: merging in rounds and contraction.
 
-A graph is ``indptr (n + 1,) INDEX``, ``neighbours (r,) INDEX``, ``weights (r,) float`` and ``base (r,)
-uint8``: edges and lifted edges alike stand in the rows of both their ends, ``base`` marks the edges, and
+A graph is `indptr (n + 1,) INDEX`, `neighbours (r,) INDEX`, `weights (r,) float` and `base (r,)
+uint8`: edges and lifted edges alike stand in the rows of both their ends, `base` marks the edges, and
 parallel ones may stand side by side.
 """
 
@@ -20,7 +20,7 @@ def merge_partners(
 
     A node's partner is the neighbour by an edge to which all its edges and lifted edges together weigh most,
     if that is positive. Two nodes merge if each is the other's partner, or if one is the other's partner and
-    weighs no less than ``patience`` times what the other's own partner does. Rows must have no parallels.
+    weighs no less than `patience` times what the other's own partner does. Rows must have no parallels.
     """
     num_nodes = indptr.size - 1
     partner = np.full(num_nodes, -1, np.int32)

@@ -40,6 +40,16 @@ def solve_exact(problem: LiftedMulticut, time_limit: float | None = None) -> Sol
     Raises:
         TypeError: if the problem is no LiftedMulticut.
         ValueError: if the time limit is no number of at least 0.
+
+    ```python
+    >>> from difflayers import lifted_multicut
+    >>> path, far = [[0, 1], [1, 2]], [[0, 2]]
+    >>> problem = lifted_multicut.LiftedMulticut(3, path, [-1.0, 1.0], far, [3.0])
+    >>> solution = lifted_multicut.solve_exact(problem)
+    >>> solution.cost, solution.lower_bound, solution.proven_optimal
+    (0.0, 0.0, True)
+
+    ```
     """
     check_problem(problem, LiftedMulticut)
     deadline = deadline_after(time_limit)

@@ -1,6 +1,6 @@
 """Local moves of lifted multicut: a node goes to the neighbouring cluster, or a fresh one, that costs least.
 
-Graphs are as in :mod:`difflayers.lifted_multicut.contraction`.
+Graphs are as in `difflayers.lifted_multicut.contraction`.
 """
 
 import numpy as np
@@ -24,8 +24,8 @@ def move_nodes(
 ) -> int:
     """Move nodes to the cluster, among those of their neighbours and a fresh one, that costs least.
 
-    Changes ``cluster`` (n,), whose numbers are below n, and returns the number of moves, O(rows) a visit of
-    all nodes and at most ``max_visits`` visits a node on average. A node stays where its cluster might fall
+    Changes `cluster` (n,), whose numbers are below n, and returns the number of moves, O(rows) a visit of
+    all nodes and at most `max_visits` visits a node on average. A node stays where its cluster might fall
     apart without it. Clusters whose parts are not connected to begin with remain so.
     """
     num_nodes = cluster.size
@@ -120,7 +120,7 @@ def _may_fall_apart(
 ) -> bool:
     """Whether the neighbours of v in its cluster are not found to be connected near v, in constant work.
 
-    ``mark`` (n,) and ``stack`` are scratch; marks of this visit are 2 * visit and, once found, 2 * visit + 1.
+    `mark` (n,) and `stack` are scratch; marks of this visit are 2 * visit and, once found, 2 * visit + 1.
     """
     own = cluster[v]
     first, missing = -1, 0

@@ -24,8 +24,8 @@ from difflayers.graph.units import exponent
 class LiftedMulticut:
     """Partition a graph into connected segments; pairs in different segments cost, neighbours or not.
 
-    A segment is connected by ``edges``. Lifted edges connect nothing: their cost is paid where their ends
-    lie in different segments, which for far pairs says what no local evidence can (Keuper et al. 2015).
+    A segment is connected by `edges`. Lifted edges connect nothing. Their cost is paid if their ends lie in
+    different segments, which says of far pairs what no local evidence can say (Keuper et al. 2015).
 
     Args:
         num_nodes: number n of nodes.
@@ -34,10 +34,20 @@ class LiftedMulticut:
         lifted_edges: (l, 2) integers, pairs of different nodes, which may have an edge as well.
         lifted_costs: (l,) float, cost of having the ends in different segments.
 
-    Costs of two float32 arrays stay float32; everything else becomes float64.
+    The problem copies its arrays. If both costs are float32, they stay float32; everything else becomes
+    float64.
 
     Raises:
-        TypeError, ValueError: as :class:`difflayers.multicut.Multicut` does, also for infinite costs.
+        TypeError, ValueError: as `difflayers.multicut.Multicut` does, and for infinite costs.
+
+    ```python
+    >>> from difflayers import lifted_multicut
+    >>> path, far = [[0, 1], [1, 2]], [[0, 2]]
+    >>> problem = lifted_multicut.LiftedMulticut(3, path, [-1.0, 1.0], far, [3.0])
+    >>> lifted_multicut.solve(problem).segments.tolist()
+    [0, 0, 0]
+
+    ```
     """
 
     num_nodes: int
@@ -79,7 +89,17 @@ class Solution:
         lifted_cuts: (l,) uint8, the same for the lifted edges.
         cost: the sum of the costs where these are 1, in the unit of the costs, summed in float64.
         lower_bound: no solution costs less than this, if known.
-        proven_optimal: whether the cost is proven to be the least possible.
+        proven_optimal: whether the cost is proven to be the least possible, as in `difflayers.amwc.Solution`.
+
+    ```python
+    >>> from difflayers import lifted_multicut
+    >>> path, far = [[0, 1], [1, 2]], [[0, 2]]
+    >>> problem = lifted_multicut.LiftedMulticut(3, path, [-1.0, 1.0], far, [3.0])
+    >>> solution = lifted_multicut.solve_exact(problem)
+    >>> solution.cuts.tolist(), solution.lifted_cuts.tolist(), solution.cost
+    ([0, 0], [0], 0.0)
+
+    ```
     """
 
     segments: np.ndarray
@@ -91,21 +111,47 @@ class Solution:
 
 
 def evaluate(problem: LiftedMulticut, segments: np.ndarray) -> float:
-    """Cost of segments (n,), connected or not, summed in float64."""
+    """Return the cost of segments (n,), connected or not, summed in float64.
+
+    Raises:
+        TypeError, ValueError: if the problem is no LiftedMulticut, or the segments do not fit it.
+
+    ```python
+    >>> from difflayers import lifted_multicut
+    >>> path, far = [[0, 1], [1, 2]], [[0, 2]]
+    >>> problem = lifted_multicut.LiftedMulticut(3, path, [-1.0, 1.0], far, [3.0])
+    >>> lifted_multicut.evaluate(problem, [0, 1, 1])
+    2.0
+
+    ```
+    """
     check_problem(problem, LiftedMulticut)
     segments = checked_labels("segments", segments, problem.num_nodes, problem.num_nodes)
     return _cost(problem, _differ(segments, problem.edges), _differ(segments, problem.lifted_edges))
 
 
 def is_feasible(problem: LiftedMulticut, segments: np.ndarray) -> bool:
-    """Whether every one of the segments (n,) is connected by edges."""
+    """Return whether edges connect every one of the segments (n,).
+
+    Raises:
+        TypeError, ValueError: if the problem is no LiftedMulticut, or the segments do not fit it.
+
+    ```python
+    >>> from difflayers import lifted_multicut
+    >>> path, far = [[0, 1], [1, 2]], [[0, 2]]
+    >>> problem = lifted_multicut.LiftedMulticut(3, path, [-1.0, 1.0], far, [3.0])
+    >>> lifted_multicut.is_feasible(problem, [0, 1, 1]), lifted_multicut.is_feasible(problem, [0, 1, 0])
+    (True, False)
+
+    ```
+    """
     check_problem(problem, LiftedMulticut)
     segments = checked_labels("segments", segments, problem.num_nodes, problem.num_nodes)
     return int(solution_from_clusters(problem, segments).segments.max()) + 1 == len(np.unique(segments))
 
 
 def solution_from_clusters(problem: LiftedMulticut, cluster: np.ndarray) -> Solution:
-    """Solution whose segments are the parts of equal ``cluster`` (n,) that edges connect."""
+    """Return the solution whose segments are the parts of equal `cluster` (n,) that edges connect."""
     edges, thing, labels = problem.edges.view(INDEX), np.ones(1, bool), np.zeros(problem.num_nodes, np.int32)
     segments = connected_segments(edges, thing, labels, np.asarray(cluster, INDEX))
     cuts = cut_edges(edges, segments)
@@ -114,7 +160,7 @@ def solution_from_clusters(problem: LiftedMulticut, cluster: np.ndarray) -> Solu
 
 
 def solve_scaled(problem: LiftedMulticut, solver: Callable[[LiftedMulticut], Solution]) -> Solution:
-    """The problem's solution by a solver that is given costs of less than 1."""
+    """Return the problem's solution by a solver that is given costs of less than 1."""
     power = exponent(problem.largest_cost)
     costs, lifted_costs = np.ldexp(problem.edge_costs, -power), np.ldexp(problem.lifted_costs, -power)
     solution = solver(replace(problem, edge_costs=costs, lifted_costs=lifted_costs))

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from difflayers.amwc.device.level import Labels, Level, components, make_level, without_parallels
+from difflayers.amwc.device.graphs import BatchGraph, Labels, components, make_graph, without_parallels
 from difflayers.amwc.device.merging import merge_levels
 from difflayers.amwc.device.moves import State, improve, move_nodes, projected, single_nodes
 
@@ -18,11 +18,11 @@ _BITS = 59
 
 
 class TensorSolution(NamedTuple):
-    """A feasible labelling and partition, on the device of the costs; with B first for a batch.
+    """A feasible labeling and partition, on the device of the costs; with B first for a batch.
 
     Attributes:
         labels: (n,) int64, the label of every node.
-        segments: (n,) int64, the segment of every node as in :class:`difflayers.amwc.Solution`.
+        segments: (n,) int64, the segment of every node as in `difflayers.amwc.Solution`.
         cuts: (m,) uint8, 1 where the two ends of an edge lie in different segments.
         cost: () float64, the objective of Eq. 2.
     """
@@ -87,18 +87,18 @@ def solve(
     return TensorSolution(*(part[0] for part in solution)) if single else solution
 
 
-def _from_scratch(finest: Level, patience: float, labels: Labels, everything: Tensor) -> State:
-    levels, numbers = merge_levels(finest, patience, labels)
-    coarse = levels[-1]
+def _from_scratch(finest: BatchGraph, patience: float, labels: Labels, everything: Tensor) -> State:
+    graphs, numbers = merge_levels(finest, patience, labels)
+    coarse = graphs[-1]
     state, _ = move_nodes(coarse, single_nodes(coarse, labels), labels, everything)
-    for level, number in zip(levels[-2::-1], numbers[::-1], strict=True):
-        # Some items have fewer levels than others.
-        state, _ = move_nodes(level, projected(state, number), labels, coarse.sizes < level.sizes)
-        coarse = level
+    for graph, number in zip(graphs[-2::-1], numbers[::-1], strict=True):
+        # Some items have fewer graphs than others.
+        state, _ = move_nodes(graph, projected(state, number), labels, coarse.sizes < graph.sizes)
+        coarse = graph
     return state
 
 
-def _finest(node_costs: Tensor, edges: Tensor, edge_costs: Tensor, labels: Labels) -> Level:
+def _finest(node_costs: Tensor, edges: Tensor, edge_costs: Tensor, labels: Labels) -> BatchGraph:
     batch, n, _ = node_costs.shape
     device = node_costs.device
     unit = torch.tensor(_units(node_costs, edges, edge_costs), dtype=torch.float64, device=device)
@@ -108,7 +108,7 @@ def _finest(node_costs: Tensor, edges: Tensor, edge_costs: Tensor, labels: Label
     ends = (ends[:, None, :] + n * item[:, None]).flatten(1)
     # An odd factor makes different numbers different, and neighbours' unlike.
     priority = (torch.arange(n, device=device) * 0x9E3779B1) & 0xFFFFFFFF
-    return make_level(
+    return make_graph(
         ends,
         weights.flatten(),
         _whole(node_costs, unit[:, None, None]).flatten(0, 1),
@@ -154,7 +154,7 @@ def _units(node_costs: Tensor, edges: Tensor, edge_costs: Tensor) -> list[float]
 
 
 def _clusters_of(
-    start: Tensor | TensorSolution, finest: Level, labels: Labels, shape: tuple[int, ...]
+    start: Tensor | TensorSolution, finest: BatchGraph, labels: Labels, shape: tuple[int, ...]
 ) -> State:
     batch, n, num_labels = shape
     if not isinstance(start, Tensor | TensorSolution):
@@ -176,14 +176,14 @@ def _clusters_of(
     return State(own, label)
 
 
-def _connected(finest: Level, group: Tensor) -> Tensor:
+def _connected(finest: BatchGraph, group: Tensor) -> Tensor:
     """First node of the connected part of equal group that every node lies in."""
     tails, heads = finest.tails[: finest.num_edges], finest.heads[: finest.num_edges]
     inner = (group[tails] == group[heads]).nonzero().squeeze(1)
     return components(finest.num_nodes, tails[inner], heads[inner])
 
 
-def _segments(finest: Level, state: State, labels: Labels, num_nodes: int) -> Tensor:
+def _segments(finest: BatchGraph, state: State, labels: Labels, num_nodes: int) -> Tensor:
     """Segments (B, n) in the order of their first nodes."""
     nodes = torch.arange(finest.num_nodes, device=state.cluster.device)
     first = state.cluster.new_full((labels.total + len(nodes),), len(nodes))

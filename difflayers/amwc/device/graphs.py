@@ -18,7 +18,7 @@ class Labels(NamedTuple):
 
     Attributes:
         partitionable: (K,) bool.
-        total: B K. The one cluster of label k of item b, if it may not be split, has the number ``b K + k``;
+        total: B K. The one cluster of label k of item b, if it may not be split, has the number `b K + k`;
             clusters of things are numbered from here on.
     """
 
@@ -26,7 +26,7 @@ class Labels(NamedTuple):
     total: int
 
 
-class Level(NamedTuple):
+class BatchGraph(NamedTuple):
     """A graph of the hierarchy with all that the rounds on it read; the items of a batch side by side.
 
     Attributes:
@@ -66,12 +66,12 @@ class Level(NamedTuple):
         return len(self.weights) // 2
 
 
-def make_level(
+def make_graph(
     ends: Tensor, weights: Tensor, node_costs: Tensor, item: Tensor, priority: Tensor, labels: Labels
-) -> Level:
-    """The level of different edges (2, m), the lower end first."""
+) -> BatchGraph:
+    """The graph of different edges (2, m), the lower end first."""
     sizes = item.new_zeros(labels.total // node_costs.shape[1])
-    return Level(
+    return BatchGraph(
         ends.flatten(),
         ends.flip(0).flatten(),
         weights.repeat(2),
@@ -131,20 +131,20 @@ def flatten(parent: Tensor) -> Tensor:
         parent = further
 
 
-def contract(level: Level, root: Tensor, labels: Labels) -> tuple[Level, Tensor, Tensor]:
-    """The level whose nodes are the trees of ``root`` (n,), the new number of every node, and the roots."""
+def contract(graph: BatchGraph, root: Tensor, labels: Labels) -> tuple[BatchGraph, Tensor, Tensor]:
+    """The graph whose nodes are the trees of `root` (n,), the new number of every node, and the roots."""
     is_root = root == torch.arange(len(root), device=root.device)
     roots = is_root.nonzero().squeeze(1)
     number = (is_root.cumsum(0) - 1)[root]
-    m = level.num_edges
-    ends = torch.stack([number[level.tails[:m]], number[level.heads[:m]]])
+    m = graph.num_edges
+    ends = torch.stack([number[graph.tails[:m]], number[graph.heads[:m]]])
     outer = (ends[0] != ends[1]).nonzero().squeeze(1)
-    node_costs = level.node_costs.new_zeros(len(roots), level.node_costs.shape[1])
-    coarse = make_level(
-        *without_parallels(ends[:, outer], level.weights[:m][outer], len(roots)),
-        node_costs.index_add_(0, number, level.node_costs),
-        level.item[roots],
-        level.priority[roots],
+    node_costs = graph.node_costs.new_zeros(len(roots), graph.node_costs.shape[1])
+    coarse = make_graph(
+        *without_parallels(ends[:, outer], graph.weights[:m][outer], len(roots)),
+        node_costs.index_add_(0, number, graph.node_costs),
+        graph.item[roots],
+        graph.priority[roots],
         labels,
     )
     return coarse, number, roots
