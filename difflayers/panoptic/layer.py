@@ -1,6 +1,6 @@
 """PanopticLayer: asymmetric multiway cut forward, lifted multiway cut backward (COPS, Section 3.3)."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -69,6 +69,10 @@ class PanopticLayer(StatefulModule):
             ("fast") in place of the two solvers. The default is yes for costs on a GPU, unless another
             solver is given.
 
+        loss_scale: a function that returns what the loss is multiplied by, such as `GradScaler.get_scale`.
+            Incoming gradients are divided by this number before λ is applied, and the results are multiplied
+            by it.
+
     Raises:
         ValueError: if `is_thing`, `distances`, `scales` or `n_jobs` is not as described.
         TypeError: if `scales` is neither a number nor a rule.
@@ -98,6 +102,7 @@ class PanopticLayer(StatefulModule):
         lifted_solver: LiftedSolver = amwc.solve,
         n_jobs: int = 1,
         on_device: bool | None = None,
+        loss_scale: Callable[[], float] | None = None,
     ) -> None:
         super().__init__()
         check_jobs(n_jobs)
@@ -110,6 +115,7 @@ class PanopticLayer(StatefulModule):
         self.lifted_solver = lifted_solver
         self.n_jobs = n_jobs
         self.on_device = on_device
+        self.loss_scale = loss_scale
 
     @outside_compiler
     def forward(
@@ -219,7 +225,9 @@ class _LiftedMultiwayCut(torch.autograd.Function):
 
 def _pull_back(ctx: Any, moving: list[int], gradients: list[Tensor], node: Tensor, edge: Tensor) -> None:
     """Write the gradients of the images whose masks have one, and tell the scales what they changed."""
-    rule = ctx.layer.scales
+    rule, of_loss = ctx.layer.scales, ctx.layer.loss_scale
+    of_loss = 1.0 if of_loss is None else float(of_loss())
+    gradients = [gradient / of_loss for gradient in gradients]
     drawn = rule.draw().tolist()
     scales = [drawn] * len(moving)
     if getattr(rule, "relative", False):
@@ -238,8 +246,8 @@ def _pull_back(ctx: Any, moving: list[int], gradients: list[Tensor], node: Tenso
     changed = []
     estimates = ctx.passes.pull_back(*zip(*problems, strict=True))
     for (image, *_), (of_nodes, of_edges, counts_of_image) in zip(problems, estimates, strict=True):
-        node[image] = of_nodes.T.reshape(node.shape[1:])
-        edge[image] = of_edges
+        node[image] = of_nodes.T.reshape(node.shape[1:]) * of_loss
+        edge[image] = of_edges * of_loss
         changed.append(counts_of_image)
     if hasattr(rule, "observe"):
         rule.observe((np.array(changed) > 0).mean(axis=0))

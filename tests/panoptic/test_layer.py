@@ -329,6 +329,20 @@ def test_a_relative_rule_is_scaled_by_the_norms_of_each_image_and_told_how_much_
 
 
 @pytest.mark.parametrize("on_device", [False, True])
+def test_a_scaled_loss_scales_the_gradients_and_nothing_else(on_device):
+    node, edge = random_costs(2)
+    arguments = node, edge, [target(), target()]
+    plain = gradients(
+        PanopticLayer(IS_THING, DISTANCES, 5.0, on_device=on_device), *arguments, [noise(0), noise(1)]
+    )
+    layer = PanopticLayer(IS_THING, DISTANCES, 5.0, on_device=on_device, loss_scale=lambda: 65536.0)
+    large = [lambda masks, seed=seed: 65536.0 * noise(seed)(masks) for seed in range(2)]
+    for ours, expected in zip(gradients(layer, *arguments, large), plain, strict=True):
+        assert torch.equal(ours, 65536.0 * expected)
+    assert any(part.any() for part in plain)
+
+
+@pytest.mark.parametrize("on_device", [False, True])
 def test_costs_may_change_between_the_passes(on_device):
     node, edge = random_costs(0)
     node = node[:, :1]  # of one class, where rows of nodes are rows of the tensor
