@@ -75,6 +75,12 @@ def lifted_multicut(
     Raises:
         TypeError, ValueError: if the graph is of no such library, or as
             `difflayers.lifted_multicut.LiftedMulticut` does.
+
+    Example:
+        >>> import networkx as nx
+        >>> path = nx.path_graph(["a", "b", "c"])
+        >>> lifted_multicut(path, np.array([1.0, 2.0]), [("a", "c")], np.array([-1.5]))
+        {'a': 0, 'b': 1, 'c': 1}
     """
     names, num_nodes, edges, values = _arrays(graph, costs)
     if names is not None:

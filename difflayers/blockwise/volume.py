@@ -30,6 +30,12 @@ class VolumeSolution:
         boundary_means: (m,) float64, mean of the boundary map there.
         problem: the multicut of all regions.
         solution: its solution, with cost and lower bound.
+
+    Example:
+        >>> labels = np.arange(4).repeat(8)[:, None] * np.ones((1, 32), int)
+        >>> found = multicut(labels, np.zeros(labels.shape), (16, 16))
+        >>> found.labels.tolist(), found.sizes.tolist(), found.to_voxels(labels).compute().max()
+        ([0, 1, 2, 3], [256, 256, 256, 256], np.uint32(1))
     """
 
     labels: np.ndarray
@@ -170,7 +176,8 @@ def _block_regions(
     A block has the pairs of voxels of which the first one lies in it (`inner`).
     """
     known, _, nodes = numbered_labels(labels, background)
-    near = nodes[grown(inner, halo, halo, nodes.shape)]
+    seen = np.zeros(len(known) + 1, bool)  # the last place is that of the background, -1
+    seen[nodes[grown(inner, halo, halo, nodes.shape)]] = True
     own = nodes[inner]
     found, along = [], []
     for step in unit_offsets(nodes.ndim):
@@ -189,7 +196,7 @@ def _block_regions(
     return {
         "labels": known,
         "sizes": np.bincount(own[own >= 0], minlength=len(known)),
-        "near": known[np.unique(near[near >= 0])],
+        "near": known[seen[:-1]],
         "edges": known[edges],
         "totals": features.mean * features.count,
         "counts": features.count,

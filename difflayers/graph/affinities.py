@@ -105,6 +105,11 @@ def affinities_from_costs(
 
     Raises:
         TypeError, ValueError: as `grid_edges` does, and if there is not one cost per edge.
+
+    Example:
+        >>> edges, costs = affinity_costs(np.array([[0.9, 0.5, 0.0]]), [(1,)])
+        >>> affinities_from_costs(costs, (3,), [(1,)]).round(3).tolist()
+        [[0.9, 0.5, nan]]
     """
     return edge_maps(1 - boundary_probabilities(costs, bias), shape, offsets, **selection)
 
@@ -125,6 +130,10 @@ def edge_maps(
 
     Raises:
         TypeError, ValueError: as `grid_edges` does, and if there is not one value per edge.
+
+    Example:
+        >>> edge_maps(np.array([1, 0, 1]), (2, 2), [(0, 1), (1, 1)]).tolist()
+        [[[1.0, nan], [0.0, nan]], [[1.0, nan], [nan, nan]]]
     """
     axes, steps = checked_offsets("offsets", shape, offsets)
     positions = _positions(axes, steps, selection)
@@ -150,6 +159,11 @@ def affinity_positions(shape: Sequence[int], offsets: Offsets, **selection: Unpa
 
     Raises:
         TypeError, ValueError: as `grid_edges` does.
+
+    Example:
+        >>> maps = np.array([[[0.1, 0.2], [0.3, 0.4]], [[0.5, 0.6], [0.7, 0.8]]])
+        >>> maps.reshape(-1)[affinity_positions((2, 2), [(0, 1), (1, 1)])].tolist()
+        [0.1, 0.3, 0.5]
     """
     return _positions(*checked_offsets("offsets", shape, offsets), selection)
 

@@ -66,6 +66,10 @@ def boundary_probabilities(costs: np.ndarray, bias: float = 0.5) -> np.ndarray:
 
     Raises:
         TypeError, ValueError: if the costs are no real numbers or NaN, or the bias lies outside (0, 1).
+
+    Example:
+        >>> boundary_probabilities(edge_costs(np.array([0.1, 0.5]), bias=0.4), bias=0.4).round(3).tolist()
+        [0.1, 0.5]
     """
     odds = real_numbers("costs", costs)
     if np.isnan(odds).any():

@@ -25,6 +25,13 @@ class Features:
         max: (m,) float64.
         count: (m,) int64, number of values.
         quantiles: (m, q) float64, interpolated linearly, as by `numpy.quantile`.
+
+    Example:
+        >>> from difflayers.graph import region_graph
+        >>> regions = region_graph(np.array([[0, 0, 1], [0, 2, 1]]))
+        >>> features = boundary_features(regions, np.array([[1, 2, 4], [8, 16, 32]]), quantiles=(0.5,))
+        >>> features.min.tolist(), features.count.tolist(), features.quantiles.tolist()
+        ([3.0, 9.0, 24.0], [1, 2, 1], [[3.0], [10.5], [24.0]])
     """
 
     mean: np.ndarray
@@ -86,6 +93,13 @@ def affinity_features(
 
     Raises:
         TypeError, ValueError: if an argument does not fit, or an affinity of an edge is NaN.
+
+    Example:
+        >>> from difflayers.graph import region_graph
+        >>> regions = region_graph(np.array([7, 7, 9]))
+        >>> affinities = np.array([[0.9, 0.25, 0.0], [0.5, 0.0, 0.0]])
+        >>> affinity_features(regions, affinities, [(1,), (2,)]).mean.tolist()
+        [0.375]
     """
     maps, steps = _maps(regions, affinities, offsets)
     found = _on_pairs(regions, maps, steps, regions.edges, regions.first_edges)
@@ -111,6 +125,13 @@ def lifted_affinity_features(
 
     Raises:
         TypeError, ValueError: if an argument does not fit, or an affinity of a lifted edge is NaN.
+
+    Example:
+        >>> from difflayers.graph import region_graph
+        >>> regions = region_graph(np.array([7, 8, 9]))
+        >>> edges, features = lifted_affinity_features(regions, np.array([[0.3, 0.0, 0.0]]), [(2,)])
+        >>> edges.tolist(), features.mean.tolist()
+        ([[0, 2]], [0.3])
     """
     maps, steps = _maps(regions, affinities, offsets)
     far = is_long_range(steps)
@@ -135,6 +156,11 @@ def region_features(regions: RegionGraph, image: np.ndarray, quantiles: Sequence
 
     Raises:
         TypeError, ValueError: if the image holds no real numbers, does not fit, or is NaN in a region.
+
+    Example:
+        >>> from difflayers.graph import region_graph
+        >>> region_features(region_graph(np.array([7, 7, 9])), np.array([1.0, 2.0, 5.0])).mean.tolist()
+        [1.5, 5.0]
     """
     values = real_numbers("image", _image("image", image, regions))
     return statistics("image", [(regions.nodes.ravel(), values)], regions.num_nodes, quantiles)

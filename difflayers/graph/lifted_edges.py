@@ -71,6 +71,12 @@ def class_lifted_edges(
 
     Source: Pape et al. 2019, "Leveraging domain knowledge to improve EM image segmentation with lifted
     multicuts".
+
+    Example:
+        >>> classes = np.array([[0.9, 0.1], [0.5, 0.5], [0.0, 1.0]])
+        >>> edges, costs = class_lifted_edges(3, np.array([[0, 1], [1, 2]]), 2, classes)
+        >>> edges.tolist(), costs.round(3).tolist()
+        ([[0, 2]], [-2.197])
     """
     classes = real_numbers("probabilities", probabilities).astype(np.float64)
     if classes.ndim != 2 or len(classes) != num_nodes:

@@ -21,6 +21,11 @@ class RegionGraph:
         edges: (m, 2) int64, pairs of nodes that touch, sorted, the lesser node first.
         boundary_sizes: (m,) int64, number of pairs of neighbouring voxels on the boundary of an edge.
         nodes: int32 of the image's shape, the node of every voxel, -1 in the background.
+
+    Example:
+        >>> regions = region_graph(np.array([[7, 7, 3], [7, 9, 3]]))
+        >>> regions.num_nodes, regions.sizes.tolist(), regions.nodes.tolist()
+        (3, [2, 3, 1], [[1, 1, 0], [1, 2, 0]])
     """
 
     labels: np.ndarray
@@ -51,6 +56,10 @@ class RegionGraph:
 
         Raises:
             ValueError: if there is not one value for each node.
+
+        Example:
+            >>> region_graph(np.array([[7, 7, 3]])).to_voxels(np.array([0.5, 0.2])).tolist()
+            [[0.2, 0.2, 0.5]]
         """
         values = as_array("values", values)
         if values.shape[:1] != (self.num_nodes,):
