@@ -1,6 +1,6 @@
 """Mutex watersheds: partitions from one pass over the edges by strength, without a search."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numba import njit
@@ -11,6 +11,9 @@ from difflayers.amwc.solution import solution_from_clusters
 from difflayers.graph.checks import check_problem
 from difflayers.graph.components import root_of
 from difflayers.multicut import Multicut
+
+# Visits in a call of the kernel, after which Ctrl-C is heard.
+_AT_ONCE = 1 << 20
 
 
 def mutex_watershed(problem: Multicut) -> Solution:
@@ -130,30 +133,67 @@ def descending(keys: np.ndarray) -> np.ndarray:
     return order
 
 
-@njit(nogil=True, cache=True)
+class Forest(NamedTuple):
+    """Clusters as trees, and what sets them apart.
+
+    Attributes:
+        parent: (n,) int32, a root of every cluster is its own parent.
+        label: (n,) int32, the label of the cluster of a root, -1 if it has none.
+        first, length: (n,) int32, the list of entries of a root, one per cluster that it is set apart from.
+        following: the next entry in the list of an entry.
+        other: a node of the other cluster.
+    """
+
+    parent: np.ndarray
+    label: np.ndarray
+    first: np.ndarray
+    length: np.ndarray
+    following: np.ndarray
+    other: np.ndarray
+
+
 def mutex_clusters(
     edges: np.ndarray, costs: np.ndarray, cheapest: np.ndarray, order: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Cluster (n,) and label (n,) of every node, -1 where none was given, O(m log m).
+    """Return the cluster (n,) and the label (n,) of every node, -1 if it was given none, in O(m log m).
 
     `order` holds the visits: below m an edge, from m on the giving of `cheapest` to a node.
     """
-    num_nodes, num_edges = cheapest.size, edges.shape[0]
-    parent = np.arange(num_nodes).astype(np.int32)
-    label = np.full(num_nodes, -1, np.int32)
-    num_repulsive = 0
-    for e in range(num_edges):
-        num_repulsive += costs[e] < 0.0
-    # Who is set apart from whom: a list a root, whose entries are nodes of the others, and a hash set of the
-    # pairs of roots, in which pairs of former roots lie about until it grows.
-    first = np.full(num_nodes, -1, np.int32)
-    length = np.zeros(num_nodes, np.int32)
-    following = np.empty(2 * num_repulsive, np.int32)
-    other = np.empty(2 * num_repulsive, np.int32)
-    entries = 0
-    table = np.full(1024, -1, np.int64)
-    filled = 0
-    for visit in order:
+    num_nodes, num_repulsive = len(cheapest), int(np.count_nonzero(costs < 0.0))
+    nodes = np.arange(num_nodes, dtype=np.int32)
+    forest = Forest(
+        parent=nodes,
+        label=np.full(num_nodes, -1, np.int32),
+        first=np.full(num_nodes, -1, np.int32),
+        length=np.zeros(num_nodes, np.int32),
+        following=np.empty(2 * num_repulsive, np.int32),
+        other=np.empty(2 * num_repulsive, np.int32),
+    )
+    table, filled, entries = np.full(1024, -1, np.int64), 0, 0
+    for begin in range(0, len(order), _AT_ONCE):
+        visits = order[begin : begin + _AT_ONCE]
+        table, filled, entries = _visit(edges, costs, cheapest, visits, forest, table, filled, entries)
+    return _rooted(forest.parent, forest.label)
+
+
+@njit(nogil=True, cache=True)
+def _visit(
+    edges: np.ndarray,
+    costs: np.ndarray,
+    cheapest: np.ndarray,
+    visits: np.ndarray,
+    forest: Forest,
+    table: np.ndarray,
+    filled: int,
+    entries: int,
+) -> tuple[np.ndarray, int, int]:
+    """Make some visits; return the hash set of pairs of roots set apart, its size and the number of entries.
+
+    Pairs of former roots lie about in the set until it grows.
+    """
+    num_edges = edges.shape[0]
+    parent, label, first, length, following, other = forest
+    for visit in visits:
         if visit >= num_edges:
             v = visit - num_edges
             root = root_of(parent, v)
@@ -195,7 +235,13 @@ def mutex_clusters(
                 first[v] = entry
                 length[v] += 1
             entry = after
-    for v in range(num_nodes):
+    return table, filled, entries
+
+
+@njit(nogil=True, cache=True)
+def _rooted(parent: np.ndarray, label: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The root and the root's label of every node, O(n)."""
+    for v in range(parent.size):
         parent[v] = root_of(parent, v)
         label[v] = label[parent[v]]
     return parent, label

@@ -113,3 +113,12 @@ def test_a_label_spreads_along_attractions_stronger_than_the_preference_of_a_nod
     problem = AMWC(node_costs, edges, np.array([2.0, 3.0]), np.array([True, True]))
     # Visits: node 2 prefers label 1 by 9, node 0 label 0 by 5, then 1-2 joins (3), 0-1 (2) may not.
     assert semantic_mutex_watershed(problem).labels.tolist() == [0, 1, 1]
+
+
+def test_visits_in_many_calls_of_the_kernel_give_what_one_call_gives(monkeypatch):
+    problem = random_problem(0, num_nodes=60, num_labels=3, num_edges=900)
+    cut = Multicut(60, problem.edges, problem.edge_costs)
+    once = semantic_mutex_watershed(problem).segments, mutex_watershed(cut).segments
+    monkeypatch.setattr("difflayers.mutex._AT_ONCE", 7)
+    again = semantic_mutex_watershed(problem).segments, mutex_watershed(cut).segments
+    assert all((a == b).all() for a, b in zip(once, again, strict=True))

@@ -144,3 +144,14 @@ def test_a_clear_scene_is_certified_as_optimal():
 def test_a_time_limit_that_is_none_is_refused(limit):
     with pytest.raises(ValueError, match="time_limit must be a number of seconds"):
         solve_exact(grid_problem(4, 4, num_labels=2, noise=0.1, seed=0), time_limit=limit)
+
+
+@pytest.mark.parametrize("searches", [2**31, 0])
+def test_a_bound_in_many_calls_of_the_kernels_is_that_of_one_call(monkeypatch, searches):
+    problem = grid_problem(20, 30, num_labels=4, noise=1.2, seed=0)
+    once = lower_bound(problem)
+    monkeypatch.setattr("difflayers.amwc.cycles._AT_ONCE", 5)
+    # With 0, stamps are cleared before every call but the first, as they are after 2³¹ searches.
+    monkeypatch.setattr("difflayers.amwc.cycles._MOST_SEARCHES", searches)
+    monkeypatch.setattr("difflayers.amwc.passing._AT_ONCE", 1000)
+    assert lower_bound(problem) == once
