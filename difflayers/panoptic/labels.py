@@ -228,11 +228,11 @@ def resize(labels: PanopticLabels, shape: tuple[int, ...]) -> PanopticLabels:
         raise ValueError(
             f"cannot resize {labels.shape} to {shape}: both need as many axes and at least one pixel"
         )
-    read = [nearest(to, side) for to, side in zip(shape, labels.shape, strict=True)]
+    read = [_nearest(to, side) for to, side in zip(shape, labels.shape, strict=True)]
     return compact(labels.segments[np.ix_(*read)], labels.classes, labels.is_crowd)
 
 
-def nearest(to: int, side: int) -> NDArray[np.int64]:
+def _nearest(to: int, side: int) -> NDArray[np.int64]:
     """Return which rows (to,) of an image of `side` rows an image of `to` rows reads, as in `resize`."""
     return (2 * np.arange(to) + 1) * side // (2 * to)
 

@@ -16,12 +16,11 @@ from difflayers.engine.passes import without_autocast
 from difflayers.engine.stateful import StatefulModule
 from difflayers.graph.edges import grid_edges
 from difflayers.layers.scales import Scales, as_scales
-from difflayers.panoptic.labels import VOID, PanopticLabels, from_solution
+from difflayers.panoptic.checks import EdgeCosts, check_no_nan, check_targets, checked_shape
+from difflayers.panoptic.labels import PanopticLabels, from_solution
 from difflayers.panoptic.lifted import ArrayPasses, LiftedSolver, lifted_classes
 from difflayers.panoptic.matching import unmatched_classes
 from difflayers.panoptic.surrogate import SegmentMasks
-
-EdgeCosts = Sequence[tuple[Tensor, Tensor]]
 
 
 class PanopticOutput(NamedTuple):
@@ -140,14 +139,14 @@ class PanopticLayer(StatefulModule):
                 costs hold NaN.
             SolverError: if a solver fails; the message names the image.
         """
-        shape = _checked_shape(node_costs, edge_costs, self.distances, len(self.is_thing))
-        _check_targets(targets, len(node_costs), shape, len(self.is_thing))
+        shape = checked_shape(node_costs, edge_costs, self.distances, len(self.is_thing))
+        check_targets(targets, len(node_costs), shape, len(self.is_thing))
         if len(node_costs) == 0:
             return PanopticOutput([], [])
         flat = [side.flatten(1) for pair in edge_costs for side in pair]
         edges = torch.cat(flat, 1) if flat else node_costs.new_zeros(len(node_costs), 0)
-        _check_no_nan("node_costs", node_costs)
-        _check_no_nan("edge_costs", edges)
+        check_no_nan("node_costs", node_costs)
+        check_no_nan("edge_costs", edges)
         labels: list[PanopticLabels] = []
         classes: list[np.ndarray] = []
         masks = _LiftedMultiwayCut.apply(node_costs, edges, self, shape, targets, labels, classes)
@@ -272,68 +271,3 @@ def _both_ends(known: Tensor, distances: Sequence[int]) -> Tensor:
     """Return which edges (B, m) have two known ends, in the order of `grid_edges`."""
     pairs = [(known[:, d:] & known[:, :-d], known[:, :, d:] & known[:, :, :-d]) for d in distances]
     return torch.cat([known[:, :0, 0], *(side.flatten(1) for pair in pairs for side in pair)], 1)
-
-
-def _checked_shape(
-    node_costs: Tensor, edge_costs: EdgeCosts, distances: tuple[int, ...], num_classes: int
-) -> tuple[int, int]:
-    """Check types and shapes of the costs, and return height and width."""
-    _check_floating("node_costs", node_costs)
-    if node_costs.ndim != 4 or node_costs.shape[1] != num_classes:
-        raise ValueError(
-            f"node_costs must have shape (B, K, h, w) with K = {num_classes} classes, "
-            f"got {tuple(node_costs.shape)}"
-        )
-    batch, _, height, width = node_costs.shape
-    if height * width == 0:
-        raise ValueError(f"node_costs must have at least one pixel, got shape {tuple(node_costs.shape)}")
-    if len(edge_costs) != len(distances):
-        raise ValueError(
-            f"edge_costs must hold one pair per distance of {distances}, got {len(edge_costs)} pairs"
-        )
-    for d, pair in zip(distances, edge_costs, strict=True):
-        vertical, horizontal = pair
-        for side in pair:
-            _check_floating(f"edge_costs at distance {d}", side)
-            if side.device != node_costs.device:
-                raise ValueError(
-                    f"edge_costs at distance {d} must be on {node_costs.device}, got {side.device}"
-                )
-        expected = ((batch, max(height - d, 0), width), (batch, height, max(width - d, 0)))
-        if (tuple(vertical.shape), tuple(horizontal.shape)) != expected:
-            raise ValueError(
-                f"edge_costs at distance {d} must be vertical {expected[0]} and horizontal "
-                f"{expected[1]}, got {tuple(vertical.shape)} and {tuple(horizontal.shape)}"
-            )
-    return height, width
-
-
-def _check_floating(name: str, costs: Tensor) -> None:
-    if not isinstance(costs, Tensor) or not costs.is_floating_point():
-        kind = costs.dtype if isinstance(costs, Tensor) else type(costs).__name__
-        raise TypeError(f"{name} must be floating-point tensors, got {kind}")
-
-
-def _check_no_nan(name: str, costs: Tensor) -> None:
-    wrong = costs.isnan()
-    if wrong.any():
-        image = int(wrong.flatten(1).any(1).int().argmax())
-        raise ValueError(f"{name} must hold no NaN, got NaN in image {image}")
-
-
-def _check_targets(
-    targets: Sequence[PanopticLabels] | None, batch: int, shape: tuple[int, int], num_classes: int
-) -> None:
-    if targets is None:
-        return
-    if len(targets) != batch:
-        raise ValueError(f"targets must hold one labeling per image, got {len(targets)} for {batch} images")
-    for index, target in enumerate(targets):
-        if not isinstance(target, PanopticLabels):
-            raise TypeError(f"targets[{index}] must be PanopticLabels, got {type(target).__name__}")
-        if target.segments.shape != shape:
-            raise ValueError(f"targets[{index}] must have shape {shape}, got {target.segments.shape}")
-        if target.classes.max(initial=VOID) >= num_classes:
-            raise ValueError(
-                f"targets[{index}] has class {target.classes.max()}, but there are {num_classes} classes"
-            )
