@@ -87,7 +87,7 @@ def trained_inference(checkpoint: Path, data: Path | None) -> None:
             predictor = Predictor(
                 network.to(DEVICE),
                 held_out.is_thing,
-                config.change(inference={"method": method}),  # type: ignore[arg-type]
+                config.change(inference={"method": method}),
             )
             timings = []
             for start in range(0, len(images) - batch + 1, batch):
