@@ -103,8 +103,7 @@ class ConeAlignmentLoss(SolverLoss):
             TypeError, ValueError: tensors or matrices do not fit, or have a NaN or infinite value.
             SolverError: the projection of an instance did not converge.
         """
-        projects = self.chance is None or bool(self.chance.draw(()) < self.solve_ratio)
-        contexts = _checked(costs, normals, projects)
+        contexts = _checked(costs, normals, self.chance, self.solve_ratio)
         towards = costs if self.maximize else -costs
         return self.compare(towards, context=contexts, return_solution=return_solution)
 
@@ -219,11 +218,14 @@ def _rows(name: str, value: ArrayLike, columns: int) -> Array:
 
 
 @outside_compiler
-def _checked(costs: Tensor, normals: Sequence[ArrayLike], projects: bool) -> list[tuple[Array, bool]]:
-    """Return the matrix of each instance, and whether to project onto its cone."""
+def _checked(
+    costs: Tensor, normals: Sequence[ArrayLike], chance: Noise | None, solve_ratio: float
+) -> list[tuple[Array, bool]]:
+    """Return the matrix of each instance, and whether this call projects onto its cone."""
     check_call([costs], (), None)
     if len(normals) != len(costs):
         raise ValueError(f"normals must hold {len(costs)} matrices, one per instance, got {len(normals)}")
+    projects = chance is None or bool(chance.draw(()) < solve_ratio)
     contexts = []
     for instance, matrix in enumerate(normals):
         rows = _rows(f"normals[{instance}]", matrix, costs[instance].numel())

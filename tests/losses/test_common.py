@@ -213,7 +213,9 @@ def test_functional_transforms_see_the_same_gradient(case):
     torch.testing.assert_close(torch.func.grad(lambda c: case.make()(c, **target))(costs), expected)
 
 
-@pytest.mark.parametrize("name", ["spo-plus", "fenchel-young-additive", "ranking-listwise", "cone"])
+@pytest.mark.parametrize(
+    "name", ["spo-plus", "fenchel-young-additive", "quadratic", "ranking-listwise", "cone"]
+)
 def test_compiled_steps_are_the_eager_ones(name):
     (case,) = (case for case in CASES if case.name == name)
     costs, target = random_costs(1), case.target(random_costs(2))
