@@ -15,7 +15,7 @@ Choice = TypeVar("Choice", bound=str)
 def positive(name: str, value: float) -> float:
     """Return the value as a float; raises ValueError naming it unless it is positive and finite."""
     if isinstance(value, bool) or not (math.isfinite(value) and value > 0):
-        raise ValueError(f"{name} must be positive and finite, but is {value}")
+        raise ValueError(f"{name} must be positive and finite, got {value}")
     return float(value)
 
 
@@ -24,9 +24,7 @@ def deadline_after(time_limit: float | None) -> float:
     if time_limit is None:
         return math.inf
     if isinstance(time_limit, bool) or not (isinstance(time_limit, Real) and time_limit >= 0):
-        raise ValueError(
-            f"time_limit must be a number of seconds, at least 0, or None, but is {time_limit!r}"
-        )
+        raise ValueError(f"time_limit must be a number of seconds, at least 0, or None, got {time_limit!r}")
     return time.monotonic() + float(time_limit)
 
 
@@ -40,9 +38,9 @@ def count(name: str, value: int, least: int = 1) -> int:
     except TypeError:
         number = -1
     if number < least:
-        raise ValueError(f"{name} must be an integer of at least {least}, but is {value!r}")
+        raise ValueError(f"{name} must be an integer of at least {least}, got {value!r}")
     if number >= 2**31:
-        raise ValueError(f"{name} must be below 2**31, but is {value!r}")
+        raise ValueError(f"{name} must be below 2**31, got {value!r}")
     return number
 
 
@@ -69,7 +67,7 @@ def indices(name: str, value: Any, shape: tuple[int, ...]) -> np.ndarray[Any, An
     """Return integers as an int64 array of a shape; raises ValueError naming them where they are no such."""
     array = as_array(name, value)
     if array.shape != shape or array.dtype.kind not in "iu" or array.max() > np.iinfo(np.int64).max:
-        raise ValueError(f"{name} must be integers of shape {shape}, but are {value!r}")
+        raise ValueError(f"{name} must be integers of shape {shape}, got {value!r}")
     return array.astype(np.int64)
 
 
@@ -85,14 +83,14 @@ def one_of_names(name: str, value: str, names: Iterable[str]) -> str:
     """Return the value; raises ValueError naming the argument unless it is one of the names."""
     known = list(names)
     if value not in known:
-        raise ValueError(f"{name} must be among {', '.join(map(repr, known))}, but one is {value!r}")
+        raise ValueError(f"{name} must be among {', '.join(map(repr, known))}, got {value!r}")
     return value
 
 
 def one_of(name: str, value: Choice, choices: Any) -> Choice:
     """Return the value; raises ValueError naming it unless it is one of a Literal type's."""
     if value not in get_args(choices):
-        raise ValueError(f"{name} must be one of {', '.join(map(repr, get_args(choices)))}, but is {value!r}")
+        raise ValueError(f"{name} must be one of {', '.join(map(repr, get_args(choices)))}, got {value!r}")
     return value
 
 

@@ -22,11 +22,11 @@ def check_call(costs: Sequence[Tensor], targets: Sequence[Tensor], context: Sequ
         raise TypeError("the layer needs at least one cost tensor")
     for index, cost in enumerate(costs):
         if not isinstance(cost, Tensor):
-            raise TypeError(f"costs[{index}] must be a tensor, but is a {type(cost).__name__}")
+            raise TypeError(f"costs[{index}] must be a tensor, got a {type(cost).__name__}")
         if cost.layout != torch.strided:
             raise TypeError(f"costs[{index}] must be a dense tensor, but has the layout {cost.layout}")
         if not cost.is_floating_point():
-            raise TypeError(f"costs[{index}] must have a floating dtype, but has {cost.dtype}")
+            raise TypeError(f"costs[{index}] must have a floating dtype, got {cost.dtype}")
     for index, target in enumerate(targets):
         if target.layout != torch.strided or target.is_complex():
             raise TypeError(f"targets[{index}] must be a dense tensor of real numbers")

@@ -31,7 +31,7 @@ def map_instances(
     """Call `function(*instance)` for each instance and return the results in order.
 
     Args:
-        function: called once an instance. With a process backend it and its arguments are pickled.
+        function: called once per instance. A process backend pickles it and its arguments.
         instances: the argument tuples.
         n_jobs: 1 calls in this process and thread. More (or -1, for all cores) goes through
             `joblib.Parallel`: in threads, or on the backend of an enclosing `joblib.parallel_config`.
@@ -159,7 +159,7 @@ def active_backend() -> Any:
 def check_jobs(n_jobs: int) -> None:
     """Raise ValueError unless n_jobs is a number of workers that joblib understands."""
     if isinstance(n_jobs, bool) or not isinstance(n_jobs, int) or n_jobs == 0:
-        raise ValueError(f"n_jobs must be a positive integer, or -1 for all cores, but is {n_jobs!r}")
+        raise ValueError(f"n_jobs must be a positive integer, or -1 for all cores, got {n_jobs!r}")
 
 
 def portable(exception: Exception) -> Exception:

@@ -178,7 +178,7 @@ def diagnose(
         (2.0, 4.0)
     """
     if not isinstance(layer, BlackboxLayer):
-        raise TypeError(f"layer must be a BlackboxLayer, which has λ, but is a {type(layer).__name__}")
+        raise TypeError(f"layer must be a BlackboxLayer, which has λ, got a {type(layer).__name__}")
     if (loss is None) == (gradient is None):
         raise ValueError("either loss or gradient must be given")
     tensors = [costs] if isinstance(costs, Tensor) else list(costs)

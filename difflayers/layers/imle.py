@@ -25,20 +25,19 @@ class IMLELayer(SolverLayer):
 
     The forward pass returns the mean of the solutions W(c − σ εₛ) over the samples s (perturb-and-MAP). For
     the incoming gradient g, the backward pass moves the costs to those of the target distribution, c + λ g,
-    under the same noise, and returns the mean of (W(c + λ g − σ εₛ) − W(c − σ εₛ)) / λ (Niepert et al.,
-    Algorithm 1, there for maximisation and not divided by λ): one more call of the solver a sample. With
-    one sample and σ → 0 it is blackbox differentiation.
+    under the same noise. It returns the mean of (W(c + λ g − σ εₛ) − W(c − σ εₛ)) / λ (Niepert et al.,
+    Algorithm 1, there for maximization and not divided by λ), which needs one more call of the solver per
+    sample. With one sample and σ → 0 this is blackbox differentiation.
 
     Args:
         solver: a callable on NumPy arrays, see `difflayers.Solver`.
         scales: λ, as a positive number in units of cost per unit of gradient or as a rule that chooses it,
             see `BlackboxLayer`; `AdaptiveTarget` makes it adaptive I-MLE.
         sigma: σ, positive, the temperature of the noise in units of cost.
-        samples: how many solutions an instance's result is the mean of; 1 keeps it a solution.
+        samples: how many solutions are averaged per instance; with 1 the result is a solution.
         noise: the distribution of ε, `gumbel_noise()` by default. Niepert et al. use
             `sum_of_gamma_noise(k)` where solutions have k ones.
-        options: how the solver is run, see `SolveOptions`. All samples of a
-            batch are solved together.
+        options: how the solver is run, see `SolveOptions`. All samples of a batch are solved together.
 
     Shape: costs (B, *shape) of any floating dtype and on any device; solutions the same.
 

@@ -25,31 +25,29 @@ ControlVariate = Literal["none", "mean", "solution", "antithetic"]
 class PerturbedLayer(SolverLayer):
     """A combinatorial solver as a layer that returns its average solution under noise.
 
-    With "additive" noise (Berthet et al.) the layer returns an estimate of y(c) = E[W(c − σ Z)]
-    from `samples` draws of Z; for noise of density exp(−ν(z)) its exact Jacobian is
-    ∂y/∂c = −E[W(c − σ Z) ∇ν(Z)ᵀ] / σ (Proposition 3.1, there for maximisation). With "multiplicative" noise
-    (Dalle et al.), which keeps the signs of the costs, it is y(c) = E[W(c ⊙ exp(σ Z − σ²/2))]
-    and ∂y/∂cⱼ = E[W(…) ∇ν(Z)ⱼ] / (σ cⱼ); a cost of 0 has the gradient 0. The backward pass uses the
-    solutions of the forward pass and calls no solver.
+    With "additive" noise (Berthet et al.) the layer estimates y(c) = E[W(c − σ Z)] from `samples` draws of Z.
+    For noise of density exp(−ν(z)) the exact Jacobian is ∂y/∂c = −E[W(c − σ Z) ∇ν(Z)ᵀ] / σ (Proposition 3.1,
+    there for maximization). With "multiplicative" noise (Dalle et al.), which keeps the signs of the costs,
+    y(c) = E[W(c ⊙ exp(σ Z − σ²/2))] and ∂y/∂cⱼ = E[W(…) ∇ν(Z)ⱼ] / (σ cⱼ); a cost of 0 has the gradient 0. The
+    backward pass uses the solutions of the forward pass and calls no solver.
 
-    The control variate takes b from ⟨g, W⟩ in each sample's term ⟨g, W⟩ ∇ν(Z) of the gradient, which leaves
-    its expectation, as E[∇ν(Z)] = 0, and lowers its variance:
+    The gradient is a mean of ⟨g, W⟩ ∇ν(Z) over the samples. The control variate replaces ⟨g, W⟩ by
+    ⟨g, W⟩ − b. This leaves the expectation as it is, because E[∇ν(Z)] = 0, and lowers the variance:
 
     - "none": b = 0.
     - "mean": b is the mean of the other samples' ⟨g, W⟩.
-    - "solution": b = ⟨g, W(c)⟩, for one more call of the solver an instance.
+    - "solution": b = ⟨g, W(c)⟩, for one more call of the solver per instance.
     - "antithetic": the samples come in pairs Z and −Z, in which any b cancels; for symmetric noise.
 
     Args:
         solver: a callable on NumPy arrays, see `difflayers.Solver`. Its solutions may have another shape than
             its costs.
         sigma: σ, positive; in units of cost for additive noise, without a unit for multiplicative.
-        samples: how many perturbed problems an instance's solution is the average of.
+        samples: how many perturbed problems are averaged per instance.
         noise: the distribution of Z; `gaussian_noise()` by default.
         perturbation: how the noise enters.
         control_variate: how the variance of the gradient is lowered.
-        options: how the solver is run, see `SolveOptions`. All samples of a
-            batch are solved together.
+        options: how the solver is run, see `SolveOptions`. All samples of a batch are solved together.
 
     Shape: costs (B, *shape) of any floating dtype and on any device; solutions (B, *solution shape).
 

@@ -26,25 +26,25 @@ _NO_WEIGHT = 1e-12
 class RegularizedLayer(SolverLayer):
     """A combinatorial solver as a layer that minimises ⟨c, y⟩ + (ω/2) ‖y‖² over the hull of its solutions.
 
-    The result mixes few solutions, and is piecewise linear in c. Each step of the (fully corrective)
-    Frank–Wolfe algorithm asks the solver for W(c + ω y), adds it to the solutions in the mixture, and finds
-    the best weights of all of these, which leaves out those that are not needed: where the solver is exact,
-    the algorithm ends after finitely many steps. With a solver that picks one of n items it is sparse argmax
-    (Martins and Astudillo 2016), of −c/ω.
+    The result mixes few solutions, and is piecewise linear in c. Each step of the fully corrective
+    Frank–Wolfe algorithm asks the solver for W(c + ω y), adds this solution to the mixture, finds the best
+    weights of all solutions in it, and drops the solutions that are not needed. With an exact solver the
+    algorithm ends after finitely many steps. With a solver that picks one of n items the result is the sparse
+    argmax of −c/ω (Martins and Astudillo 2016).
 
-    The backward pass calls no solver. On the face of the hull that y is inside of, the KKT conditions are
-    linear: y is the projection of −c/ω onto the affine hull of the solutions in the mixture, and the
-    Jacobian is −Π/ω, where Π projects orthogonally onto the differences of these solutions.
+    The backward pass calls no solver. Inside of a face of the hull the KKT conditions are linear: y is the
+    projection of −c/ω onto the affine hull of the solutions in the mixture. The Jacobian is −Π/ω, where Π
+    projects orthogonally onto the differences of these solutions.
 
     Args:
         solver: a callable on NumPy arrays, see `difflayers.Solver`.
         strength: ω, positive, in units of cost; the smaller, the nearer the result is to one solution.
-        iterations: how many times the solver is asked for an instance, at most. The result then still is in
-            the hull, but not the minimiser, and its gradient belongs to the face that has been found.
-        tolerance: an instance is done where the best step towards the last solution found is no more than
-            this share of the way.
-        options: how the solver is run, see `SolveOptions`. Each step asks once,
-            for all instances that are not done.
+        iterations: how many times the solver is asked per instance, at most. If they do not suffice, the
+            result is in the hull but not the minimizer, and its gradient belongs to the face found so far.
+        tolerance: an instance is done if the best step towards the last solution found is no more than this
+            share of the way.
+        options: how the solver is run, see `SolveOptions`. Each step asks the solver once for all
+            instances that are not done.
 
     Shape: costs (B, *shape) of any floating dtype and on any device; results the same. Infinite costs forbid:
     if the solver keeps to that, the result is 0 there.

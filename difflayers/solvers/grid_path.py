@@ -46,15 +46,13 @@ class GridShortestPath:
         shape = counts("shape", self.shape, "two positive integers (height, width)", length=2)
         object.__setattr__(self, "shape", shape)
         if self.neighbours not in (4, 8):
-            raise ValueError(f"neighbours must be 4 or 8, but is {self.neighbours!r}")
+            raise ValueError(f"neighbours must be 4 or 8, got {self.neighbours!r}")
         check_threads(self.n_threads)
         if self.target is None:
             object.__setattr__(self, "target", (shape[0] - 1, shape[1] - 1))
         ends = indices("source and target", [self.source, self.target], (2, 2))
         if (ends < 0).any() or (ends >= shape).any():
-            raise ValueError(
-                f"source and target must be cells of a grid {self.shape}, but are {ends.tolist()}"
-            )
+            raise ValueError(f"source and target must be cells of a grid {self.shape}, got {ends.tolist()}")
         object.__setattr__(self, "_ends", ends)
 
     def __call__(self, costs: Any, contexts: Sequence[Any] | None = None) -> Array:

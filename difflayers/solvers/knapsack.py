@@ -67,7 +67,7 @@ class Knapsack:
             if array.dtype.kind not in "iuf":
                 raise TypeError(f"{name} must be real numbers, but have dtype {array.dtype}")
             if not np.isfinite(array).all() or (array < 0).any():
-                raise ValueError(f"{name} must be finite and non-negative, but are {array.tolist()}")
+                raise ValueError(f"{name} must be finite and non-negative, got {array.tolist()}")
         object.__setattr__(self, "weights", weights)
         object.__setattr__(self, "capacity", capacity)
         object.__setattr__(self, "_units", in_units(np.atleast_2d(weights), np.atleast_1d(capacity)))

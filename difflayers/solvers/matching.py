@@ -88,7 +88,7 @@ class PerfectMatching:
     def __post_init__(self) -> None:
         object.__setattr__(self, "num_nodes", count("num_nodes", self.num_nodes, least=0))
         if self.num_nodes % 2:
-            raise ValueError(f"num_nodes must be even for a perfect matching, but is {self.num_nodes}")
+            raise ValueError(f"num_nodes must be even for a perfect matching, got {self.num_nodes}")
         check_threads(self.n_threads)
         edges = checked_edges(self.edges, self.num_nodes)
         object.__setattr__(self, "edges", edges)

@@ -61,7 +61,7 @@ class ShortestPath:
         ends = indices("source and target", [self.source, self.target], (2,))
         if not ((ends >= 0) & (ends < self.num_nodes)).all():
             raise ValueError(
-                f"source and target must be nodes 0 to {self.num_nodes - 1}, but are {ends.tolist()}"
+                f"source and target must be nodes 0 to {self.num_nodes - 1}, got {ends.tolist()}"
             )
         object.__setattr__(self, "_ends", ends)
         arcs = compressed_arcs(self.num_nodes, edges, self.directed)
@@ -119,7 +119,7 @@ def monotone_grid_path(shape: tuple[int, int], n_threads: int = 1) -> ShortestPa
     Raises ValueError if the shape is not two positive integers.
     """
     if len(shape) != 2 or any(int(size) != size or size < 1 for size in shape):
-        raise ValueError(f"shape must be two positive integers (height, width), but is {tuple(shape)}")
+        raise ValueError(f"shape must be two positive integers (height, width), got {tuple(shape)}")
     height, width = (int(size) for size in shape)
     cells = np.arange(height * width).reshape(height, width)
     edges = []

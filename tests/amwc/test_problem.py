@@ -84,7 +84,7 @@ def test_mwc_and_multicut_refuse_what_amwc_refuses():
         MWC(GOOD["node_costs"], GOOD["edges"], np.zeros(1))
     with pytest.raises(ValueError, match="node_costs must have shape"):
         MWC(np.zeros(3), GOOD["edges"], GOOD["edge_costs"])
-    with pytest.raises(ValueError, match="num_nodes must be an integer of at least 1, but is 0"):
+    with pytest.raises(ValueError, match="num_nodes must be an integer of at least 1, got 0"):
         Multicut(0, np.zeros((0, 2), int), np.zeros(0))
     with pytest.raises(ValueError, match="nodes 0 to 1"):
         Multicut(2, GOOD["edges"], GOOD["edge_costs"])

@@ -160,7 +160,7 @@ def test_what_cannot_be_diagnosed_is_refused_by_name():
     layer = difflayers.BlackboxLayer(np.sign)
     with pytest.raises(TypeError, match=r"layer must be a BlackboxLayer, .* is a PerturbedLayer"):
         difflayers.diagnose(difflayers.PerturbedLayer(np.sign), torch.ones(2, 3), gradient=torch.ones(2, 3))
-    with pytest.raises(TypeError, match=r"costs\[0\] must be a tensor, but is a ndarray"):
+    with pytest.raises(TypeError, match=r"costs\[0\] must be a tensor, got a ndarray"):
         difflayers.diagnose(layer, np.ones((2, 3)), gradient=torch.ones(2, 3))
     with pytest.raises(ValueError, match="costs must hold at least one number"):
         difflayers.diagnose(layer, torch.ones(0, 3), gradient=torch.ones(0, 3))
@@ -195,9 +195,9 @@ def test_a_gradient_that_does_not_fit_is_refused_by_name():
 @pytest.mark.parametrize(
     ("scales", "text"),
     [
-        ([0.0, 1.0], "each of scales must be positive and finite, but is 0.0"),
-        ([-1.0], "each of scales must be positive and finite, but is -1.0"),
-        ([np.nan], "each of scales must be positive and finite, but is nan"),
+        ([0.0, 1.0], "each of scales must be positive and finite, got 0.0"),
+        ([-1.0], "each of scales must be positive and finite, got -1.0"),
+        ([np.nan], "each of scales must be positive and finite, got nan"),
         ([], r"scales must hold at least one λ, got \[\]"),
         (3.0, r"scales must hold at least one λ, got 3.0"),
     ],

@@ -172,10 +172,10 @@ def test_the_adaptive_state_is_in_the_state_dict():
 @pytest.mark.parametrize(
     ("build", "message"),
     [
-        (lambda: IMLELayer(cheapest_item, 0.0), "scales must be positive and finite, but is 0.0"),
+        (lambda: IMLELayer(cheapest_item, 0.0), "scales must be positive and finite, got 0.0"),
         (lambda: IMLELayer(cheapest_item, sigma=math.inf), "sigma must be positive and finite"),
         (lambda: IMLELayer(cheapest_item, samples=True), "samples must be an integer of at least 1"),
-        (lambda: AdaptiveTarget(alpha=-1.0), "alpha must be positive and finite, but is -1.0"),
+        (lambda: AdaptiveTarget(alpha=-1.0), "alpha must be positive and finite, got -1.0"),
         (lambda: AdaptiveTarget(decay=1.0), "decay must be at least 0 and below 1, got 1.0"),
     ],
 )

@@ -125,8 +125,8 @@ def test_rho_refuses_solutions_that_are_not_binary():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"scales": 0.0}, "scales must be positive and finite, but is 0.0"),
-        ({"rho": -1.0}, "rho must be positive and finite, but is -1.0"),
+        ({"scales": 0.0}, "scales must be positive and finite, got 0.0"),
+        ({"rho": -1.0}, "rho must be positive and finite, got -1.0"),
         ({"envelope": "mean"}, "envelope must be one of 'lower', 'upper', 'average', but is 'mean'"),
     ],
 )

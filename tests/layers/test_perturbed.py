@@ -215,8 +215,8 @@ def test_functional_and_layer_give_the_same():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"sigma": -1.0}, "sigma must be positive and finite, but is -1.0"),
-        ({"samples": 0}, "samples must be an integer of at least 1, but is 0"),
+        ({"sigma": -1.0}, "sigma must be positive and finite, got -1.0"),
+        ({"samples": 0}, "samples must be an integer of at least 1, got 0"),
         ({"samples": 1}, "control_variate 'mean' needs at least 2 samples"),
         ({"samples": 3, "control_variate": "antithetic"}, "even number of samples"),
         ({"noise": gumbel_noise(), "control_variate": "antithetic"}, "symmetric noise"),

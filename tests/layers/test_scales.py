@@ -166,7 +166,7 @@ def test_an_empty_batch_leaves_an_adaptive_scale_where_it_is():
 
 
 def test_a_number_that_is_no_scale_is_named_as_the_argument_it_was():
-    with pytest.raises(ValueError, match="scales must be positive and finite, but is -1"):
+    with pytest.raises(ValueError, match="scales must be positive and finite, got -1"):
         difflayers.BlackboxLayer(np.sign, scales=-1)
 
 

@@ -126,9 +126,9 @@ def test_all_samples_of_a_batch_go_through_one_call():
 
 def test_what_cannot_be_is_refused():
     solver = Enumeration(POLYTOPES["paths"])
-    with pytest.raises(ValueError, match="sigma must be positive and finite, but is -1"):
+    with pytest.raises(ValueError, match="sigma must be positive and finite, got -1"):
         FenchelYoungLoss(solver, sigma=-1)
-    with pytest.raises(ValueError, match="samples must be an integer of at least 1, but is 0"):
+    with pytest.raises(ValueError, match="samples must be an integer of at least 1, got 0"):
         FenchelYoungLoss(solver, samples=0)
     with pytest.raises(ValueError, match=r"perturbation must be one of .* but is 'gamma'"):
         FenchelYoungLoss(solver, perturbation="gamma")

@@ -118,7 +118,7 @@ def test_what_cannot_be_is_refused():
         RankingLoss(solver, "triplewise")
     with pytest.raises(ValueError, match="margin must be finite and not negative, got -1"):
         RankingLoss(solver, margin=-1)
-    with pytest.raises(ValueError, match="temperature must be positive and finite, but is 0"):
+    with pytest.raises(ValueError, match="temperature must be positive and finite, got 0"):
         RankingLoss(solver, temperature=0)
     with pytest.raises(TypeError, match="pool must be a SolutionPool that is kept from call to call"):
         ranking_loss(solver, torch.zeros(2, 4), true_costs=torch.zeros(2, 4))
