@@ -14,7 +14,7 @@ from examples.cops.network.published import match_published
 from examples.cops.network.weights import Placement, read_tensors
 from examples.cops.run.checkpoint import Checkpoint
 from examples.cops.run.resume import differences
-from examples.cops.run.settings import from_fields
+from examples.cops.run.settings import read_about
 
 
 def initialize(network: CopsNetwork, path: Path, config: Config, categories: Sequence[Category]) -> Placement:
@@ -77,10 +77,10 @@ def _ours(
     path: Path, state: dict[str, Any], config: Config, categories: Sequence[Category], of_classes: set[str]
 ) -> tuple[dict[str, Tensor], dict[str, str]]:
     """The tensors of a checkpoint of `train` that have a place, and the others with the reason."""
-    about = state["about"]
-    if other := differences(from_fields(about["config"]), config, "network"):
+    before, then = read_about(path, state)
+    if other := differences(before, config, "network"):
         raise ValueError(f"{path}: is of another network: {', '.join(other)}")
-    same = [row[:3] for row in about["categories"]] == [list(category[:3]) for category in categories]
+    same = [category[:3] for category in then] == [category[:3] for category in categories]
     left_over = {} if same else dict.fromkeys(of_classes, "belongs to other classes")
     found = {name: tensor for name, tensor in state["network"].items() if name not in left_over}
     return found, left_over

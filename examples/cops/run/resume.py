@@ -4,7 +4,7 @@ from dataclasses import fields
 
 from examples.cops.config import Config
 from examples.cops.run.checkpoint import Checkpoint
-from examples.cops.run.settings import from_fields
+from examples.cops.run.settings import read_about
 
 _FIRST = ("data", "network", "stage1", "training")
 _SOLVER = ("rejection", "loss", "solver")
@@ -27,10 +27,10 @@ def check_settings(checkpoint: Checkpoint, config: Config, stage: str) -> None:
     """
     if (state := checkpoint.load()) is None:
         return
-    before = from_fields(state["about"]["config"])
+    before, then = read_about(checkpoint.path, state)
     other = [entry for table in READ[stage] for entry in differences(before, config, table)]
-    then, given = (about.get("categories", []) for about in (state["about"], checkpoint.about))
-    if given and [row[:3] for row in then] != [row[:3] for row in given]:
+    given = checkpoint.about.get("categories", [])
+    if given and [list(category[:3]) for category in then] != [row[:3] for row in given]:
         other.append(f"the classes {[row[1] for row in then]}, now {[row[1] for row in given]}")
     if other:
         raise ValueError(

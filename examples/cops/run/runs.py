@@ -23,7 +23,7 @@ from examples.cops.run.options import Schedule, chosen_config
 from examples.cops.run.processes import rank
 from examples.cops.run.progress import without_nan
 from examples.cops.run.resume import check_settings
-from examples.cops.run.settings import described, from_fields, names
+from examples.cops.run.settings import described, names, read_about
 from examples.cops.train import CLOCKS, Log, train_stage_one, train_stage_two, train_through_solver
 
 SHOWN = 4  # held-out images in the picture
@@ -70,18 +70,14 @@ def load_network(path: Path) -> tuple[CopsNetwork, Config, list[Category]]:
         raise FileNotFoundError(
             f"checkpoint {path} does not exist; `train` writes stage2.pt into its --out folder"
         )
-    if "about" not in state:
-        raise ValueError(
-            f"{path}: says nothing of its settings and classes, as the authors' checkpoints; name them with "
-            "--published"
-        )
-    about = state["about"]
-    config = from_fields(about["config"])
-    categories = [Category(*row) for row in about["categories"]]
+    config, categories = read_about(path, state)
     kind = BACKBONES[config.network.backbone]
     backbone = kind() if kind is ResNet50 else kind(pretrained=False)
     network = _with_heads(backbone, config, len(categories))
-    network.load_state_dict(state["network"])
+    try:
+        network.load_state_dict(state["network"])
+    except (KeyError, RuntimeError) as error:
+        raise ValueError(f"{path}: its weights do not fit its settings ({error})") from error
     return network.to(DEVICE), config, categories
 
 

@@ -56,6 +56,24 @@ def described(config: Config, categories: Sequence[Category] = ()) -> dict[str, 
     return {"config": asdict(config), "categories": [list(category) for category in categories]}
 
 
+def read_about(path: Path, state: dict[str, Any]) -> tuple[Config, list[Category]]:
+    """The settings and classes that a checkpoint of `train` holds.
+
+    Raises:
+        ValueError: naming the file, if it has none, as the authors' checkpoints, or others than today's.
+    """
+    if "about" not in state:
+        raise ValueError(
+            f"{path}: says nothing of its settings and classes, as the authors' checkpoints; name them with "
+            "--published"
+        )
+    try:
+        about = state["about"]
+        return from_fields(about["config"]), [Category(*row) for row in about.get("categories", [])]
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        raise ValueError(f"{path}: its settings or classes cannot be read ({error})") from error
+
+
 def from_fields(content: dict[str, Any]) -> Config:
     """The inverse of `dataclasses.asdict`, as checkpoints hold it; what is lacking gets its default.
 

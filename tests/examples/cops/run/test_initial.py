@@ -18,6 +18,7 @@ from examples.cops.network.published import own_name
 from examples.cops.run import runs
 from examples.cops.run.checkpoint import Checkpoint
 from examples.cops.run.initial import class_tensors, initialize
+from examples.cops.run.resume import check_settings
 from examples.cops.run.settings import described
 from tests.examples.cops.network.test_network import CLASSES, CROP, DISTANCES, NARROW, published
 
@@ -156,6 +157,32 @@ def test_predict_labels_images_with_the_authors_weights(
 def test_a_file_of_the_authors_without_its_settings_says_what_to_pass(authors: Path) -> None:
     with pytest.raises(ValueError, match=r"model_final\.pth: says nothing of its settings.*--published"):
         runs.load_network(authors)
+
+
+@pytest.mark.parametrize(
+    ("about", "message"),
+    [
+        ({"config": {"stage1": {"bach": 3}}}, r"stage1\.bach is no setting"),
+        ({"config": {"size": [64, 96]}}, "size is no setting"),
+        ({}, "config"),
+        (3, "its settings or classes cannot be read"),
+        ({"config": {}, "categories": [[1, "sky"]]}, "missing 2 required"),
+    ],
+)
+def test_a_checkpoint_whose_settings_are_not_todays_is_refused_by_name(
+    about: object, message: str, tmp_path: Path
+) -> None:
+    torch.save({"about": about, "network": {}}, tmp_path / "stage1.pt")
+    with pytest.raises(ValueError, match=rf"stage1\.pt: .*{message}"):
+        runs.load_network(tmp_path / "stage1.pt")
+    with pytest.raises(ValueError, match=rf"stage1\.pt: .*{message}"):
+        check_settings(Checkpoint(tmp_path / "stage1.pt"), SMALL, "stage 1")
+
+
+def test_weights_that_do_not_fit_their_settings_are_refused_by_name(tmp_path: Path) -> None:
+    torch.save({"about": described(SMALL, CATEGORIES), "network": {}}, tmp_path / "stage1.pt")
+    with pytest.raises(ValueError, match=r"stage1\.pt: its weights do not fit its settings"):
+        runs.load_network(tmp_path / "stage1.pt")
 
 
 def test_the_authors_network_computes_in_float32_unless_settings_say_otherwise(
