@@ -1,6 +1,5 @@
 """Multicut of a volume by blocks: region graph and features, then the problem by parts."""
 
-import operator
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,7 +14,7 @@ from difflayers.blockwise.parts import solve_parts
 from difflayers.graph.contacts import contacts, meeting_pairs, scans, unit_offsets
 from difflayers.graph.costs import edge_costs
 from difflayers.graph.features import statistics
-from difflayers.graph.regions import first_edges, numbered_labels
+from difflayers.graph.regions import checked_background, first_edges, numbered_labels
 from difflayers.multicut import Multicut
 
 
@@ -119,7 +118,7 @@ def multicut(
         raise TypeError(f"labels must be integers, got {labels.dtype}")
     margin = _checked_halo(halo, block)
     edge_costs(np.empty(0), bias)  # says now what is wrong with the bias
-    ignored = None if background is None else operator.index(background)
+    ignored = None if background is None else checked_background(background)
     store = Store(
         folder,
         {

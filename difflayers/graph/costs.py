@@ -1,5 +1,8 @@
 """Edge costs from the probabilities of boundaries, and back."""
 
+from numbers import Real
+from typing import Any
+
 import numpy as np
 
 from difflayers._arguments import as_array
@@ -81,12 +84,12 @@ def boundary_probabilities(costs: np.ndarray, bias: float = 0.5) -> np.ndarray:
 
 
 def _log_odds(bias: float) -> float:
-    if isinstance(bias, bool) or not (np.ndim(bias) == 0 and 0 < bias < 1):
-        raise ValueError(f"bias must lie between 0 and 1, got {bias!r}")
+    if isinstance(bias, bool) or not (isinstance(bias, Real) and 0 < bias < 1):
+        raise ValueError(f"bias must be a number between 0 and 1, got {bias!r}")
     return float(np.log((1 - bias) / bias))
 
 
-def real_numbers(name: str, value: np.ndarray) -> np.ndarray:
+def real_numbers(name: str, value: Any) -> np.ndarray:
     """The value as an array of float32 or float64; raises TypeError naming it if it holds no real numbers."""
     array = as_array(name, value)
     if array.dtype.kind not in "fiu":

@@ -2,11 +2,12 @@
 
 from collections.abc import Sequence
 from functools import reduce
+from numbers import Real
 from typing import TypedDict
 
 import numpy as np
 
-from difflayers._arguments import as_array, count, counts, positive
+from difflayers._arguments import as_array, count, counts
 
 Offsets = Sequence[Sequence[int]] | np.ndarray
 
@@ -147,8 +148,8 @@ def first_voxels(
     """For each offset (k, d) the first voxels (m,) int64 of its kept pairs; raises as `grid_edges` says."""
     if strides is not None:
         strides = counts("strides", strides, f"{len(shape)} positive integers, one per axis", len(shape))
-    if positive("fraction", fraction) > 1:
-        raise ValueError(f"fraction must be at most 1, got {fraction}")
+    if isinstance(fraction, bool) or not (isinstance(fraction, Real) and 0 < fraction <= 1):
+        raise ValueError(f"fraction must be a number in (0, 1], got {fraction!r}")
     random = np.random.default_rng(count("seed", seed, least=0))
     if mask is not None:
         mask = checked_mask(mask, shape)

@@ -198,7 +198,7 @@ def statistics(
     name: str, found: list[tuple[np.ndarray, np.ndarray]], groups: int, quantiles: Sequence[float]
 ) -> Features:
     """Statistics of values by group, from arrays (c,) of groups, negative for none, and of values."""
-    wanted = np.asarray(quantiles, np.float64)
+    wanted = real_numbers("quantiles", quantiles).astype(np.float64)
     if wanted.ndim != 1 or not ((wanted >= 0) & (wanted <= 1)).all():
         raise ValueError(f"quantiles must be numbers in [0, 1], got {quantiles!r}")
     mean, count = np.zeros(groups), np.zeros(groups, np.int64)

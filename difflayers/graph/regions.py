@@ -122,6 +122,14 @@ def first_edges(edges: np.ndarray, num_nodes: int) -> np.ndarray:
     return np.searchsorted(edges[:, 0], np.arange(num_nodes + 1))
 
 
+def checked_background(background: int) -> int:
+    """The label as Python's integer; raises TypeError naming the argument."""
+    try:
+        return operator.index(background)
+    except TypeError:
+        raise TypeError(f"background must be an integer or None, got {background!r}") from None
+
+
 def numbered_labels(labels: np.ndarray, background: int | None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """The labels that occur (n,), their numbers of voxels (n,), and the image (int32) of their numbers.
 
@@ -133,7 +141,7 @@ def numbered_labels(labels: np.ndarray, background: int | None) -> tuple[np.ndar
     if labels.size == 0 or labels.ndim == 0:
         raise ValueError(f"labels must have an axis and a voxel at least, got shape {labels.shape}")
     if background is not None:
-        background = operator.index(background)
+        background = checked_background(background)
     flat = np.ascontiguousarray(labels, labels.dtype.newbyteorder("=")).ravel()
     least, largest = int(flat.min()), int(flat.max())
     number = _by_table if largest - least < 4 * flat.size + 2**16 else _by_runs

@@ -173,7 +173,7 @@ def test_a_folder_of_another_run_is_refused(tmp_path):
         ({"labels": np.zeros((4, 4))}, TypeError, "labels must be integers, got float64"),
         ({"block_shape": (2,)}, ValueError, "block_shape must be 2 positive integers"),
         ({"halo": (-1, 0)}, ValueError, "halo must be 2 integers of at least 0"),
-        ({"bias": 1.0}, ValueError, "bias must lie between 0 and 1"),
+        ({"bias": 1.0}, ValueError, "bias must be a number between 0 and 1"),
         ({"background": 0}, ValueError, "labels must have a region at least"),
         (
             {"boundary_map": np.full((4, 4), 7.0)},

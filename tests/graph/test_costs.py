@@ -45,7 +45,7 @@ def test_precision_is_kept_and_sizes_of_zero_make_costs_of_zero():
         ({"probabilities": [-0.2, 0.5]}, ValueError, "Negated mutex weights"),
         ({"probabilities": [np.nan]}, ValueError, "probabilities"),
         ({"probabilities": ["a"]}, TypeError, "probabilities"),
-        ({"probabilities": [0.5], "bias": 0.0}, ValueError, "bias must lie between 0 and 1"),
+        ({"probabilities": [0.5], "bias": 0.0}, ValueError, "bias must be a number between 0 and 1"),
         ({"probabilities": [0.5], "bias": [0.5]}, ValueError, "bias"),
         ({"probabilities": [0.5], "sizes": [1, 2]}, ValueError, r"sizes must have shape \(1,\), got \(2,\)"),
         ({"probabilities": [0.5], "sizes": [-1]}, ValueError, "sizes must be non-negative"),
