@@ -2,12 +2,14 @@
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Unpack
 
 import numpy as np
 
 from difflayers import amwc
 from difflayers._arguments import as_array
 from difflayers.amwc import Solution
+from difflayers.amwc.limits import Limits
 from difflayers.amwc.solution import checked_labels, solution_from_clusters
 from difflayers.graph.checks import check_problem, checked_nodes
 
@@ -51,7 +53,11 @@ class Multicut:
 
 
 def solve(
-    problem: Multicut, method: str = "default", *, start: np.ndarray | Solution | None = None
+    problem: Multicut,
+    method: str = "default",
+    *,
+    start: np.ndarray | Solution | None = None,
+    **limits: Unpack[Limits],
 ) -> Solution:
     """Solve a multicut approximately; arguments and errors as `difflayers.amwc.solve`.
 
@@ -69,7 +75,7 @@ def solve(
     if start is not None and not isinstance(start, Solution):
         segments = checked_labels("start", start, problem.num_nodes, problem.num_nodes)
         start = solution_from_clusters(problem.as_amwc, np.zeros(problem.num_nodes), segments)
-    return amwc.solve(problem.as_amwc, method, start=start)
+    return amwc.solve(problem.as_amwc, method, start=start, **limits)
 
 
 def solve_exact(problem: Multicut, time_limit: float | None = None) -> Solution:

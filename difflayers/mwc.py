@@ -2,12 +2,14 @@
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Unpack
 
 import numpy as np
 
 from difflayers import amwc
 from difflayers._arguments import as_array
 from difflayers.amwc import Solution
+from difflayers.amwc.limits import Limits
 from difflayers.graph.checks import check_problem
 
 
@@ -48,7 +50,13 @@ class MWC:
         return amwc.AMWC(self.node_costs, self.edges, self.edge_costs, np.zeros(num_labels, bool))
 
 
-def solve(problem: MWC, method: str = "default", *, start: np.ndarray | Solution | None = None) -> Solution:
+def solve(
+    problem: MWC,
+    method: str = "default",
+    *,
+    start: np.ndarray | Solution | None = None,
+    **limits: Unpack[Limits],
+) -> Solution:
     """Solve a multiway cut approximately; arguments and errors as `difflayers.amwc.solve`.
 
     ```python
@@ -60,7 +68,7 @@ def solve(problem: MWC, method: str = "default", *, start: np.ndarray | Solution
     ```
     """
     check_problem(problem, MWC)
-    return amwc.solve(problem.as_amwc, method, start=start)
+    return amwc.solve(problem.as_amwc, method, start=start, **limits)
 
 
 def solve_exact(problem: MWC, time_limit: float | None = None) -> Solution:

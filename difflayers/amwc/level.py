@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 from numba import njit
+from numba.extending import register_jitable
 
 from difflayers.graph.contraction import contract, sum_rows
 from difflayers.graph.minimum import lesser
@@ -31,13 +32,17 @@ class Level(NamedTuple):
     gap: np.ndarray
 
 
+@register_jitable
 def make_level(
     graph: tuple[np.ndarray, np.ndarray, np.ndarray], node_costs: np.ndarray, partitionable: np.ndarray
 ) -> Level:
     """The level of a graph in compressed rows."""
-    return Level(*graph, node_costs, partitionable, *cheapest_labels(node_costs))
+    indptr, neighbours, weights = graph
+    cheapest, least, gap = cheapest_labels(node_costs)
+    return Level(indptr, neighbours, weights, node_costs, partitionable, cheapest, least, gap)
 
 
+@register_jitable
 def contracted(level: Level, component: np.ndarray, count: int) -> Level:
     """The level whose nodes are the components."""
     graph = contract(level.indptr, level.neighbours, level.weights, component, count)

@@ -4,6 +4,7 @@ import numpy as np
 from numba import njit
 
 from difflayers.amwc.level import Level
+from difflayers.graph.compiling import borrowing
 from difflayers.graph.components import join, numbered
 from difflayers.graph.minimum import lesser
 from difflayers.graph.rows import INDEX
@@ -56,7 +57,7 @@ def merge_partners(level: Level, patience: float) -> tuple[np.ndarray, int]:
     return numbered(parent)
 
 
-@njit(nogil=True, cache=True)
+@borrowing
 def least_common(costs: np.ndarray, u: int, v: int) -> float:
     """The least that one label costs at both u and v."""
     least = costs[u, 0] + costs[v, 0]

@@ -8,6 +8,7 @@ import numpy as np
 from numba import njit
 
 from difflayers.amwc.level import Level
+from difflayers.graph.compiling import borrowing
 from difflayers.graph.minimum import lesser
 from difflayers.graph.rows import INDEX
 from difflayers.graph.units import LOCAL_ROUNDING
@@ -140,7 +141,7 @@ def move_nodes(level: Level, cluster: np.ndarray, label: np.ndarray, max_rounds:
     return moves
 
 
-@njit(nogil=True, cache=True, inline="always")
+@borrowing
 def best_move(
     level: Level, cluster: np.ndarray, label: np.ndarray, affinity: np.ndarray, touched: np.ndarray, v: int
 ) -> tuple[int, int, float, float]:
@@ -196,7 +197,7 @@ def best_move(
     return best, k, gain, other - stay
 
 
-@njit(nogil=True, cache=True)
+@borrowing
 def least_with_affinity(node_costs: np.ndarray, affinity: np.ndarray, v: int) -> float:
     """Least cost of a label less the affinity to its cluster; those of partitionable labels have none."""
     least = node_costs[v, 0] - affinity[0]
@@ -206,11 +207,11 @@ def least_with_affinity(node_costs: np.ndarray, affinity: np.ndarray, v: int) ->
 
 
 @njit(nogil=True, cache=True)
-def objective(level: Level, cluster: np.ndarray, label: np.ndarray) -> float:
-    """Cost of the clusters with their labels, O(n + m)."""
+def excess(level: Level, cluster: np.ndarray, label: np.ndarray) -> float:
+    """What a state costs more than every node with its cheapest label and no edge cut, O(n + m)."""
     total = 0.0
     for v in range(cluster.size):
-        total += level.node_costs[v, label[cluster[v]]]
+        total += level.node_costs[v, label[cluster[v]]] - level.least[v]
         for i in range(level.indptr[v], level.indptr[v + 1]):
             if cluster[level.neighbours[i]] != cluster[v]:
                 total += 0.5 * level.weights[i]

@@ -1,42 +1,49 @@
 """The three methods of approximate solution, from the same few parts."""
 
-from typing import NamedTuple
+import math
+from typing import NamedTuple, Unpack
 
 import numpy as np
 
 from difflayers.amwc.constraints import solve_constrained
-from difflayers.amwc.fusion import fuse
 from difflayers.amwc.level import Level, make_level
-from difflayers.amwc.moves import objective
-from difflayers.amwc.multilevel import improve, merge
+from difflayers.amwc.limits import Clock, Limits, check_limits, in_unit
+from difflayers.amwc.moves import excess
+from difflayers.amwc.multilevel import State, improve_anywhere, merge, merges_one_by_one
 from difflayers.amwc.problem import AMWC
+from difflayers.amwc.rounds import Epoch, first_epoch, number_of_rounds, rounds
 from difflayers.amwc.solution import Solution, checked_labels, solution_from_clusters
 from difflayers.amwc.units import solve_scaled
 from difflayers.graph.checks import check_problem
 from difflayers.graph.components import connected_segments
 from difflayers.graph.rows import INDEX
-from difflayers.graph.units import is_ordinary
+from difflayers.graph.units import exponent, is_ordinary
 
 
 class Plan(NamedTuple):
-    """What a method does: mergings by patience, cycles of moves after each, attempts on their fusion."""
+    """What a method does: mergings by patience, and how many cycles of moves after each."""
 
     patiences: tuple[float, ...]
     cycles: int
-    attempts: int
 
 
 PLANS = {
-    "fast": Plan((0.0,), cycles=0, attempts=0),
-    "default": Plan((0.0,), cycles=1, attempts=0),
-    "best": Plan((0.0, 0.3, 0.7), cycles=1, attempts=4),
+    "fast": Plan((0.0,), cycles=0),
+    "default": Plan((0.0,), cycles=1),
+    "best": Plan((0.0, 0.3, 0.7), cycles=1),
 }
-# What "default" does up to so many nodes: one bad merging weighs more there, and time less.
-_SMALL = 1700
-_SMALL_DEFAULT = Plan((0.0, 0.7), cycles=1, attempts=0)
+
+# Where edges are few, one wrong merge weighs much. There "default" does some rounds too.
+_FEW_EDGES, _FEW_ROUNDS = 1500, Epoch(proposals=3, attempts=1)
 
 
-def solve(problem: AMWC, method: str = "default", *, start: np.ndarray | Solution | None = None) -> Solution:
+def solve(
+    problem: AMWC,
+    method: str = "default",
+    *,
+    start: np.ndarray | Solution | None = None,
+    **limits: Unpack[Limits],
+) -> Solution:
     """Solve an asymmetric multiway cut (Eq. 2) approximately, deterministically and without the GIL.
 
     Args:
@@ -45,47 +52,67 @@ def solve(problem: AMWC, method: str = "default", *, start: np.ndarray | Solutio
         start: (n,) labels to start from, where neighbours of equal label are together, or a solution whose
             segments are taken over too. The result costs no more than the start after local moves. "fast"
             only improves the start; the others also solve from scratch and return the better solution.
+        limits: `time_limit` in seconds, `max_rounds`, and a callback `progress(seconds, cost)`, for "best"
+            alone. Given only a time limit, "best" goes on until then. Given neither limit, it does a fixed
+            number of rounds. More time or rounds never make the result worse. Where costs are infinite,
+            `progress` is not called.
 
     Returns:
         A feasible solution, which keeps all constraints; its cost is summed in float64.
 
     Raises:
-        ValueError: if the method is unknown, the start does not fit the problem or constraints contradict
-            each other.
+        ValueError: if the method is unknown, the start does not fit the problem, constraints contradict
+            each other, or limits are negative or given for another method than "best".
         TypeError: if the problem is no AMWC or the start is not of integers.
     """
     check_problem(problem, AMWC)
     if not isinstance(method, str) or method not in PLANS:
         raise ValueError(f'method must be "fast", "default" or "best", got {method!r}')
+    check_limits(method, limits)
     if not is_ordinary(problem.largest_cost):
-        return solve_scaled(problem, lambda scaled: solve(scaled, method, start=start))
+        unit = math.ldexp(1.0, exponent(problem.largest_cost))
+        within = in_unit(limits, unit)
+        return solve_scaled(problem, lambda scaled: solve(scaled, method, start=start, **within))
     if problem.constrained:
+        # Costs that hold penalties are nobody else's business.
+        within = limits | {"progress": None}
         return solve_constrained(
-            problem, lambda finite, begin: solve(finite.plain, method, start=begin), start
+            problem, lambda finite, begin: solve(finite.plain, method, start=begin, **within), start
         )
-    small = problem.num_nodes <= _SMALL and start is None
-    plan = _SMALL_DEFAULT if method == "default" and small else PLANS[method]
     finest = make_level(problem.rows, problem.node_costs, problem.partitionable)
+    plan = PLANS[method]
+    # A small graph merges one by one, whatever the patience.
+    patiences = plan.patiences[:1] if merges_one_by_one(finest) else plan.patiences
     found = []
     if start is not None:
-        found.append(_improved(finest, *_start_clusters(problem, start), max(1, plan.cycles)))
+        found.append(_improved(finest, _start_clusters(problem, start), max(1, plan.cycles)))
     if start is None or method != "fast":
-        for patience in plan.patiences:
-            merged = merge(finest, patience)
-            found.append(_improved(finest, *merged, plan.cycles))
-    if plan.attempts:
-        found.append(fuse(finest, found, plan.attempts))
-    cluster, label = min(found, key=lambda state: objective(finest, *state)) if len(found) > 1 else found[0]
+        found += [_improved(finest, merge(finest, patience), plan.cycles) for patience in patiences]
+    if method == "best":
+        found.append(_after_rounds(finest, found, first_epoch(finest, len(found)), limits))
+    elif method == "default" and len(problem.edges) * problem.num_labels <= _FEW_EDGES:
+        found.append(_after_rounds(finest, found, _FEW_ROUNDS, limits))
+    cluster, label = min(found, key=lambda state: excess(finest, *state)) if len(found) > 1 else found[0]
     return solution_from_clusters(problem, label[cluster], cluster)
 
 
-def _improved(
-    finest: Level, cluster: np.ndarray, label: np.ndarray, cycles: int
-) -> tuple[np.ndarray, np.ndarray]:
+def _after_rounds(finest: Level, found: list[State], epoch: Epoch, limits: Limits) -> State:
+    clock = Clock(limits, number_of_rounds(epoch, len(found)))
+    progress = limits.get("progress")
+    best = found[0]
+    following = rounds(finest, found, epoch)
+    while clock.goes_on():
+        best = next(following)
+        if progress is not None:
+            progress(clock.seconds, excess(finest, *best) + float(finest.least.sum(dtype=np.float64)))
+    return best
+
+
+def _improved(finest: Level, state: State, cycles: int) -> State:
     for _ in range(cycles):
-        if improve(finest, cluster, label) == 0:
+        if improve_anywhere(finest, *state) == 0:
             break
-    return cluster, label
+    return state
 
 
 def _start_clusters(problem: AMWC, start: np.ndarray | Solution) -> tuple[np.ndarray, np.ndarray]:

@@ -6,10 +6,11 @@ Edges are (m, 2) INDEX here; graphs in compressed rows are those of `difflayers.
 import numpy as np
 from numba import njit
 
+from difflayers.graph.compiling import borrowing
 from difflayers.graph.rows import INDEX
 
 
-@njit(nogil=True, cache=True)
+@borrowing
 def root_of(parent: np.ndarray, v: int) -> int:
     """The representative of the component of v; paths are halved on the way."""
     while parent[v] != v:
@@ -18,7 +19,7 @@ def root_of(parent: np.ndarray, v: int) -> int:
     return v
 
 
-@njit(nogil=True, cache=True)
+@borrowing
 def join(parent: np.ndarray, u: int, v: int) -> None:
     """Make the components of u and v one, whose representative is its first node."""
     a, b = root_of(parent, u), root_of(parent, v)

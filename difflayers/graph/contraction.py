@@ -2,10 +2,12 @@
 
 import numpy as np
 from numba import njit
+from numba.extending import register_jitable
 
 from difflayers.graph.rows import INDEX
 
 
+@register_jitable
 def contract(
     indptr: np.ndarray, neighbours: np.ndarray, weights: np.ndarray, component: np.ndarray, count: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -69,6 +71,7 @@ def _contract(
         new_indptr[c + 1] = filled
 
 
+@register_jitable
 def sum_rows(rows: np.ndarray, component: np.ndarray, count: int) -> np.ndarray:
     """Sum of the rows of every component, O(n K)."""
     total = np.zeros((count, rows.shape[1]), rows.dtype)

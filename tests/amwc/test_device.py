@@ -171,7 +171,7 @@ def test_street_scenes_cost_little_more_than_by_default(noise, seed, things):
     problem = street(48, 80, noise, seed)
     problem = AMWC(problem.node_costs, problem.edges, problem.edge_costs, problem.partitionable & things)
     best = amwc.solve(problem).cost
-    assert solve(*tensors(problem)).cost.item() <= best + 0.005 * abs(best)
+    assert solve(*tensors(problem)).cost.item() <= best + 0.01 * abs(best)
 
 
 @pytest.mark.parametrize("magnitude", [1e-280, 1e-30, 1e30, 1e300])

@@ -11,8 +11,6 @@ from difflayers import multicut, mwc
 from difflayers.amwc import AMWC, evaluate, is_feasible, lower_bound, solve, solve_exact
 from difflayers.amwc.level import make_level
 from difflayers.amwc.merging import merge_partners
-from difflayers.amwc.multilevel import merge
-from difflayers.amwc.solution import solution_from_clusters
 from difflayers.graph import grid_edges
 from tests.amwc.problems import grid_problem, random_problem, random_problems
 
@@ -56,14 +54,6 @@ def test_best_is_never_worse_than_default_nor_default_than_fast(problem):
     fast, default, best = (solve(problem, method).cost for method in METHODS)
     assert default <= fast + 1e-9 * (1 + abs(fast))
     assert best <= default + 1e-9 * (1 + abs(default))
-
-
-@settings(deadline=None, max_examples=50)
-@given(random_problems(max_nodes=60, max_labels=5, max_edges=150))
-def test_default_is_no_worse_than_patient_merging_where_problems_are_small(problem):
-    cluster, label = merge(make_level(problem.rows, problem.node_costs, problem.partitionable), 0.7)
-    merged = solution_from_clusters(problem, label[cluster], cluster)
-    assert solve(problem).cost <= merged.cost + 1e-9
 
 
 @settings(deadline=None, max_examples=100)

@@ -11,6 +11,7 @@ from difflayers import multicut
 from difflayers.graph import grid_edges
 from difflayers.lifted_multicut import LiftedMulticut, evaluate, is_feasible, solve, solve_exact
 from tests.amwc.brute_force import partitions
+from tests.amwc.greedy import greedy_segments
 
 METHODS = ("fast", "default", "best")
 
@@ -71,6 +72,46 @@ def test_no_method_costs_more_than_the_one_before_it(problem):
     fast, default, best = (solve(problem, method).cost for method in METHODS)
     assert default <= fast + 1e-9 * (1 + abs(fast))
     assert best <= default + 1e-9 * (1 + abs(default))
+
+
+@settings(deadline=None, max_examples=100)
+@given(random_problems(max_nodes=40, max_edges=120).filter(lambda problem: not whole(problem)))
+def test_default_is_never_worse_than_greedy(problem):
+    pairs = problem.edges, problem.edge_costs, problem.lifted_edges, problem.lifted_costs
+    greedy = greedy_segments(problem.num_nodes, *pairs)
+    cost = evaluate(problem, np.unique(greedy, return_inverse=True)[1])
+    assert solve(problem).cost <= cost + 1e-9
+
+
+def whole(problem: LiftedMulticut) -> bool:
+    """Whether costs are whole numbers: greedy solutions then depend on the order of ties."""
+    return bool((problem.edge_costs == np.round(problem.edge_costs)).all())
+
+
+@pytest.mark.parametrize(
+    ("num_nodes", "edges", "costs", "lifted", "lifted_costs", "optimum"),
+    [
+        (3, [[0, 1], [1, 2]], [-1, -1], [[0, 2]], [10], 0),
+        (5, [[0, 1], [1, 2], [2, 3], [3, 4]], [-1, -1, -1, -1], [[0, 4]], [10], 0),
+        (
+            5,
+            [[0, 1], [0, 3], [0, 4], [1, 4], [2, 3], [2, 4]],
+            [-3, -1, 1, 1, 2, 2],
+            [[0, 2], [1, 3]],
+            [2, -1],
+            -3,
+        ),
+    ],
+)
+def test_a_strong_lifted_edge_joins_what_lies_between_its_ends(
+    num_nodes, edges, costs, lifted, lifted_costs, optimum
+):
+    arrays = np.array(edges), np.array(costs, float), np.array(lifted), np.array(lifted_costs, float)
+    problem = LiftedMulticut(num_nodes, *arrays)
+    feasible = (np.array(block) for block in partitions(num_nodes))
+    assert min(evaluate(problem, block) for block in feasible if is_feasible(problem, block)) == optimum
+    for method in ("default", "best"):
+        assert solve(problem, method).cost == optimum
 
 
 @settings(deadline=None, max_examples=60)
