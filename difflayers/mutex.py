@@ -12,6 +12,8 @@ from difflayers.graph.checks import check_problem
 from difflayers.graph.components import root_of
 from difflayers.multicut import Multicut
 
+__all__ = ["mutex_watershed", "semantic_mutex_watershed"]
+
 # Visits in a call of the kernel, after which Ctrl-C is heard.
 _AT_ONCE = 1 << 20
 
