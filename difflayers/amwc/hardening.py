@@ -12,12 +12,9 @@ import numpy as np
 from difflayers.amwc.constraints import Penalized
 from difflayers.amwc.problem import AMWC
 from difflayers.graph.components import components
+from difflayers.graph.magnitudes import SAFE, are_large, thresholds
 from difflayers.graph.rows import INDEX
 
-# A cost is large if the powers of two below it, this many, have no cost.
-_EMPTY_BINADES = 3
-# Room for the rounding of the sums that are compared.
-_SAFE = 1.0 + 2.0**-40
 # Parts of the graph whose constraints are tried one by one, if all together contradict each other.
 _MOST_PARTS = 200
 # Problems of more costs than this are searched only if a sample of so many has a wide range.
@@ -61,7 +58,7 @@ def harden(problem: AMWC) -> Hardened:
     rose = np.where(finite, node_costs - np.where(finite, reduced, 0.0), np.inf) < least[:, None]
     reduced = np.where(rose, np.nextafter(reduced, 0.0), reduced)
     forbid_single_labels(problem.edges, reduced, edge_costs)
-    for threshold in _thresholds(reduced, edge_costs):
+    for threshold in thresholds(reduced, edge_costs):
         _harden_above(problem, reduced, edge_costs, threshold)
     always = np.isneginf(edge_costs) & np.isfinite(problem.edge_costs)
     hardened = AMWC(reduced, problem.edges, edge_costs, problem.partitionable)
@@ -82,21 +79,13 @@ def forbid_single_labels(edges: np.ndarray, node_costs: np.ndarray, edge_costs: 
     """Make labels infinite that cost more than all edges of their node, where none of these is infinite."""
     count = len(node_costs)
     strength = sum(np.bincount(edges[:, end], np.abs(edge_costs), count) for end in (0, 1))
-    node_costs[node_costs > _SAFE * np.asarray(strength)[:, None]] = np.inf
-
-
-def _thresholds(node_costs: np.ndarray, edge_costs: np.ndarray) -> list[int]:
-    """Exponents, from the largest, of costs that come after a gap in the costs' orders of magnitude."""
-    used = [np.frexp(costs[np.isfinite(costs) & (costs != 0.0)])[1] for costs in (node_costs, edge_costs)]
-    exponents = np.unique(np.concatenate(used))
-    return exponents[1:][np.diff(exponents) > _EMPTY_BINADES][::-1].tolist()
+    node_costs[node_costs > SAFE * np.asarray(strength)[:, None]] = np.inf
 
 
 def _harden_above(problem: AMWC, node_costs: np.ndarray, edge_costs: np.ndarray, threshold: int) -> None:
     """Make costs of at least this exponent infinite in the parts of the graph where they cannot be paid."""
     edges, count = problem.edges, problem.num_nodes
-    large = np.isfinite(node_costs) & (np.frexp(node_costs)[1] >= threshold) & (node_costs > 0.0)
-    strong = np.isfinite(edge_costs) & (np.frexp(edge_costs)[1] >= threshold) & (edge_costs != 0.0)
+    large, strong = are_large(node_costs, threshold), are_large(edge_costs, threshold)
     ties = strong | np.isinf(edge_costs)
     part = components(count, edges[ties].view(INDEX))
     stake = np.bincount(part, np.where(large | np.isinf(node_costs), 0.0, node_costs).max(axis=1), count)
@@ -106,7 +95,7 @@ def _harden_above(problem: AMWC, node_costs: np.ndarray, edge_costs: np.ndarray,
     smallest = np.full(count, np.inf)
     np.minimum.at(smallest, part, np.where(large, node_costs, np.inf).min(axis=1))
     np.minimum.at(smallest, part[edges[strong, 0]], np.abs(edge_costs[strong]))
-    chosen = np.isfinite(smallest) & (smallest > _SAFE * stake)
+    chosen = np.isfinite(smallest) & (smallest > SAFE * stake)
     chosen = _satisfiable(problem, node_costs, edge_costs, large, strong, part, chosen)
     node_costs[large & chosen[part][:, None]] = np.inf
     hard = strong & chosen[part[edges[:, 0]]]

@@ -103,8 +103,10 @@ def _common_quantum(costs: np.ndarray, quantum: float, least: float) -> float:
         cost = np.float64(single)
         if cost == 0.0 or not np.isfinite(cost):
             continue
-        quantum = min(quantum, math.ldexp(1.0, math.frexp(cost)[1] - 1))
-        while quantum >= least and cost % quantum != 0.0:
+        if quantum == np.inf:
+            quantum = math.ldexp(1.0, math.frexp(cost)[1] - 1)
+        # Division by a power of two is exact, and much faster than a remainder.
+        while quantum >= least and np.floor(cost / quantum) != cost / quantum:
             quantum /= 2.0
         if quantum < least:
             break

@@ -5,14 +5,10 @@ from typing import NamedTuple
 import numpy as np
 
 from difflayers.graph.components import components
+from difflayers.graph.magnitudes import SAFE, are_large, thresholds
 from difflayers.graph.rows import INDEX
 from difflayers.lifted_multicut.problem import LiftedMulticut, solution_from_clusters
 from difflayers.lifted_multicut.search import solve
-
-# A cost is large if the powers of two below it, this many, have no cost.
-_EMPTY_BINADES = 3
-# Room for the rounding of the sums that are compared.
-_SAFE = 1.0 + 2.0**-40
 
 
 class Certain(NamedTuple):
@@ -38,16 +34,14 @@ def certain_pairs(problem: LiftedMulticut) -> Certain:
     costs = np.concatenate([problem.edge_costs, problem.lifted_costs]).astype(np.float64)
     part = components(problem.num_nodes, pairs.view(INDEX))[pairs[:, 0]]
     certain = np.zeros(len(pairs), bool)
-    exponents = np.frexp(costs)[1]
-    used = np.unique(exponents[costs != 0.0])
-    for threshold in used[1:][np.diff(used) > _EMPTY_BINADES][::-1].tolist():
-        large = (exponents >= threshold) & (costs != 0.0)
+    for threshold in thresholds(costs):
+        large = are_large(costs, threshold)
         stake = np.bincount(part, np.where(large, 0.0, np.abs(costs)), problem.num_nodes)
         smallest = np.full(problem.num_nodes, np.inf)
         np.minimum.at(smallest, part[large], np.abs(costs[large]))
         paid = _paid(problem, np.where(large, costs, 0.0))
         payers = np.bincount(part, large & paid, problem.num_nodes) > 0
-        certain |= large & (np.isfinite(smallest) & (smallest > _SAFE * stake) & ~payers)[part]
+        certain |= large & (np.isfinite(smallest) & (smallest > SAFE * stake) & ~payers)[part]
     return Certain(certain & (costs < 0.0), certain & (costs > 0.0))
 
 
