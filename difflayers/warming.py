@@ -1,4 +1,4 @@
-"""Compile ahead of time what is otherwise compiled at the first call."""
+"""Compile ahead of time what would otherwise be compiled at the first call."""
 
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -14,18 +14,21 @@ _DTYPES = ("float32", "float64")
 def warmup(parts: Iterable[str] | None = None, dtypes: Iterable[DTypeLike] = _DTYPES) -> None:
     """Compile the Numba kernels of the library, or load them from Numba's cache.
 
-    Kernels are compiled when they are first called, which takes seconds, and kept in Numba's cache: beside
-    the package, or in the folder that the environment variable NUMBA_CACHE_DIR names. After this, in an image
-    that is built or before training starts, no first call is slow.
+    Otherwise a kernel is compiled when it is first called, which takes seconds. Compiled kernels are kept in
+    Numba's cache, beside the package or in the folder that the environment variable NUMBA_CACHE_DIR names.
+    Call this when an image is built or before training starts, so that no later first call is slow.
 
     Args:
-        parts: which of "amwc" (with mwc, multicut and the panoptic layer), "lifted_multicut", "mutex" and
+        parts: any of "amwc" (with mwc, multicut and the panoptic layer), "lifted_multicut", "mutex" and
             "solvers"; all of them by default.
-        dtypes: of the costs, float32, float64 or both; fewer take less time. The ready-made solvers compute
-            in float64 whatever the costs are.
+        dtypes: float32, float64 or both, the dtypes of the costs. One dtype takes less time than both. The
+            ready-made solvers compute in float64 whatever the dtype of the costs is.
 
     Raises:
-        ValueError: for another part or dtype.
+        ValueError: a part or dtype is none of those.
+
+    Examples:
+        >>> warmup(parts=["solvers"])
     """
     chosen = [one_of_names("parts", part, _PARTS) for part in (_PARTS if parts is None else parts)]
     for dtype in [one_of_names("dtypes", np.dtype(dtype).name, _DTYPES) for dtype in dtypes]:
@@ -37,7 +40,7 @@ def warmup(parts: Iterable[str] | None = None, dtypes: Iterable[DTypeLike] = _DT
 
 
 def _costs(dtype: str) -> dict[str, Any]:
-    """A problem small enough to cost nothing, of which every method takes all of its steps."""
+    """A problem that is small, but on which every method takes all of its steps."""
     from difflayers.graph.edges import grid_edges
 
     rng, edges = np.random.default_rng(0), grid_edges((4, 4), (1, 2))
@@ -52,7 +55,7 @@ def _amwc(dtype: str) -> None:
     from difflayers import amwc
 
     costs = _costs(dtype)
-    # Edges of both widths, sorted and not: each has a kernel of its own.
+    # Edges of 32 and 64 bits, sorted and unsorted: every case has a kernel of its own.
     for edges in (costs["edges"], costs["edges"].astype(np.int32)[::-1]):
         problem = amwc.AMWC(**{**costs, "edges": edges}, partitionable=np.array([True, False, True]))
         solution = amwc.solve(problem, "best")
@@ -88,7 +91,8 @@ def _solvers() -> None:
         (solvers.BipartiteMatching((2, 3)), (2, 3)),
         (solvers.GridShortestPath((2, 3)), (2, 3)),
         (solvers.Knapsack(np.array([1, 2]), 2), (2,)),
-        (solvers.Knapsack(np.array([1.0, 2.0]), 2.0), (2,)),
+        (solvers.Knapsack(np.array([[1, 2]]), [2]), (2,)),
+        (solvers.Knapsack(np.array([[1, 2], [2, 1]]), [2, 2]), (2,)),
         (solvers.MaxCut(4, edges), (4,)),
         (solvers.MaxCut(18, np.stack([np.arange(17), np.arange(1, 18)], 1)), (17,)),
         (solvers.MinimumCostMulticut(4, edges), (4,)),

@@ -1,4 +1,4 @@
-"""SciPy's solvers in one line each: made once from the constraints, called with costs."""
+"""Solvers of SciPy in one line: built once from the constraints, called with costs."""
 
 from collections.abc import Sequence
 from typing import Any, ClassVar
@@ -9,18 +9,29 @@ from difflayers.solver import Array, SolverError
 
 
 class milp:
-    """`scipy.optimize.milp` (HiGHS) as a solver: minimises <costs, y> over fixed linear constraints.
+    """`scipy.optimize.milp` (HiGHS) as a solver, which minimises <costs, y> under fixed linear constraints.
+
+    There is one variable per cost, in C order whatever the shape of the costs is. Integer variables are
+    rounded to exact integers. With a time limit, the best solution found so far is the answer. HiGHS does not
+    react to Ctrl-C before it ends, so give it a time limit if it may run long.
 
     Args:
-        constraints: one or several scipy.optimize.LinearConstraint, as for scipy.optimize.milp. A context
-            given to the layer, of the same kind, takes their place for its instance.
-        integrality: as for scipy.optimize.milp: 1 for an integer variable, 0 for a continuous one.
-        bounds: scipy.optimize.Bounds; from 0 to infinity by default, as in SciPy.
-        options: of the solver, such as {"time_limit": 1.0} in seconds.
+        constraints: one or several scipy.optimize.LinearConstraint, as for scipy.optimize.milp. A context of
+            the same kind that is given to the layer replaces them for its instance.
+        integrality: as for scipy.optimize.milp, 1 for an integer variable and 0 for a continuous one.
+        bounds: scipy.optimize.Bounds; by default from 0 to infinity, as in SciPy.
+        options: options of HiGHS, such as {"time_limit": 1.0} in seconds.
 
-    Variables are the costs in C order, whatever their shape. A problem that is infeasible, unbounded or not
-    solved in time is a SolverError, which the layer's `on_failure` may pass over; with a time limit the best
-    solution found counts as an answer. Integer variables are rounded to exact integers.
+    Raises:
+        SolverError: in a call, if the problem is infeasible or unbounded, or no solution was found in time.
+            The layer's `on_failure` says what follows.
+
+    Examples:
+        >>> import numpy as np
+        >>> from scipy.optimize import Bounds, LinearConstraint
+        >>> knapsack = milp(LinearConstraint([2.0, 3.0, 4.0], ub=6), bounds=Bounds(0, 1))
+        >>> knapsack(-np.array([3.0, 4.0, 5.0]))
+        array([1., 0., 1.])
     """
 
     sense: ClassVar[str] = "minimize"
@@ -55,9 +66,22 @@ class milp:
 
 
 def linear_sum_assignment(costs: Array) -> Array:
-    """`scipy.optimize.linear_sum_assignment` as a solver: (n, m) costs to an (n, m) matching of 0 and 1.
+    """`scipy.optimize.linear_sum_assignment` as a solver: the cheapest matching of rows to columns.
 
-    Raises SolverError where infinite costs leave no matching.
+    Args:
+        costs: (n, m) numbers; infinity forbids a pair.
+
+    Returns:
+        (n, m) in the costs' dtype: 1 for matched pairs, 0 elsewhere.
+
+    Raises:
+        SolverError: the infinite costs leave no matching.
+
+    Examples:
+        >>> import numpy as np
+        >>> linear_sum_assignment(np.array([[4.0, 1.0], [2.0, 0.0]]))
+        array([[0., 1.],
+               [1., 0.]])
     """
     from scipy.optimize import linear_sum_assignment as solve
 

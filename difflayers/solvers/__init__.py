@@ -1,7 +1,8 @@
 """Ready-made solvers: built once on a fixed structure, then called on batches of costs.
 
-All minimise <costs, solution>, take (B, *shape) NumPy arrays and return solutions of that shape and dtype, so
-that each goes into a layer as it is: `difflayers.BlackboxLayer(solver, batched=True)`.
+All of them minimise <costs, solution>, which their attribute `sense` says. They take NumPy arrays of shape
+(B, *shape) and return solutions of that shape and dtype. So a layer takes any of them as it is:
+`difflayers.BlackboxLayer(solver, batched=True)`.
 """
 
 from difflayers.solvers.grid_path import GridShortestPath

@@ -1,4 +1,4 @@
-"""What every ready-made solver does with a batch: check it, share it out to threads, name what failed."""
+"""What every ready-made solver does with a batch: check it, solve it in threads, name what failed."""
 
 import threading
 from collections.abc import Callable, Sequence
@@ -41,11 +41,11 @@ def solve_batch(
         costs: (B, *shape) real numbers; infinity means forbidden.
         shape: the shape of one instance.
         structure: what all instances share.
-        failure: what to say of an instance without solution.
-        n_threads: among how many threads the rows are shared out.
+        failure: the message for an instance without solution.
+        n_threads: number of threads that share the rows.
         per_instance: arrays (B, ...) of which a kernel gets the entries of its rows.
-        domain: "any", or "non-negative" to refuse negative costs, "clip" to take 0 for them, or "finite" to
-            refuse infinity.
+        domain: which costs are valid. "any" takes all, "non-negative" refuses negative costs, "clip" replaces
+            them by 0, and "finite" refuses infinity.
 
     Returns:
         Solutions (B, *shape) in the dtype of the costs.
@@ -127,71 +127,70 @@ def _in_threads(
 def checked_rows(array: Array, shape: tuple[int, ...] | None, domain: str = "any") -> Array:
     """Costs as C-contiguous, writable (B, size) float64; raises as `solve_batch` says.
 
-    Without a shape an instance is a vector of any length.
+    If the shape is None, instances are vectors of any length.
     """
     if array.dtype.kind not in "fiu":
-        raise TypeError(f"costs must be real numbers, but have dtype {array.dtype}")
+        raise TypeError(f"costs must be real numbers, got dtype {array.dtype}")
     if array.ndim == 0 or (array.ndim != 2 if shape is None else array.shape[1:] != shape):
         expected = ", ".join(map(str, ("B", *(("n",) if shape is None else shape))))
-        raise ValueError(f"costs must have shape ({expected}), but have shape {array.shape}")
+        raise ValueError(f"costs must have shape ({expected}), got {array.shape}")
     if array.size == 0:
         return np.zeros((len(array), int(np.prod(array.shape[1:]))))
     with np.errstate(over="ignore"):
         rows = np.ascontiguousarray(array, np.float64).reshape(len(array), -1)
     if array.dtype.itemsize > 8 and (np.isinf(rows) != np.isinf(array.reshape(rows.shape))).any():
-        raise ValueError(
-            f"costs have numbers as large as {np.abs(array[np.isfinite(array)]).max()}, beyond float64"
-        )
+        raise ValueError("costs must be within the range of float64, got larger numbers")
     if not all_finite(rows):  # one pass over good costs shows that they are good
         _check_extreme(rows, domain)
     if domain in ("non-negative", "clip") and (lowest := rows.min()) < 0:
         if domain == "clip":
             return np.maximum(rows, 0)
         raise ValueError(
-            f"costs have the negative value {lowest:g} in instance {_first(rows == lowest)}, but this solver "
-            "needs non-negative ones. Predict costs that are not negative, for example through softplus. In "
-            "the perturbed problems of a layer, a solver with clip_negative=True takes 0 instead. Do not "
-            "clip under SPOPlusLoss or StructuredSVMLoss, which would be no upper bounds any more"
+            f"costs must not be negative here, got the negative value {lowest:g} in instance "
+            f"{_first(rows == lowest)}. Predict costs that are not negative, for example through softplus. "
+            "In the perturbed problems of a layer, a solver with clip_negative=True replaces negative costs "
+            "by 0. Do not clip under SPOPlusLoss or StructuredSVMLoss, which would no longer be upper bounds"
         )
     return rows if rows.flags.writeable else rows.copy()  # a kernel would be compiled again for read-only
 
 
 def _check_extreme(rows: Array, domain: str) -> None:
-    """Refuse NaN, −∞, ∞ where the domain is finite, and numbers whose sums overflow."""
+    """Refuse NaN, −∞, numbers whose sums overflow, and ∞ if the domain is finite."""
     allowed = rows > -np.inf
     if not allowed.all():
-        raise ValueError(f"costs have a NaN or minus infinity in instance {_first(~allowed)}")
+        raise ValueError(f"costs must not be NaN or minus infinity, got one in instance {_first(~allowed)}")
     finite = rows < np.inf
     if domain == "finite" and not finite.all():
-        raise ValueError(f"costs have infinity in instance {_first(~finite)}, but must be finite here")
+        raise ValueError(f"costs must be finite, got infinity in instance {_first(~finite)}")
     largest = np.abs(rows).max(where=finite, initial=0)
     if largest > _MOST / rows.shape[1]:
-        raise ValueError(f"costs have numbers as large as {largest:g}, whose sums overflow")
+        raise ValueError(f"costs must have sums within float64, got numbers as large as {largest:g}")
 
 
 def batch_size(costs: Any) -> int:
-    """The number of instances, 0 for a single number, which `checked_rows` refuses."""
+    """The number of instances; 0 for a single number, which `checked_rows` refuses."""
     array = as_array("costs", costs)
     return len(array) if array.ndim else 0
 
 
 def checked_contexts(contexts: Sequence[Any] | None, batch: int, default: Array) -> Array:
-    """One row an instance, with the shape and dtype of the default, which stands where there are no contexts.
+    """One row per instance with the shape and dtype of the default: its context, or the default if None.
 
-    Raises ValueError if the number of contexts is not that of instances, or one does not look as the default.
+    Raises ValueError if the number of contexts is not the number of instances, or if a context does not have
+    the shape of the default and a dtype that can be cast to that of the default.
     """
     rows = np.empty((batch, *default.shape), default.dtype)
     rows[:] = default
     if contexts is None:
         return rows
     if len(contexts) != batch:
-        raise ValueError(f"there are {len(contexts)} contexts, but the costs have a batch of {batch}")
+        raise ValueError(f"contexts must have length {batch}, one per instance, got {len(contexts)}")
     for instance, context in enumerate(contexts):
         given = as_array(f"the context of instance {instance}", context)
         if given.shape != default.shape or not np.can_cast(given.dtype, default.dtype, "safe"):
             raise ValueError(
                 f"the context of instance {instance} must have shape {default.shape} and a dtype that "
-                f"{default.dtype} can hold, but is {context!r}"
+                f"{default.dtype} can hold, got {context!r}"
             )
         rows[instance] = given
     return rows

@@ -1,11 +1,12 @@
 """Edmonds' blossom algorithm for the perfect matching of least cost, on integers.
 
-Odd cycles of tight edges are shrunk to blossoms, which may lie in each other. Numbers below n are vertices,
-those from n on blossoms, and the outermost of either are the nodes of the graph that is searched. Vertices
-have prices y and blossoms z ≥ 0 such that no edge has negative slack 2c(u, v) − y(u) − y(v) (plus z of the
-blossoms that contain it); edges of the matching and of blossoms have none, which proves optimality.
-(Edmonds 1965; with one search tree at a time as in Cook and Rohe 1999. Slacks of edges between two nodes of
-a tree are even, so all prices stay integers.)
+Odd cycles of tight edges are shrunk to blossoms, and a blossom may contain other blossoms. Numbers below n
+are vertices, numbers from n on are blossoms. The nodes of the graph that is searched are the outermost
+blossoms and the vertices outside of all blossoms. Vertices have prices y and blossoms have prices z ≥ 0, such
+that no edge has a negative slack. The slack of an edge is 2c(u, v) − y(u) − y(v), plus z of the blossoms that
+contain the edge. Edges of the matching and of blossoms have slack 0, which proves optimality. (Edmonds, 1965;
+one search tree at a time as in Cook and Rohe, 1999. Slacks between two nodes of a tree are even, so all
+prices stay integers.)
 """
 
 import math
@@ -23,7 +24,7 @@ UNBOUNDED = np.int64(2**62)
 
 
 class Blossoms(NamedTuple):
-    """The matching and the blossoms of an instance; N = n + n // 2, and entry b − n is that of blossom b."""
+    """The matching and the blossoms of one instance; N = n + n // 2, and entry b − n belongs to blossom b."""
 
     mate: np.ndarray  # (n,) vertex matched to each, or -1
     outer: np.ndarray  # (n,) outermost blossom around a vertex, or itself
@@ -129,7 +130,7 @@ def _integer_costs(
 def _start(
     state: Blossoms, tails: np.ndarray, heads: np.ndarray, doubled: np.ndarray, usable: np.ndarray
 ) -> None:
-    """No blossoms; the highest equal prices for both ends of an edge; tight edges matched as they come."""
+    """Start without blossoms, with the cheapest cost of its edges as price of a vertex; match tight edges."""
     n = state.mate.size
     state.mate[:] = -1
     state.parent[:] = -1
@@ -229,7 +230,7 @@ def _augment(state: Blossoms, odd: int) -> None:
 
 @njit(nogil=True, cache=True)
 def _rebase(state: Blossoms, node: int, vertex: int) -> None:
-    """Change the matching inside a node so that this vertex of it is the one not matched inside."""
+    """Change the matching inside a node so that this vertex becomes the one that is not matched inside."""
     n = state.mate.size
     if node < n:
         return
@@ -237,7 +238,7 @@ def _rebase(state: Blossoms, node: int, vertex: int) -> None:
     size = state.size[b]
     child, place = _child_around(state, node, vertex)
     _rebase(state, child, vertex)
-    # The even way round from the child to the old base: every other link becomes matched.
+    # From the child to the old base, the way with an even number of links: every other link becomes matched.
     begin, end = (place + 1, size) if place % 2 else (0, place)
     for link in range(begin, end, 2):
         u, v = state.link_from[b, link], state.link_to[b, link]
@@ -270,7 +271,7 @@ def _shrink(state: Blossoms, u: int, v: int) -> None:
     while state.size[b]:
         b += 1
     children, link_from, link_to = state.children[b], state.link_from[b], state.link_to[b]
-    # From u up to the top, then reversed; the links of the way up point against the cycle.
+    # From u up to the top, then reversed, because the links of the way up point against the cycle.
     count = 0
     node = state.outer[u]
     while node != top:
@@ -324,7 +325,10 @@ def _meeting(state: Blossoms, one: int, other: int) -> int:
 
 @njit(nogil=True, cache=True)
 def _expand(state: Blossoms, blossom: int) -> None:
-    """Replace an odd blossom of the tree by its children; the even way round the cycle stays in the tree."""
+    """Replace an odd blossom of the tree by its children.
+
+    Of the two ways round the cycle, the one with an even number of links stays in the tree.
+    """
     n = state.mate.size
     b = blossom - n
     size = state.size[b]

@@ -1,7 +1,7 @@
 """Maximum cuts: enumeration of small graphs, and simulated annealing of larger ones.
 
-Costs are integers in the finest unit in which their sum does not overflow. So nothing is rounded however
-often a sum is changed, and one prohibitive cost blurs no other.
+The costs are converted to integers, in the finest unit in which their sum does not overflow. A sum that is
+changed many times is therefore never rounded, and a prohibitive cost does not blur the others.
 """
 
 import math
@@ -77,9 +77,9 @@ def search_sides(
 ) -> int:
     """Simulated annealing (Kirkpatrick, Gelatt and Vecchi, 1983), reheated several times; the best solution.
 
-    Nodes are flipped in turn, always where that lowers the cost, and with probability exp(-change / T) where
-    it does not; T falls from that of a typical node to 0. The same random numbers serve every row.
-    O(n + m) a sweep.
+    Nodes are flipped in turn. A flip that lowers the cost is always made, another flip with the probability
+    exp(-change / T). The temperature T falls to 0. The random numbers are the same for every row.
+    O(n + m) per sweep.
     """
     n = num_nodes
     side, best = np.empty(n, np.bool_), np.empty(n, np.bool_)
@@ -134,7 +134,7 @@ def _integer_costs(costs: np.ndarray, whole: np.ndarray) -> None:
 
 @njit(nogil=True, cache=True)
 def _typical(whole: np.ndarray) -> float:
-    """The median magnitude of the costs that are not 0, which a few prohibitive costs leave as it is."""
+    """The median magnitude of the costs other than 0, which a few prohibitive costs hardly change."""
     magnitudes = np.abs(whole[whole != 0])
     return np.median(magnitudes) if magnitudes.size else 0.0
 

@@ -15,22 +15,31 @@ from difflayers.solvers.heap import drop_first, push
 
 @dataclass(frozen=True, eq=False)
 class GridShortestPath:
-    """The cheapest path between two cells of a grid, where a path pays for every cell on it, its ends too.
+    """The cheapest path between two cells of a grid, where a path pays for all its cells, both ends included.
 
-    Exact, by Dijkstra's algorithm in O(n log n) for n cells.
+    Exact, by Dijkstra's algorithm in O(n log n) per instance of n cells.
 
     Args:
         shape: height and width of the grid.
         neighbours: 4, or 8 to also step diagonally.
         source: (row, column) of the first cell of the path.
-        target: of the last one; by default the last cell of the grid.
-        clip_negative: take 0 in place of negative costs, as Vlastelica et al. do for the perturbed costs of
-            the backward pass; they are an error otherwise. Under `SPOPlusLoss` and `StructuredSVMLoss`, which
-            need the solution of the negative costs, clipping makes losses that are no upper bounds.
-        n_threads: threads among which a batch is shared out.
+        target: (row, column) of the last cell; by default the last cell of the grid.
+        clip_negative: replace negative costs by 0, as Vlastelica et al. (ICLR 2020) do for the perturbed
+            costs of the backward pass. Otherwise negative costs are an error. Under `SPOPlusLoss` and
+            `StructuredSVMLoss`, which need the solution of the negative costs, clipping makes losses that are
+            no upper bounds.
+        n_threads: number of threads that share a batch.
 
     Raises:
         ValueError: an argument is out of range.
+
+    Examples:
+        >>> import numpy as np
+        >>> costs = np.array([[[1, 9, 9], [1, 1, 9], [9, 9, 1]]])
+        >>> GridShortestPath((3, 3))(costs)
+        array([[[1, 0, 0],
+                [0, 1, 0],
+                [0, 0, 1]]])
     """
 
     sense: ClassVar[str] = "minimize"
@@ -60,7 +69,7 @@ class GridShortestPath:
 
         Args:
             costs: (B, height, width) non-negative numbers; infinity forbids a cell.
-            contexts: for each instance its ends, ((row, column), (row, column)), in place of the fixed ones.
+            contexts: per instance its ends ((row, column), (row, column)), in place of source and target.
 
         Returns:
             (B, height, width) in the costs' dtype: 1 on the path, 0 elsewhere.
@@ -75,7 +84,7 @@ class GridShortestPath:
             instance = int(wrong.argmax())
             raise ValueError(
                 f"the context of instance {instance} must be cells of a grid {self.shape}, "
-                f"but is {ends[instance].tolist()}"
+                f"got {ends[instance].tolist()}"
             )
         return solve_batch(
             _grid_paths,
@@ -99,10 +108,10 @@ def _grid_paths(
     width: int,
     diagonal: bool,
 ) -> int:
-    """Dijkstra on a grid with a border of infinite cost, O(n log n) an instance.
+    """Dijkstra on a grid with a border of infinite cost, O(n log n) per instance.
 
-    As a step pays for the cell that it leads to, the first neighbour taken from the heap is also the best
-    predecessor. So a cell enters the heap once, and from then on counts as forbidden.
+    A step pays for the cell that it leads to. Therefore the first neighbour taken from the heap is also the
+    best predecessor, a cell enters the heap once, and from then on the cell counts as forbidden.
     """
     stride = width + 2
     steps = np.array([1, stride, -1, -stride, stride + 1, stride - 1, 1 - stride, -1 - stride])

@@ -1,6 +1,6 @@
-"""A binary heap on two arrays that the caller owns: float keys, smallest first, each with an integer item.
+"""A binary heap on two arrays that the caller owns: float keys, smallest first, and an integer item per key.
 
-The arrays have room for one entry more than there are ever items.
+The arrays have room for one entry more than the heap ever holds.
 """
 
 import numpy as np
@@ -15,10 +15,10 @@ def push(keys: np.ndarray, items: np.ndarray, size: int, key: float, item: int) 
 
 @njit(nogil=True, cache=True)
 def drop_first(keys: np.ndarray, items: np.ndarray, size: int) -> None:
-    """Take the first item, which the caller has read, out of a heap of `size` items, O(log size).
+    """Remove the first item, which the caller has read, from a heap of `size` items, O(log size).
 
-    The gap sinks to the bottom, and the last item rises from there. Comparing it on the way down would save
-    few steps, and cost a branch at each that cannot be predicted.
+    The gap sinks to the bottom, and the last item rises from there. To compare the last item on the way down
+    would save few steps, and every comparison would be a branch that cannot be predicted.
     """
     size -= 1
     key, item = keys[size], items[size]

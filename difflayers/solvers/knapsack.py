@@ -24,18 +24,18 @@ UNFIT = 2**64 - 1
 class Knapsack:
     """The items of least total cost that do not exceed a capacity, or several capacities at once.
 
-    Costs are minimised, so an item is worth taking only where its cost is negative: hand in −value. Exact:
-    with one capacity by dynamic programming, with several by branch and bound, which is exponential in the
-    worst case.
+    Costs are minimised, so only items of negative cost are taken: hand in −value as cost. Exact. One capacity
+    is solved by dynamic programming, and several capacities by branch and bound. Both are exponential at
+    worst.
 
-    Weights are added up without rounding. Whole weights must not exceed the capacity at all. Other weights
-    may exceed it by what rounding their n decimals and sums can amount to, n + 2 units in the last place:
-    0.1 and 0.2 fit into 0.3.
+    Weights are added up without rounding. If all weights are whole numbers, their sum does not exceed the
+    capacity. Otherwise the sum may exceed the capacity by a relative (n + 2) ε, where ε is the machine
+    epsilon of the dtype: numbers such as 0.1 are rounded, and 0.1 and 0.2 are to fit into 0.3.
 
     Args:
         weights: (n,) non-negative numbers, or (d, n) for d dimensions.
         capacity: a non-negative number, or (d,) of them.
-        n_threads: threads among which a batch is shared out.
+        n_threads: number of threads that share a batch.
 
     Raises:
         TypeError, ValueError: an argument has the wrong form, is negative or not finite.
@@ -61,11 +61,11 @@ class Knapsack:
         if weights.ndim not in (1, 2) or weights.shape[:-1] != capacity.shape:
             raise ValueError(
                 "weights must have shape (n,) with a single capacity, or (d, n) with d capacities, "
-                f"but have shape {weights.shape} with a capacity of shape {capacity.shape}"
+                f"got {weights.shape} with a capacity of shape {capacity.shape}"
             )
         for name, array in (("weights", weights), ("capacity", capacity)):
             if array.dtype.kind not in "iuf":
-                raise TypeError(f"{name} must be real numbers, but have dtype {array.dtype}")
+                raise TypeError(f"{name} must be real numbers, got dtype {array.dtype}")
             if not np.isfinite(array).all() or (array < 0).any():
                 raise ValueError(f"{name} must be finite and non-negative, got {array.tolist()}")
         object.__setattr__(self, "weights", weights)
@@ -77,7 +77,7 @@ class Knapsack:
 
         Args:
             costs: (B, n) numbers; infinity forbids an item.
-            contexts: for each instance its capacity, in place of the fixed one.
+            contexts: per instance its capacity, in place of the capacity that the solver was built with.
 
         Returns:
             (B, n) in the costs' dtype: 1 for the items taken, 0 for the others.
@@ -116,7 +116,7 @@ class Knapsack:
             instance = int(wrong.argmax())
             raise ValueError(
                 "capacities must be finite and non-negative, "
-                f"but that of instance {instance} is {checked[instance].tolist()}"
+                f"got {checked[instance].tolist()} for instance {instance}"
             )
         # Not through float64, which would round whole numbers.
         exact = np.array([np.asarray(context) for context in contexts]).reshape(checked.shape)

@@ -17,15 +17,21 @@ from difflayers.solvers.blossom import perfect_matchings
 class BipartiteMatching:
     """The cheapest matching of the rows of a matrix to different columns.
 
-    Every row is matched, or every column if there are fewer of them: with a square matrix the matching is
-    perfect. Exact, by shortest augmenting paths (the Hungarian method) in O(r² c) for r ≤ c.
+    All rows are matched, or all columns if there are fewer columns than rows. Exact, by shortest augmenting
+    paths (the Hungarian method) in O(r² c) per instance, where r ≤ c are the numbers of rows and columns.
 
     Args:
-        shape: numbers of rows and of columns.
-        n_threads: threads among which a batch is shared out.
+        shape: number of rows and number of columns.
+        n_threads: number of threads that share a batch.
 
     Raises:
         ValueError: an argument is out of range.
+
+    Examples:
+        >>> import numpy as np
+        >>> BipartiteMatching((2, 2))(np.array([[[4.0, 1.0], [2.0, 0.0]]]))
+        array([[[0., 1.],
+                [1., 0.]]])
     """
 
     sense: ClassVar[str] = "minimize"
@@ -67,16 +73,23 @@ class BipartiteMatching:
 class PerfectMatching:
     """The cheapest set of edges of a graph that meets every node once.
 
-    Exact, by Edmonds' blossom algorithm in O(n² m). It computes with integers: the costs are rounded to
-    2^-44 of the largest one of the instance, so that equal costs remain equal and it always ends.
+    Exact, by Edmonds' blossom algorithm in O(n² m) per instance. The algorithm computes with integers, so
+    that equal costs remain equal. The costs are rounded to 2^-(58 - b) of the range of the costs that an
+    optimal matching can contain, where b is the number of bits of n: 2^-53 for 30 nodes, 2^-48 for 1000.
 
     Args:
         num_nodes: number n of nodes, even.
         edges: (m, 2) integers, pairs of different nodes.
-        n_threads: threads among which a batch is shared out.
+        n_threads: number of threads that share a batch.
 
     Raises:
         TypeError, ValueError: an argument has the wrong form or is out of range.
+
+    Examples:
+        >>> import numpy as np
+        >>> solver = PerfectMatching(4, [[0, 1], [1, 2], [2, 3], [0, 3]])
+        >>> solver(np.array([[1.0, 2.0, 3.0, 1.0]]))
+        array([[0., 1., 0., 1.]])
     """
 
     sense: ClassVar[str] = "minimize"
@@ -127,9 +140,9 @@ def _assignments(
     row_stride: int,
     column_stride: int,
 ) -> int:
-    """Match one row after the other along the shortest augmenting path, O(rows² columns) an instance.
+    """Match one row after the other along the shortest augmenting path, O(rows² columns) per instance.
 
-    The strides say where the entry of a row and a column lies, so that a transposed matrix needs no copy.
+    The strides say where the entry of a row and a column is, so that a transposed matrix needs no copy.
     """
     row_price = np.empty(num_rows)
     column_price = np.empty(num_columns)
@@ -137,7 +150,7 @@ def _assignments(
     partner = np.empty(num_rows, np.int32)
     distance = np.empty(num_columns)
     via = np.empty(num_columns, np.int32)  # row from which a column was reached
-    columns = np.empty(num_columns, np.int32)  # those of known distance first
+    columns = np.empty(num_columns, np.int32)  # columns of known distance first
     for instance in range(len(costs)):
         cost = costs[instance]
         column_price[:] = 0
@@ -175,7 +188,7 @@ def _assignments(
                     if through < distance[j]:
                         distance[j] = through
                         via[j] = row
-                    # Among equals a free column, which ends the search.
+                    # Of equally near columns prefer a free one, which ends the search.
                     if distance[j] < nearest or (distance[j] == nearest and owner[j] < 0 and at >= 0):
                         nearest, at = distance[j], k
                 if at < 0:

@@ -18,7 +18,7 @@ MAX_EXACT = 16
 class MaxCut:
     """Two sides for the nodes of a graph so that the edges between the sides cost least.
 
-    An edge pays its cost when it is cut, so for the heaviest cut hand in −weight. Exact up to 16 nodes, by
+    An edge pays its cost when it is cut, so −weight as cost gives the heaviest cut. Exact up to 16 nodes, by
     enumeration in O(2^n n). Beyond that, it is the best cut that simulated annealing finds with fixed random
     numbers, in about O(restarts (n + m)) per instance.
 
@@ -26,7 +26,7 @@ class MaxCut:
         num_nodes: number n of nodes.
         edges: (m, 2) integers, pairs of different nodes.
         restarts: how often the annealing is repeated.
-        n_threads: threads among which a batch is shared out.
+        n_threads: number of threads that share a batch.
 
     Raises:
         TypeError, ValueError: an argument has the wrong form or is out of range.

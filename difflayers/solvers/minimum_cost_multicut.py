@@ -18,16 +18,22 @@ from difflayers.solvers.batch import check_threads, checked_rows
 class MinimumCostMulticut:
     """A partition of the nodes of a graph, into any number of parts, whose cut edges cost least.
 
-    Approximate, by `difflayers.multicut.solve`, in about O(m) an instance.
+    Approximate, by `difflayers.multicut.solve`, in about O(m) per instance.
 
     Args:
         num_nodes: number n of nodes.
         edges: (m, 2) integers, pairs of different nodes.
-        method: "fast", "default" or "best", from quickest to lowest cost.
-        n_threads: threads among which a batch is shared out.
+        method: "fast", "default" or "best", from the quickest method to the one of lowest cost.
+        n_threads: number of threads that share a batch.
 
     Raises:
         TypeError, ValueError: an argument has the wrong form or is out of range.
+
+    Examples:
+        >>> import numpy as np
+        >>> solver = MinimumCostMulticut(3, [[0, 1], [1, 2], [0, 2]])
+        >>> solver(np.array([[1.0, -2.0, -2.0]]))
+        array([[0., 1., 1.]])
     """
 
     sense: ClassVar[str] = "minimize"
@@ -39,7 +45,7 @@ class MinimumCostMulticut:
     def __post_init__(self) -> None:
         object.__setattr__(self, "num_nodes", count("num_nodes", self.num_nodes))
         if not isinstance(self.method, str) or self.method not in PLANS:
-            raise ValueError(f'method must be "fast", "default" or "best", but is {self.method!r}')
+            raise ValueError(f'method must be "fast", "default" or "best", got {self.method!r}')
         check_threads(self.n_threads)
         object.__setattr__(self, "edges", checked_edges(self.edges, self.num_nodes))
 
@@ -47,7 +53,8 @@ class MinimumCostMulticut:
         """Solve a batch.
 
         Args:
-            costs: (B, m) finite numbers; an edge pays when it is cut: positive attracts, negative repels.
+            costs: (B, m) finite numbers. An edge pays its cost when it is cut, so a positive cost attracts
+                and a negative cost repels.
 
         Returns:
             (B, m) in the costs' dtype: 1 for the edges that are cut, 0 for the others.

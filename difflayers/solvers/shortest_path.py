@@ -18,25 +18,32 @@ from difflayers.solvers.heap import drop_first, push
 class ShortestPath:
     """The cheapest path between two nodes of a graph.
 
-    Exact. A directed graph without cycles is solved in O(n + m), for costs of any sign; all others by
-    Dijkstra's algorithm in O((n + m) log m), for non-negative costs.
+    Exact. A directed graph without cycles is solved in O(n + m) per instance, and costs may have any sign.
+    All other graphs are solved by Dijkstra's algorithm in O((n + m) log m), and costs must be non-negative.
 
     Args:
         num_nodes: number n of nodes.
-        edges: (m, 2) integers, from node and to node.
+        edges: (m, 2) integers, the node that an edge leaves and the node that it enters.
         source: the first node of the path.
-        target: the last one; by default the last node.
+        target: the last node of the path; by default the last node of the graph.
         directed: False to let a path use every edge in both directions.
-        clip_negative: take 0 in place of negative costs where Dijkstra's algorithm needs them to be
-            non-negative; they are an error otherwise. Under `SPOPlusLoss` and `StructuredSVMLoss`, which need
-            the solution of the negative costs, clipping makes losses that are no upper bounds.
-        n_threads: threads among which a batch is shared out.
+        clip_negative: replace negative costs by 0 if Dijkstra's algorithm is used. Otherwise negative costs
+            are an error there. Under `SPOPlusLoss` and `StructuredSVMLoss`, which need the solution of the
+            negative costs, clipping makes losses that are no upper bounds.
+        n_threads: number of threads that share a batch.
 
     Attributes:
         acyclic: whether the graph is directed and has no cycle, so that costs may be negative.
 
     Raises:
         TypeError, ValueError: an argument has the wrong form or is out of range.
+
+    Examples:
+        >>> import numpy as np
+        >>> solver = ShortestPath(3, [[0, 1], [1, 2], [0, 2]])
+        >>> solver(np.array([[1.0, 1.0, 3.0], [1.0, 1.0, 1.0]]))
+        array([[1., 1., 0.],
+               [0., 0., 1.]])
     """
 
     sense: ClassVar[str] = "minimize"
@@ -79,14 +86,14 @@ class ShortestPath:
 
         Args:
             costs: (B, m) numbers; infinity forbids an edge.
-            contexts: for each instance its ends (source, target), in place of the fixed ones.
+            contexts: per instance its ends (source, target), in place of source and target.
 
         Returns:
             (B, m) in the costs' dtype: 1 for the edges on the path, 0 for the others.
 
         Raises:
             ValueError: the costs have a wrong shape, a NaN, or a negative value in a graph with cycles; or
-                an end is no node.
+                an end is not a node.
             InfeasibleError: an instance has no path of finite cost.
         """
         ends = checked_contexts(contexts, batch_size(costs), self._ends)
@@ -96,7 +103,7 @@ class ShortestPath:
                 instance = int(wrong.argmax())
                 raise ValueError(
                     f"the context of instance {instance} must be nodes 0 to {self.num_nodes - 1}, "
-                    f"but is {ends[instance].tolist()}"
+                    f"got {ends[instance].tolist()}"
                 )
         return solve_batch(
             _acyclic_paths if self.acyclic else _dijkstra_paths,
@@ -113,10 +120,26 @@ class ShortestPath:
 def monotone_grid_path(shape: tuple[int, int], n_threads: int = 1) -> ShortestPath:
     """The shortest path from corner to corner of a grid that only steps right or down and pays for steps.
 
-    The edges, which are those of PyEPO's shortest path model and in its order, go by row: first the steps to
-    the right in this row, then those down from it. Solved in O(n); costs may be negative.
+    The edges and their order are those of PyEPO's shortest path model. They go by row: first the steps to the
+    right in this row, then the steps down from it. Solved in O(n) per instance; costs may be negative.
 
-    Raises ValueError if the shape is not two positive integers.
+    Args:
+        shape: height and width of the grid.
+        n_threads: number of threads that share a batch.
+
+    Returns:
+        A solver from (B, m) costs of steps to (B, m) steps taken.
+
+    Raises:
+        ValueError: the shape is not two positive integers.
+
+    Examples:
+        >>> import numpy as np
+        >>> solver = monotone_grid_path((2, 2))
+        >>> solver.edges.tolist()
+        [[0, 1], [0, 2], [1, 3], [2, 3]]
+        >>> solver(np.array([[1.0, 5.0, 1.0, 0.0]]))
+        array([[1., 0., 1., 0.]])
     """
     if len(shape) != 2 or any(int(size) != size or size < 1 for size in shape):
         raise ValueError(f"shape must be two positive integers (height, width), got {tuple(shape)}")
@@ -131,7 +154,7 @@ def monotone_grid_path(shape: tuple[int, int], n_threads: int = 1) -> ShortestPa
 
 
 def compressed_arcs(num_nodes: int, edges: Array, directed: bool) -> tuple[Array, Array, Array]:
-    """Where each node's arcs begin (n + 1,), and of each arc its head and its edge, all int32."""
+    """Where the arcs of every node begin (n + 1,), and head and edge of every arc, all int32."""
     tails, heads, ids = edges[:, 0], edges[:, 1], np.arange(len(edges))
     if not directed:
         tails, heads, ids = np.append(tails, heads), np.append(heads, tails), np.append(ids, ids)
@@ -142,7 +165,7 @@ def compressed_arcs(num_nodes: int, edges: Array, directed: bool) -> tuple[Array
 
 
 def topological_order(begins: Array, heads: Array) -> Array | None:
-    """Nodes in an order in which all arcs lead onwards, or None if there is a cycle; O(n + m)."""
+    """Nodes in an order in which all arcs lead to later nodes, or None if there is a cycle; O(n + m)."""
     num_nodes = len(begins) - 1
     waiting = np.bincount(heads, minlength=num_nodes).tolist()
     order = [node for node in range(num_nodes) if waiting[node] == 0]
@@ -166,7 +189,7 @@ def _acyclic_paths(
     heads: np.ndarray,
     ids: np.ndarray,
 ) -> int:
-    """Relax the arcs in topological order of their tails, O(n + m) an instance."""
+    """Relax the arcs in topological order of their tails, O(n + m) per instance."""
     distance = np.empty(num_nodes)
     last = np.empty(num_nodes, np.int32)
     for row in range(len(costs)):
@@ -178,7 +201,7 @@ def _acyclic_paths(
             through = distance[tails[arc]] + costs[row, ids[arc]]
             head = heads[arc]
             better = through < distance[head]
-            # Written in any case: whether an arc is better is a coin toss, and a branch on it costs more.
+            # Written whether better or not, because a branch that cannot be predicted would cost more.
             distance[head] = through if better else distance[head]
             last[head] = arc if better else last[head]
         node = ends[row, 1]
@@ -202,7 +225,7 @@ def _dijkstra_paths(
     heads: np.ndarray,
     ids: np.ndarray,
 ) -> int:
-    """Dijkstra's algorithm, skipping overtaken entries of the heap; O((n + m) log m) an instance."""
+    """Dijkstra's algorithm, which skips outdated entries of the heap; O((n + m) log m) per instance."""
     distance = np.empty(num_nodes)
     previous = np.empty(num_nodes, np.int32)
     last = np.empty(num_nodes, np.int32)

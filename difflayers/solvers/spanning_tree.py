@@ -16,15 +16,20 @@ from difflayers.solvers.batch import check_threads, solve_batch, spend
 class MinimumSpanningTree:
     """The cheapest edges that connect all nodes of a graph without a cycle.
 
-    Exact, by Kruskal's algorithm in O(m log m); of equal edges the first one is taken.
+    Exact, by Kruskal's algorithm in O(m log m) per instance. Of equal edges, the first one is taken.
 
     Args:
         num_nodes: number n of nodes.
         edges: (m, 2) integers, pairs of different nodes.
-        n_threads: threads among which a batch is shared out.
+        n_threads: number of threads that share a batch.
 
     Raises:
         TypeError, ValueError: an argument has the wrong form or is out of range.
+
+    Examples:
+        >>> import numpy as np
+        >>> MinimumSpanningTree(3, [[0, 1], [1, 2], [0, 2]])(np.array([[1.0, 3.0, 2.0]]))
+        array([[1., 0., 1.]])
     """
 
     sense: ClassVar[str] = "minimize"
@@ -51,7 +56,7 @@ class MinimumSpanningTree:
 
         Raises:
             ValueError: the costs have a wrong shape, a NaN or minus infinity.
-            InfeasibleError: the edges of finite cost of an instance do not connect all nodes.
+            InfeasibleError: the edges of finite cost do not connect all nodes of an instance.
         """
         return solve_batch(
             _spanning_trees,
@@ -72,7 +77,7 @@ def _spanning_trees(
     tails: np.ndarray,
     heads: np.ndarray,
 ) -> int:
-    """Kruskal: take edges from the cheapest on, unless their ends are connected; O(m log m) an instance."""
+    """Kruskal: take edges from the cheapest on, unless their ends are connected; O(m log m) per instance."""
     parent = np.empty(num_nodes, np.int32)
     for row in range(len(costs)):
         if spend(meter, 100 * tails.size):

@@ -84,7 +84,7 @@ def test_contexts_give_each_instance_its_ends():
         GridShortestPath((1, 4))(costs, [((0, 1), (0, 2)), ((0, 3), (0, 4))])
     with pytest.raises(ValueError, match="the context of instance 0 must have shape"):
         GridShortestPath((1, 4))(costs, [3, 4])
-    with pytest.raises(ValueError, match="there are 1 contexts, but the costs have a batch of 2"):
+    with pytest.raises(ValueError, match="contexts must have length 2, one per instance, got 1"):
         GridShortestPath((1, 4))(costs, [((0, 1), (0, 2))])
 
 
