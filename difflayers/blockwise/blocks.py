@@ -19,7 +19,14 @@ _ROUND = 16
 
 
 class BlockError(RuntimeError):
-    """What went wrong in a block; the message names the block, the cause is the error itself."""
+    """What went wrong in a block; the message names the block, the cause is the error itself.
+
+    Examples:
+        >>> raise BlockError("block (0, 1): ValueError: costs have a NaN")
+        Traceback (most recent call last):
+            ...
+        difflayers.blockwise.blocks.BlockError: block (0, 1): ValueError: costs have a NaN
+    """
 
 
 def dask_array() -> ModuleType:

@@ -25,6 +25,15 @@ class TensorSolution(NamedTuple):
         segments: (n,) int64, the segment of every node as in `difflayers.amwc.Solution`.
         cuts: (m,) uint8, 1 where the two ends of an edge lie in different segments.
         cost: () float64, the objective of Eq. 2.
+
+    Examples:
+        >>> import torch
+        >>> from difflayers.amwc import device
+        >>> node_costs = torch.tensor([[0.0, 2.0], [0.0, 2.0], [2.0, 0.0]])
+        >>> edges, costs = torch.tensor([[0, 1], [1, 2]]), torch.tensor([-1.0, 0.5])
+        >>> found = device.solve(node_costs, edges, costs, torch.tensor([True, False]))
+        >>> found.labels.tolist(), found.segments.tolist(), found.cuts.tolist(), found.cost.item()
+        ([0, 0, 1], [0, 1, 2], [1, 1], -0.5)
     """
 
     labels: Tensor
@@ -64,6 +73,14 @@ def solve(
         TypeError: if a tensor has a dtype that cannot be meant, or is no tensor.
         ValueError: if the method is unknown, shapes or devices disagree, the problem is empty, an index is
             out of range, an edge is a self-loop or a cost is not finite (there are no constraints here).
+
+    Examples:
+        >>> import torch
+        >>> from difflayers.amwc import device
+        >>> node_costs = torch.tensor([[[0.0, 1.0], [1.0, 0.0]], [[0.0, 3.0], [1.0, 0.0]]])  # a batch of two
+        >>> edges, costs = torch.tensor([[0, 1]]), torch.tensor([[0.5], [2.0]])
+        >>> device.solve(node_costs, edges, costs, torch.tensor([False, False])).labels.tolist()
+        [[0, 1], [0, 0]]
     """
     if not isinstance(method, str) or method not in PATIENCES:
         raise ValueError(f'method must be "fast" or "default", got {method!r}')
