@@ -62,7 +62,8 @@ def rounds(level: Level, found: list[State], epoch: Epoch) -> Iterator[State]:
         settle(small, *coarse)
         for state in states:
             coarse = fuse(small, *coarse, *state)
-            yield expanded(level, *coarse, component)
+            best = expanded(level, *coarse, component)
+            yield best
         number += 1
         again = Perturbation(small, seed=number)
         for attempt in range(epoch.attempts):

@@ -35,6 +35,8 @@ PLANS = {
 
 # Where edges are few, one wrong merge weighs much. There "default" does some rounds too.
 _FEW_EDGES, _FEW_ROUNDS = 1500, Epoch(proposals=3, attempts=1)
+# Where all edges weigh the same, the order of ties decides what greedy merging finds. So "default" looks again.
+_TIED_ROUNDS = Epoch(proposals=2, attempts=0)
 
 
 def solve(
@@ -92,8 +94,15 @@ def solve(
         found.append(_after_rounds(finest, found, first_epoch(finest, len(found)), limits))
     elif method == "default" and len(problem.edges) * problem.num_labels <= _FEW_EDGES:
         found.append(_after_rounds(finest, found, _FEW_ROUNDS, limits))
+    elif method == "default" and start is None and merges_one_by_one(finest) and _all_tie(problem):
+        found.append(_after_rounds(finest, found, _TIED_ROUNDS, limits))
     cluster, label = min(found, key=lambda state: excess(finest, *state)) if len(found) > 1 else found[0]
     return solution_from_clusters(problem, label[cluster], cluster)
+
+
+def _all_tie(problem: AMWC) -> bool:
+    costs = np.abs(problem.edge_costs)
+    return bool((costs == costs[0]).all())
 
 
 def _after_rounds(finest: Level, found: list[State], epoch: Epoch, limits: Limits) -> State:

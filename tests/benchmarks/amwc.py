@@ -110,13 +110,15 @@ def solve_anew(problem: amwc.AMWC, method: str) -> amwc.Solution:
     return amwc.solve(problem, method)
 
 
-def timed(run: Callable[[], Any], repeats: int) -> tuple[float, Any]:
-    """Median wall time in seconds and the last result."""
+def timed(
+    run: Callable[[], Any], repeats: int, clock: Callable[[], float] = time.perf_counter
+) -> tuple[float, Any]:
+    """Median seconds by a clock, that of the wall unless another is given, and the last result."""
     seconds = []
     for _ in range(repeats):
-        begin = time.perf_counter()
+        begin = clock()
         result = run()
-        seconds.append(time.perf_counter() - begin)
+        seconds.append(clock() - begin)
     return statistics.median(seconds), result
 
 
