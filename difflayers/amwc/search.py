@@ -35,7 +35,7 @@ PLANS = {
 
 # Where edges are few, one wrong merge weighs much. There "default" does some rounds too.
 _FEW_EDGES, _FEW_ROUNDS = 1500, Epoch(proposals=3, attempts=1)
-# Where all edges weigh the same, the order of ties decides what greedy merging finds. So "default" looks again.
+# Where all edges weigh the same, the order of ties decides what greedy merging finds: "default" looks again.
 _TIED_ROUNDS = Epoch(proposals=2, attempts=0)
 
 

@@ -32,9 +32,11 @@ def test_a_time_limit_alone_goes_on_beyond_the_usual_rounds():
     assert solution.cost <= multicut.solve(problem, "best").cost
 
 
-def test_no_time_at_all_is_the_default_without_rounds():
+def test_no_time_at_all_is_no_round_and_still_a_solution():
     problem = noisy_grid(40, seed=2)
-    assert multicut.solve(problem, "best", time_limit=0.0).cost == multicut.solve(problem, "default").cost
+    solution = multicut.solve(problem, "best", time_limit=0.0)
+    assert solution.cost == multicut.solve(problem, "best", max_rounds=0).cost
+    assert solution.cost <= multicut.solve(problem, "fast").cost
 
 
 @pytest.mark.parametrize("unit", [1.0, 1e-60])
