@@ -6,7 +6,7 @@ import numpy as np
 from numba import njit
 
 from difflayers.amwc import AMWC, Solution
-from difflayers.amwc.constraints import solve_constrained
+from difflayers.amwc.plain import Start, solve_plain
 from difflayers.amwc.solution import solution_from_clusters
 from difflayers.graph.checks import check_problem
 from difflayers.graph.components import root_of
@@ -46,7 +46,7 @@ def mutex_watershed(problem: Multicut) -> Solution:
     ```
     """
     check_problem(problem, Multicut)
-    return _partition(problem.as_amwc)
+    return solve_plain(problem.as_amwc, _partition)
 
 
 def semantic_mutex_watershed(problem: AMWC) -> Solution:
@@ -76,15 +76,10 @@ def semantic_mutex_watershed(problem: AMWC) -> Solution:
 
     ```
     """
-    check_problem(problem, AMWC)
-    if problem.constrained:
-        return solve_constrained(problem, lambda finite, _: semantic_mutex_watershed(finite.plain))
-    return _watershed(problem, *_preferences(problem.node_costs))
+    return solve_plain(problem, lambda plain, _: _watershed(plain, *_preferences(plain.node_costs)))
 
 
-def _partition(problem: AMWC) -> Solution:
-    if problem.constrained:
-        return solve_constrained(problem, lambda finite, _: _partition(finite.plain))
+def _partition(problem: AMWC, _: Start) -> Solution:
     return _watershed(problem, np.full(problem.num_nodes, -1, np.int32), np.empty(0))
 
 

@@ -32,7 +32,7 @@ from difflayers.amwc.search import solve
 from difflayers.amwc.solution import Solution, evaluate
 from difflayers.graph.checks import check_problem
 from difflayers.graph.rows import INDEX, compressed_rows
-from difflayers.graph.units import Resolution, quantum_of, resolution, sum_down, times_down, whole_sum
+from difflayers.graph.units import quantum_of, sum_down, times_down, whole_sum
 
 # A search ends after so many edges; two steps from both ends of a grid edge take about a thousand.
 _EDGES_PER_PATH = 4000
@@ -67,7 +67,7 @@ def lower_bound(problem: AMWC) -> float:
     """
     check_problem(problem, AMWC)
     hardened = harden(problem)
-    return original_bound(hardened, hardened_bound(hardened.problem))
+    return original_bound(hardened, hardened_bound(hardened))
 
 
 def certify(problem: AMWC, solution: Solution) -> Solution:
@@ -95,9 +95,9 @@ def certify(problem: AMWC, solution: Solution) -> Solution:
     if not isinstance(solution, Solution):
         raise TypeError(f"solution must be a Solution of the problem, got a {type(solution).__name__}")
     hardened = harden(problem)
-    bound = hardened_bound(hardened.problem)
+    bound = hardened_bound(hardened)
     cost = evaluate(hardened.problem, solution.labels, solution.cuts)
-    proven = solution.proven_optimal or _resolution(hardened.problem).closes(cost, bound)
+    proven = solution.proven_optimal or hardened.sums.closes(cost, bound)
     bound = min(original_bound(hardened, bound), solution.cost)
     return replace(solution, lower_bound=bound, proven_optimal=proven)
 
@@ -107,23 +107,21 @@ def original_bound(hardened: Hardened, bound: float) -> float:
 
     Costs of solutions are sums in float64, so the bound goes below what these may lose by rounding.
     """
-    problem, offsets = hardened
-    sums = resolution(problem.node_costs, problem.edge_costs, offsets)
-    return sums.below(sum_down(bound, offsets), problem.node_costs.min(axis=1), problem.edge_costs, offsets)
+    problem, offsets = hardened.problem, hardened.offsets
+    return hardened.original_sums.below(
+        sum_down(bound, offsets), problem.node_costs.min(axis=1), problem.edge_costs, offsets
+    )
 
 
-def _resolution(problem: AMWC) -> Resolution:
-    return resolution(problem.node_costs, problem.edge_costs)
-
-
-def hardened_bound(problem: AMWC) -> float:
-    """Return a lower bound, without regard to what cannot be paid."""
+def hardened_bound(hardened: Hardened) -> float:
+    """Return a lower bound of the hardened problem."""
+    problem = hardened.problem
     if problem.constrained:
         penalized = Penalized(problem)
         bound = sum_down(_bound(penalized.plain), penalized.offset)
     else:
         bound = _bound(problem)
-    return _resolution(problem).raised(bound)
+    return hardened.sums.raised(bound)
 
 
 def _bound(problem: AMWC) -> float:
@@ -132,8 +130,11 @@ def _bound(problem: AMWC) -> float:
     # In whole multiples of a quantum that no sum of the costs of a node and its edges outgrows, nothing
     # rounds.
     quantum = quantum_of(2.0 * _largest_sum(problem))
-    remaining = np.floor(problem.edge_costs.astype(np.float64) / quantum)
-    costs = np.floor(problem.node_costs.astype(np.float64) / quantum)
+    remaining, costs = (
+        np.divide(part, quantum, dtype=np.float64) for part in (problem.edge_costs, problem.node_costs)
+    )
+    np.floor(remaining, out=remaining)
+    np.floor(costs, out=costs)
     ends = guide.labels[problem.edges]
     between = ends[:, 0] != ends[:, 1]
     pack_cycles(by_edge, problem.edges, remaining, guide.segments, ~between, _EDGES_PER_PATH)

@@ -14,6 +14,7 @@ from difflayers.amwc.problem import AMWC
 from difflayers.graph.components import components
 from difflayers.graph.magnitudes import SAFE, are_large, thresholds
 from difflayers.graph.rows import INDEX
+from difflayers.graph.units import Resolution, resolution
 
 # Parts of the graph whose constraints are tried one by one, if all together contradict each other.
 _MOST_PARTS = 200
@@ -27,12 +28,15 @@ class Hardened(NamedTuple):
 
     Attributes:
         problem: float64 costs; the cheapest label of a node costs 0, costs that cannot be paid are infinite.
-        offsets: numbers by whose sum a solution that keeps all constraints costs more in the original
-        problem.
+        offsets: a solution that keeps all constraints costs the sum of these more in the original problem.
+        sums: the resolution of sums of the problem's costs.
+        original_sums: the resolution of sums of the problem's costs and the offsets.
     """
 
     problem: AMWC
     offsets: np.ndarray
+    sums: Resolution
+    original_sums: Resolution
 
 
 def harden(problem: AMWC) -> Hardened:
@@ -49,7 +53,8 @@ def harden(problem: AMWC) -> Hardened:
     if problem.constrained:
         Penalized(problem)
     if not _may_be_wide(problem):
-        return Hardened(problem, np.zeros(1))
+        sums = resolution(problem.node_costs, problem.edge_costs)
+        return Hardened(problem, np.zeros(1), sums, sums)
     node_costs, edge_costs = problem.node_costs.astype(np.float64), problem.edge_costs.astype(np.float64)
     least = node_costs.min(axis=1)
     reduced = node_costs - least[:, None]
@@ -62,7 +67,9 @@ def harden(problem: AMWC) -> Hardened:
         _harden_above(problem, reduced, edge_costs, threshold)
     always = np.isneginf(edge_costs) & np.isfinite(problem.edge_costs)
     hardened = AMWC(reduced, problem.edges, edge_costs, problem.partitionable)
-    return Hardened(hardened, np.concatenate([least, problem.edge_costs[always]]).astype(np.float64))
+    offsets = np.concatenate([least, problem.edge_costs[always]]).astype(np.float64)
+    sums = resolution(reduced, edge_costs)
+    return Hardened(hardened, offsets, sums, resolution(reduced, edge_costs, offsets))
 
 
 def _may_be_wide(problem: AMWC) -> bool:

@@ -114,7 +114,7 @@ def test_labels_dearer_than_all_edges_of_their_node_and_consistent_links_become_
     node_costs = np.array([[0.0, 1e9], [1.0, 0.0], [0.0, 2.0], [0.0, 1.0]])
     edges = np.array([[0, 1], [1, 2], [2, 3], [0, 3]])
     problem = AMWC(node_costs, edges, np.array([1.0, 1e7, -1e7, 2.0]), np.array([True, False]))
-    hardened, offsets = harden(problem)
+    hardened, offsets = harden(problem)[:2]
     assert hardened.node_costs[0].tolist() == [0.0, np.inf]
     assert hardened.edge_costs.tolist() == [1.0, np.inf, -np.inf, 2.0]
     assert offsets.sum() == -1e7
