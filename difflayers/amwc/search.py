@@ -66,6 +66,16 @@ def solve(
         ValueError: if the method is unknown, the start does not fit the problem, constraints contradict
             each other, or limits are negative or given for another method than "best".
         TypeError: if the problem is no AMWC or the start is not of integers.
+
+    ```python
+    >>> from difflayers import amwc
+    >>> things = [True, False]  # cars may be split into several, the road may not
+    >>> problem = amwc.AMWC([[0, 2], [0, 2], [3, 0]], [[0, 1], [1, 2]], [-1, 1], things)
+    >>> solution = amwc.solve(problem)
+    >>> solution.labels.tolist(), solution.segments.tolist()
+    ([0, 0, 1], [0, 1, 2])
+
+    ```
     """
     check_problem(problem, AMWC)
     if not isinstance(method, str) or method not in PLANS:

@@ -75,7 +75,17 @@ def solve(problem: LiftedMulticut, method: str = "default") -> Solution:
         A feasible solution.
 
     Raises:
+        TypeError: if the problem is no LiftedMulticut.
         ValueError: if the method is unknown.
+
+    ```python
+    >>> from difflayers import lifted_multicut
+    >>> path, far = [[0, 1], [1, 2]], [[0, 2]]
+    >>> problem = lifted_multicut.LiftedMulticut(3, path, [-1.0, 1.0], far, [3.0])
+    >>> lifted_multicut.solve(problem).segments.tolist()
+    [0, 0, 0]
+
+    ```
     """
     check_problem(problem, LiftedMulticut)
     if not isinstance(method, str) or method not in METHODS:
