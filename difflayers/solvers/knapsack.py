@@ -144,7 +144,7 @@ def _row_in_units(weights: Array, capacity: Any) -> tuple[Array, int]:
     """One dimension: whole weights as they are, others as multiples of a power of two."""
     num_items = len(weights)
     if weights.dtype.kind in "iu" or (
-        (weights == np.floor(weights)).all() and weights.max(initial=0) < LARGEST_WHOLE
+        (weights == np.floor(weights)).all() and float(weights.max(initial=0)) < LARGEST_WHOLE
     ):
         exact, most = weights.astype(np.uint64), int(capacity)
     else:
