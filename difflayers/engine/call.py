@@ -278,14 +278,15 @@ class Call:
 
     def _advice(self, error: Exception) -> str:
         """What a newcomer may have forgotten, if the error is about shapes."""
-        if isinstance(error, SolverError) or self.solver.batched or self.solver.tensors:
+        if isinstance(error, SolverError):
             return ""
         if self.costs[0].ndim == 1:
             return (
                 f". Costs of shape {tuple(self.costs[0].shape)} are {self.batch} instances of one number; "
                 "one instance needs a batch dimension: costs[None]"
             )
-        if any(word in str(error) for word in ("shape", "dimension", "axis")):
+        per_instance = not (self.solver.batched or self.solver.tensors)
+        if per_instance and any(word in str(error) for word in ("shape", "dimension", "axis")):
             return ". If the solver takes the whole batch at once, set batched=True"
         return ""
 

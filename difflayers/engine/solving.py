@@ -172,7 +172,10 @@ def _checked_batch(solution: Any, cost: Any, output: int, any_shape: bool) -> An
 
         if not isinstance(solution, torch.Tensor):
             error = SolverError if solution is None else MalformedSolutionError
-            raise error(f"solution {output} must be a tensor, got {_describe(solution)}")
+            raise error(
+                f"solution {output} must be a tensor, got {_describe(solution)}"
+                f"{_advice(solution, tuple(cost.shape))}"
+            )
         if solution.is_complex():
             raise MalformedSolutionError(f"solution {output} must hold real numbers, got {solution.dtype}")
         array = solution

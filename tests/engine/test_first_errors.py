@@ -39,6 +39,19 @@ def test_a_missing_batch_dimension_is_suggested():
         BlackboxLayer(cheapest)(torch.rand(3))
 
 
+def test_a_missing_batch_dimension_is_suggested_for_a_batched_solver_too():
+    with pytest.raises(SolverError, match=r"Costs of shape \(3,\) .* needs a batch dimension: costs\[None\]"):
+        BlackboxLayer(difflayers.solvers.TopK(1), batched=True)(torch.rand(3))
+
+
+def test_a_solver_of_tensors_that_returns_its_objective_too_is_told_which_part_to_return():
+    def solver(costs):
+        return torch.eye(3)[costs.argmin(1)], costs.amin(1)
+
+    with pytest.raises(SolverError, match=r"got a tuple of 2\. Return only .* solver\(costs\)\[0\]"):
+        BlackboxLayer(solver, tensors=True)(torch.rand(2, 3))
+
+
 def test_true_costs_must_be_tensors():
     with pytest.raises(TypeError, match=r"true_costs must be a tensor, or a list.*got a ndarray"):
         SPOPlusLoss(cheapest)(torch.rand(2, 3), true_costs=np.zeros((2, 3)))
