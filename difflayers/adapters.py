@@ -37,7 +37,7 @@ def multicut(graph: Any, costs: np.ndarray | str, *, method: str = "default", **
     Raises:
         TypeError, ValueError: if the graph is of no such library, or as `difflayers.multicut.Multicut` does.
 
-    Example:
+    Examples:
         >>> import networkx as nx
         >>> graph = nx.Graph()
         >>> graph.add_weighted_edges_from([("a", "b", 3.0), ("b", "c", 2.0), ("a", "c", -2.5)], weight="cost")
@@ -76,7 +76,7 @@ def lifted_multicut(
         TypeError, ValueError: if the graph is of no such library, or as
             `difflayers.lifted_multicut.LiftedMulticut` does.
 
-    Example:
+    Examples:
         >>> import networkx as nx
         >>> path = nx.path_graph(["a", "b", "c"])
         >>> lifted_multicut(path, np.array([1.0, 2.0]), [("a", "c")], np.array([-1.5]))

@@ -36,7 +36,7 @@ def contract(problem: Problem, segments: np.ndarray) -> Problem:
         ValueError: if the segments do not fit, are not contiguous, or join nodes that an infinite cost keeps
             apart.
 
-    Example:
+    Examples:
         >>> problem = Multicut(3, np.array([[0, 1], [1, 2], [0, 2]]), np.array([3.0, 2.0, -2.5]))
         >>> coarse = contract(problem, np.array([0, 0, 1]))
         >>> coarse.edges.tolist(), coarse.edge_costs.tolist()

@@ -22,7 +22,7 @@ def palette(count: int) -> NDArray[np.uint8]:
     Raises:
         ValueError: if `count` is negative or too large.
 
-    Example:
+    Examples:
         >>> from difflayers import pictures
         >>> pictures.palette(2).tolist()
         [[80, 158, 230], [127, 153, 15]]
@@ -59,7 +59,7 @@ def segment_colors(colors: ArrayLike, is_thing: ArrayLike) -> NDArray[np.float32
     Returns:
         (S, 3) float32.
 
-    Example:
+    Examples:
         >>> from difflayers import pictures
         >>> pictures.segment_colors([[200, 100, 0]] * 2, [False, True]).round().tolist()
         [[200.0, 100.0, 0.0], [206.0, 118.0, 30.0]]
@@ -82,7 +82,7 @@ def outlines(segments: NDArray[np.integer], outlined: ArrayLike) -> NDArray[np.b
     Returns:
         (h, w) bool.
 
-    Example:
+    Examples:
         >>> import numpy as np
         >>> from difflayers import pictures
         >>> pictures.outlines(np.array([[0, 0, 1]]), [False, True]).tolist()
@@ -107,7 +107,7 @@ def new_figure(width: float, height: float) -> Any:
     Raises:
         ImportError: without matplotlib.
 
-    Example:
+    Examples:
         >>> from difflayers import pictures
         >>> pictures.new_figure(4, 3).get_size_inches().tolist()
         [4.0, 3.0]

@@ -9,7 +9,7 @@ from difflayers.solver import Array, SolverError
 
 
 class milp:
-    """`scipy.optimize.milp` (HiGHS) as a solver, which minimises <costs, y> under fixed linear constraints.
+    """`scipy.optimize.milp` (HiGHS) as a solver, which minimizes <costs, y> under fixed linear constraints.
 
     There is one variable per cost, in C order whatever the shape of the costs is. Integer variables are
     rounded to exact integers. With a time limit, the best solution found so far is the answer. HiGHS does not
@@ -49,7 +49,7 @@ class milp:
         self.options: dict[str, Any] | None = options
 
     def __call__(self, costs: Array, context: Any = None) -> Array:
-        """Return a minimiser in the shape of the costs."""
+        """Return a minimizer in the shape of the costs."""
         from scipy.optimize import milp as solve
 
         result = solve(

@@ -37,7 +37,7 @@ def train(
         targets: likewise.
         seed: of the first weights and the order of the instances.
         epochs: how often each instance is seen.
-        batch: instances per step of the optimiser.
+        batch: instances per step of the optimizer.
         rate: learning rate of Adam.
 
     Returns:

@@ -32,7 +32,7 @@ def solution_image(
     Raises:
         ValueError: if the shape has another number of nodes than the problem.
 
-    Example:
+    Examples:
         >>> from difflayers import amwc
         >>> from difflayers.amwc import draw
         >>> problem = amwc.AMWC([[0.0, 1.0], [1.0, 0.0]], [[0, 1]], [-1.0], [False, False])
@@ -64,7 +64,7 @@ def edge_maps(problem: AMWC, shape: tuple[int, int]) -> dict[int, NDArray[np.flo
     Raises:
         ValueError: if the shape has another number of nodes than the problem.
 
-    Example:
+    Examples:
         >>> from difflayers import amwc
         >>> from difflayers.amwc import draw
         >>> problem = amwc.AMWC([[0.0]] * 3, [[0, 1], [1, 2]], [1.0, -2.0], [True])
@@ -100,7 +100,7 @@ def show_problem(problem: AMWC, shape: tuple[int, int], colors: ArrayLike | None
         ImportError: without matplotlib.
         ValueError: if the shape has another number of nodes than the problem.
 
-    Example:
+    Examples:
         >>> from difflayers import amwc
         >>> from difflayers.amwc import draw
         >>> problem = amwc.AMWC([[0.0], [0.0]], [[0, 1]], [1.0], [True])
@@ -149,7 +149,7 @@ def show_solution(
         ImportError: without matplotlib.
         ValueError: as `solution_image`.
 
-    Example:
+    Examples:
         >>> from difflayers import amwc
         >>> from difflayers.amwc import draw
         >>> problem = amwc.AMWC([[0.0], [0.0]], [[0, 1]], [-1.0], [True])

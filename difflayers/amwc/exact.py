@@ -14,7 +14,7 @@ from difflayers.amwc.search import solve
 from difflayers.amwc.solution import Solution, solution_from_clusters
 from difflayers.graph.checks import check_problem
 from difflayers.graph.components import components
-from difflayers.graph.cutting_planes import TOLERANCE, Row, minimise
+from difflayers.graph.cutting_planes import TOLERANCE, Row, minimize
 from difflayers.graph.rows import INDEX
 from difflayers.graph.short_paths import short_paths
 
@@ -53,7 +53,7 @@ def solve_exact(problem: AMWC, time_limit: float | None = None) -> Solution:
     known = solution_from_clusters(hardened.problem, best.labels, best.segments)
     if known.cost == np.inf:
         known = solve(hardened.problem, "best")
-    proof = minimise(_Program(hardened.problem), known, hardened_bound(hardened), deadline)
+    proof = minimize(_Program(hardened.problem), known, hardened_bound(hardened), deadline)
     found = solution_from_clusters(problem, proof.solution.labels, proof.solution.segments)
     best = found if found.cost <= best.cost or proof.proven else best
     bound = min(original_bound(hardened, proof.bound), best.cost)

@@ -51,14 +51,14 @@ def contracted(level: Level, component: np.ndarray, count: int) -> Level:
 
 @njit(nogil=True, cache=True)
 def cheapest_labels(node_costs: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The last three fields of a :class:`Level`, O(n K), in loops that are vectorised."""
+    """The last three fields of a `Level`, O(n K), in loops that are vectorized."""
     num_nodes, num_labels = node_costs.shape
     cheapest = np.empty(num_nodes, np.int32)
     least = np.empty(num_nodes, node_costs.dtype)
     gap = np.empty(num_nodes, node_costs.dtype)
     infinite = node_costs.dtype.type(np.inf)
     others = np.empty(num_labels, node_costs.dtype)
-    # Labels as numbers of the costs' own width, or the loop over both would not be vectorised.
+    # Labels as numbers of the costs' own width, or the loop over both would not be vectorized.
     number = np.arange(num_labels).astype(node_costs.dtype)
     for v in range(num_nodes):
         lowest = infinite

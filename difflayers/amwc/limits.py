@@ -37,7 +37,7 @@ def check_limits(method: str, limits: Limits) -> None:
 
 
 def in_unit(limits: Limits, unit: float) -> Limits:
-    """The same limits for a problem whose costs are divided by ``unit``."""
+    """The same limits for a problem whose costs are divided by `unit`."""
     progress = limits.get("progress")
     if progress is None:
         return limits
@@ -45,7 +45,7 @@ def in_unit(limits: Limits, unit: float) -> Limits:
 
 
 class Clock:
-    """Says when to stop: after ``rounds`` unless the limits say otherwise."""
+    """Says when to stop: after `rounds` unless the limits say otherwise."""
 
     def __init__(self, limits: Limits, rounds: int) -> None:
         self.begin: float = time.perf_counter()

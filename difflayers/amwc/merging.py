@@ -14,8 +14,8 @@ from difflayers.graph.rows import INDEX
 def merge_partners(level: Level, patience: float) -> tuple[np.ndarray, int]:
     """Component (n,) of every node after one round of merging, and the number of components.
 
-    Two nodes merge if each is the other's best partner; with a ``patience`` below 1 also if one is the best
-    of the other and gains no less than ``patience`` times what the other's own best does. O(m + n K) in
+    Two nodes merge if each is the other's best partner; with a `patience` below 1 also if one is the best
+    of the other and gains no less than `patience` times what the other's own best does. O(m + n K) in
     practice: merging u and v gains the weight between them less what one common label costs more than two, so
     never more than the weight, and all labels are looked at only for few of the edges.
     """

@@ -1,7 +1,7 @@
 """Local moves: one node at a time to the neighbouring cluster, label or fresh cluster that costs least.
 
-A cluster is a number: ``k < K`` is the one cluster of a label k that is not partitionable; numbers from K on
-are clusters of partitionable labels, and ``label[number]`` says of which.
+A cluster is a number: `k < K` is the one cluster of a label k that is not partitionable; numbers from K on
+are clusters of partitionable labels, and `label[number]` says of which.
 """
 
 import numpy as np
@@ -16,7 +16,7 @@ from difflayers.graph.units import LOCAL_ROUNDING
 
 @njit(nogil=True, cache=True)
 def own_clusters(level: Level, label: np.ndarray) -> np.ndarray:
-    """Every node at its cheapest label, things on their own; writes ``label``, O(n)."""
+    """Every node at its cheapest label, things on their own; writes `label`, O(n)."""
     num_nodes, num_labels = level.node_costs.shape
     cluster = np.empty(num_nodes, INDEX)
     for v in range(num_nodes):
@@ -31,7 +31,7 @@ def slacks(level: Level, cluster: np.ndarray, label: np.ndarray) -> np.ndarray:
     """What any move of a node costs at least, up to rounding, (n,), from its edges and label alone, O(m).
 
     It loses its edges inside its own cluster, and gains at most its positive edges to others and what its
-    label costs more than its cheapest one. The sum may be taken in any order, so it is vectorised.
+    label costs more than its cheapest one. The sum may be taken in any order, so it is vectorized.
     """
     num_nodes = cluster.size
     slack = np.empty(num_nodes, np.float64)
@@ -49,9 +49,9 @@ def slacks(level: Level, cluster: np.ndarray, label: np.ndarray) -> np.ndarray:
 
 @njit(nogil=True, cache=True)
 def move_nodes(level: Level, cluster: np.ndarray, label: np.ndarray, max_rounds: int) -> int:
-    """Move nodes while the objective falls, about ``max_rounds`` visits a node on average at most.
+    """Move nodes while the objective falls, about `max_rounds` visits a node on average at most.
 
-    Changes ``cluster`` (n,) and ``label`` (K + n,) in place and returns the number of moves. In every round
+    Changes `cluster` (n,) and `label` (K + n,) in place and returns the number of moves. In every round
     all nodes that wait look for their best move, and then move in the order of what they gain, so that the
     outcome depends on how nodes are numbered only where gains tie; one whose neighbour has moved before it
     looks again in the next round. A visit costs the degree of the node, whatever the number of labels: a
@@ -129,7 +129,7 @@ def move_nodes(level: Level, cluster: np.ndarray, label: np.ndarray, max_rounds:
                 u, weight = neighbours[i], weights[i]
                 disturbed[u] = current
                 # Attracted neighbours are drawn from the old to the new cluster, others the other way.
-                # (To be relabelled alone is to be joined anew: the label was as dear on a fresh cluster.)
+                # (To be relabeled alone is to be joined anew: the label was as dear on a fresh cluster.)
                 left, joined = (own, best) if weight > 0.0 else (best, own)
                 if cluster[u] != joined or own == best:
                     slack[u] -= abs(weight) * (2.0 if cluster[u] == left else 1.0)
@@ -147,7 +147,7 @@ def best_move(
 ) -> tuple[int, int, float, float]:
     """Where v gains most (a cluster, or -1: a fresh one), its label, the gain (0: v stays), the slack then.
 
-    ``affinity`` (K + n,) is zero before and after, and ``touched`` has room for one more than the neighbours
+    `affinity` (K + n,) is zero before and after, and `touched` has room for one more than the neighbours
     of v. The loops over them are free of branches that a processor would mispredict.
     """
     indptr, neighbours, weights = level.indptr, level.neighbours, level.weights

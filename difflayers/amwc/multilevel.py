@@ -78,7 +78,7 @@ def single_nodes(level: Level) -> tuple[np.ndarray, np.ndarray]:
 
 @njit(nogil=True, cache=True)
 def improve(level: Level, cluster: np.ndarray, label: np.ndarray) -> int:
-    """One cycle down to the coarsest graph and back; changes ``cluster`` and ``label``, returns the moves."""
+    """One cycle down to the coarsest graph and back; changes `cluster` and `label`, returns the moves."""
     moves = move_nodes(level, cluster, label, MAX_VISITS)
     component, count = connected_parts(level.indptr, level.neighbours, level.weights, cluster)
     if count == cluster.size:
@@ -101,7 +101,7 @@ def improve_anywhere(level: Level, cluster: np.ndarray, label: np.ndarray) -> in
 
 @njit(nogil=True, cache=True)
 def settle(level: Level, cluster: np.ndarray, label: np.ndarray) -> None:
-    """Cycles until nothing moves; changes ``cluster`` and ``label``."""
+    """Cycles until nothing moves; changes `cluster` and `label`."""
     for _ in range(MAX_CYCLES):
         if improve(level, cluster, label) == 0:
             break
@@ -111,7 +111,7 @@ def settle(level: Level, cluster: np.ndarray, label: np.ndarray) -> None:
 def expanded(
     level: Level, coarse_cluster: np.ndarray, coarse_label: np.ndarray, component: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The state on the graph whose contraction by ``component`` a state is of."""
+    """The state on the graph whose contraction by `component` a state is of."""
     label = np.zeros(level.node_costs.shape[0] + level.node_costs.shape[1], np.int32)
     label[: coarse_label.size] = coarse_label
     return coarse_cluster[component], label

@@ -45,7 +45,7 @@ def number_of_rounds(epoch: Epoch, started: int) -> int:
 
 
 def rounds(level: Level, found: list[State], epoch: Epoch) -> Iterator[State]:
-    """States of falling cost, each after one more round, without an end; ``epoch`` is the first one."""
+    """States of falling cost, each after one more round, without an end; `epoch` is the first one."""
     perturbation = Perturbation(level, seed=0)
     best = min(found, key=lambda state: excess(level, *state))
     number = 0

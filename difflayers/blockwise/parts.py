@@ -61,7 +61,7 @@ def solve(
     The scheduler is dask's: threads by default, that of a `distributed.Client` if there is one, or what
     `dask.config.set(scheduler=...)` says. The result does not depend on it.
 
-    Example:
+    Examples:
         >>> problem = Multicut(3, np.array([[0, 1], [1, 2], [0, 2]]), np.array([3.0, 2.0, -2.5]))
         >>> solution = solve(problem, [np.array([0, 1]), np.array([1, 2])])
         >>> solution.segments.tolist(), solution.cost, round(solution.lower_bound, 9)

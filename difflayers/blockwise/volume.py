@@ -30,7 +30,7 @@ class VolumeSolution:
         problem: the multicut of all regions.
         solution: its solution, with cost and lower bound.
 
-    Example:
+    Examples:
         >>> labels = np.arange(4).repeat(8)[:, None] * np.ones((1, 32), int)
         >>> found = multicut(labels, np.zeros(labels.shape), (16, 16))
         >>> found.labels.tolist(), found.sizes.tolist(), found.to_voxels(labels).compute().max()
@@ -104,7 +104,7 @@ def multicut(
         TypeError, ValueError: if an argument is not as described above, or the folder holds another run.
         BlockError: if a block fails; the message names it and where it lies.
 
-    Example:
+    Examples:
         >>> labels = np.arange(4).repeat(8)[:, None] * np.ones((1, 32), int)
         >>> found = multicut(labels, np.zeros(labels.shape), (16, 16))
         >>> found.problem.num_nodes, found.solution.segments.tolist()

@@ -97,7 +97,7 @@ def _planned(
     loss: bool,
     solutions: bool = True,
 ) -> tuple[Plan, list[Tensor]]:
-    """Check the arguments of a call; return its plan and its tensors, with costs to minimise."""
+    """Check the arguments of a call; return its plan and its tensors, with costs to minimize."""
     groups = targets or {}
     others: list[Tensor] = []
     for name, group in groups.items():

@@ -75,7 +75,7 @@ class BatchSolver(nn.Module):
         self.statistics: Statistics = Statistics()
 
     def oriented(self, costs: Sequence[Tensor]) -> list[Tensor]:
-        """Negate the costs if the solver maximises: from its sense to minimisation, and back."""
+        """Negate the costs if the solver maximizes: from its sense to minimization, and back."""
         return [-cost for cost in costs] if self.maximize else list(costs)
 
     def ask(
@@ -86,7 +86,7 @@ class BatchSolver(nn.Module):
         backend: Any,
         any_shape: bool,
     ) -> Answers:
-        """Minimise M problems, here or in parallel; solutions are tensors on the device of the costs."""
+        """Minimize M problems, here or in parallel; solutions are tensors on the device of the costs."""
         began = time.perf_counter()
         warm = self.warm_start
         own: list[Any] = self.oriented(costs) if self.maximize else list(costs)

@@ -67,7 +67,7 @@ class Plan(NamedTuple):
 
 
 class Call:
-    """One forward call or its backward; every solver minimises here.
+    """One forward call or its backward; every solver minimizes here.
 
     Attributes:
         costs: (B, *shape) each, float32 or float64, detached, on the device on which the solver works. They
@@ -99,7 +99,7 @@ class Call:
         notes: str | Sequence[str] = "",
         any_shape: bool = False,
     ) -> list[Tensor]:
-        """Minimise one or several problems per instance.
+        """Minimize one or several problems per instance.
 
         Args:
             costs: (…, B, *shape) each: with leading dimensions (N, …), N · … problems per instance. Those of
@@ -137,7 +137,7 @@ class Call:
         return solutions
 
     def solve_several(self, problems: Sequence[Sequence[Tensor]], notes: Sequence[str]) -> list[list[Tensor]]:
-        """Minimise several problems per instance in one go: a list of costs each, as `solve` takes them.
+        """Minimize several problems per instance in one go: a list of costs each, as `solve` takes them.
 
         Returns the solutions of each; `notes` are what errors say of them.
         """

@@ -1,4 +1,4 @@
-"""Fingerprints of objects by their content, so that equal contexts are recognised as equal."""
+"""Fingerprints of objects by their content, so that equal contexts are recognized as equal."""
 
 import hashlib
 import io

@@ -14,7 +14,7 @@ class SolveOptions(TypedDict, total=False):
     - `tensors`: the solver takes and returns tensors of the whole batch, on the device of the costs.
     - `n_jobs`: the number of solver calls that run at the same time, in threads or on the joblib backend of
       an enclosing `joblib.parallel_config`; -1 for all cores. A batched solver gets a part of the batch.
-    - `maximize`: the solver maximises ⟨costs, solution⟩.
+    - `maximize`: the solver maximizes ⟨costs, solution⟩.
     - `on_failure`: what happens if the solver finds no solution. "raise" raises SolverError. With "zero_grad"
       the solution of that instance is zero, with "skip" it is NaN, so that averages can leave it out; the
       instance then has no gradient.

@@ -41,7 +41,7 @@ def affinity_costs(
     Raises:
         TypeError, ValueError: as `grid_edges` does, and if an affinity of an edge lies outside [0, 1].
 
-    Example:
+    Examples:
         >>> edges, costs = affinity_costs(np.array([[0.9, 0.5, 0.0]]), [(1,)])
         >>> edges.tolist(), costs.round(3).tolist()
         ([[0, 1], [1, 2]], [2.197, 0.0])
@@ -73,7 +73,7 @@ def mutex_costs(
     Raises:
         TypeError, ValueError: as `grid_edges` does, and if an affinity of an edge lies outside [0, 1].
 
-    Example:
+    Examples:
         >>> affinities = np.array([[0.9, 0.1, 0.0], [0.2, 0.0, 0.0]])
         >>> edges, costs = mutex_costs(affinities, [(1,), (2,)])
         >>> edges.tolist(), costs.round(3).tolist()
@@ -106,7 +106,7 @@ def affinities_from_costs(
     Raises:
         TypeError, ValueError: as `grid_edges` does, and if there is not one cost per edge.
 
-    Example:
+    Examples:
         >>> edges, costs = affinity_costs(np.array([[0.9, 0.5, 0.0]]), [(1,)])
         >>> affinities_from_costs(costs, (3,), [(1,)]).round(3).tolist()
         [[0.9, 0.5, nan]]
@@ -131,7 +131,7 @@ def edge_maps(
     Raises:
         TypeError, ValueError: as `grid_edges` does, and if there is not one value per edge.
 
-    Example:
+    Examples:
         >>> edge_maps(np.array([1, 0, 1]), (2, 2), [(0, 1), (1, 1)]).tolist()
         [[[1.0, nan], [0.0, nan]], [[1.0, nan], [nan, nan]]]
     """
@@ -160,7 +160,7 @@ def affinity_positions(shape: Sequence[int], offsets: Offsets, **selection: Unpa
     Raises:
         TypeError, ValueError: as `grid_edges` does.
 
-    Example:
+    Examples:
         >>> maps = np.array([[[0.1, 0.2], [0.3, 0.4]], [[0.5, 0.6], [0.7, 0.8]]])
         >>> maps.reshape(-1)[affinity_positions((2, 2), [(0, 1), (1, 1)])].tolist()
         [0.1, 0.3, 0.5]

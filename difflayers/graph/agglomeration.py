@@ -75,7 +75,7 @@ def agglomerate(
     O(m log² m) time. Source: Bailoni et al. 2022, "GASP, a generalized framework for agglomerative
     clustering of signed graphs and its application to instance segmentation", Algorithm 1 and Table 1.
 
-    Example:
+    Examples:
         >>> agglomerate(3, np.array([[0, 1], [1, 2], [0, 2]]), np.array([3.0, 2.0, -2.5]), "sum").tolist()
         [0, 0, 1]
         >>> agglomerate(3, np.array([[0, 1], [1, 2], [0, 2]]), np.array([3.0, 2.0, -2.5]), "max").tolist()

@@ -32,7 +32,7 @@ def edge_costs(probabilities: np.ndarray, bias: float = 0.5, sizes: np.ndarray |
         ValueError: if a probability lies outside [0, 1] or is NaN, the bias outside (0, 1), or the sizes
             do not fit.
 
-    Example:
+    Examples:
         >>> edge_costs(np.array([0.1, 0.5, 0.9])).round(3).tolist()
         [2.197, 0.0, -2.197]
     """
@@ -70,7 +70,7 @@ def boundary_probabilities(costs: np.ndarray, bias: float = 0.5) -> np.ndarray:
     Raises:
         TypeError, ValueError: if the costs are no real numbers or NaN, or the bias lies outside (0, 1).
 
-    Example:
+    Examples:
         >>> boundary_probabilities(edge_costs(np.array([0.1, 0.5]), bias=0.4), bias=0.4).round(3).tolist()
         [0.1, 0.5]
     """

@@ -94,7 +94,7 @@ class _Node(NamedTuple):
     upper: np.ndarray
 
 
-def minimise(program: Program[Any], known: Any, bound: float, deadline: float) -> Proof:
+def minimize(program: Program[Any], known: Any, bound: float, deadline: float) -> Proof:
     """Return the optimum of a program, or what is known of it at the deadline.
 
     Args:

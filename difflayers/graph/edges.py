@@ -61,7 +61,7 @@ def grid_edges(
 
     Strides and random subsets of the long-range pairs are those of the mutex watershed (Wolf et al. 2018).
 
-    Example:
+    Examples:
         >>> grid_edges((2, 2), [1]).tolist()
         [[0, 2], [1, 3], [0, 1], [2, 3]]
         >>> grid_edges((1, 2, 2), [(0, 0, -1), (0, 1, 1)]).tolist()

@@ -26,7 +26,7 @@ class Features:
         count: (m,) int64, number of values.
         quantiles: (m, q) float64, interpolated linearly, as by `numpy.quantile`.
 
-    Example:
+    Examples:
         >>> from difflayers.graph import region_graph
         >>> regions = region_graph(np.array([[0, 0, 1], [0, 2, 1]]))
         >>> features = boundary_features(regions, np.array([[1, 2, 4], [8, 16, 32]]), quantiles=(0.5,))
@@ -59,7 +59,7 @@ def boundary_features(
     Raises:
         TypeError, ValueError: if the map holds no real numbers, does not fit, or is NaN at a boundary.
 
-    Example:
+    Examples:
         >>> from difflayers.graph import region_graph
         >>> regions = region_graph(np.array([[0, 0, 1], [0, 2, 1]]))
         >>> boundary_features(regions, np.array([[1, 2, 4], [8, 16, 32]])).mean.tolist()
@@ -94,7 +94,7 @@ def affinity_features(
     Raises:
         TypeError, ValueError: if an argument does not fit, or an affinity of an edge is NaN.
 
-    Example:
+    Examples:
         >>> from difflayers.graph import region_graph
         >>> regions = region_graph(np.array([7, 7, 9]))
         >>> affinities = np.array([[0.9, 0.25, 0.0], [0.5, 0.0, 0.0]])
@@ -126,7 +126,7 @@ def lifted_affinity_features(
     Raises:
         TypeError, ValueError: if an argument does not fit, or an affinity of a lifted edge is NaN.
 
-    Example:
+    Examples:
         >>> from difflayers.graph import region_graph
         >>> regions = region_graph(np.array([7, 8, 9]))
         >>> edges, features = lifted_affinity_features(regions, np.array([[0.3, 0.0, 0.0]]), [(2,)])
@@ -157,7 +157,7 @@ def region_features(regions: RegionGraph, image: np.ndarray, quantiles: Sequence
     Raises:
         TypeError, ValueError: if the image holds no real numbers, does not fit, or is NaN in a region.
 
-    Example:
+    Examples:
         >>> from difflayers.graph import region_graph
         >>> region_features(region_graph(np.array([7, 7, 9])), np.array([1.0, 2.0, 5.0])).mean.tolist()
         [1.5, 5.0]

@@ -37,7 +37,7 @@ class Pairs(NamedTuple):
 def pairs_of(indptr: np.ndarray, neighbours: np.ndarray, weights: np.ndarray, base: np.ndarray) -> Pairs:
     """The pairs of a graph in compressed rows; the weights of parallel edges are added, O(n + m).
 
-    An edge is joinable where ``base`` (2m,) uint8 says so; an empty ``base`` means all of them.
+    An edge is joinable where `base` (2m,) uint8 says so; an empty `base` means all of them.
     """
     num_nodes, most = indptr.size - 1, neighbours.size // 2
     tail, head = np.empty(most, INDEX), np.empty(most, INDEX)
@@ -65,7 +65,7 @@ def merge_greedily(pairs: Pairs, node_costs: np.ndarray) -> tuple[np.ndarray, in
     """Component (n,) of every node after all merges that lower the cost, and the number of components.
 
     Merging u and v gains the weight of their pair less what one common label costs more than two. The work is
-    O(m log n) queue operations for one label, and as many looks at all K ``node_costs`` (n, K) as the merged
+    O(m log n) queue operations for one label, and as many looks at all K `node_costs` (n, K) as the merged
     nodes have neighbours otherwise. Nothing that is passed in is changed.
     """
     costs = node_costs.astype(np.float64)
@@ -145,7 +145,7 @@ def _push(heap_gain: np.ndarray, heap_pair: np.ndarray, size: np.uint32, gain: f
 
 @borrowing
 def _pop(heap_gain: np.ndarray, heap_pair: np.ndarray, size: np.uint32) -> None:
-    """Take the first entry off a heap of ``size + 1`` entries: the gap sinks, then the last entry rises."""
+    """Take the first entry off a heap of `size + 1` entries: the gap sinks, then the last entry rises."""
     gain, e = heap_gain[size], heap_pair[size]
     i = INDEX(0)
     while True:
@@ -197,7 +197,7 @@ def _merge(
     key: np.ndarray,
     order: np.ndarray,
 ) -> tuple[np.ndarray, int]:
-    """Merge pairs in the order of their gains, which start sorted as ``order``; all arrays are written to.
+    """Merge pairs in the order of their gains, which start sorted as `order`; all arrays are written to.
 
     Pair e is half-edge 2e in the list of one end and 2e + 1 in that of the other, and stands in a hash table
     by its two ends. A pair whose gain rises joins the heap at once. One whose gain falls keeps its old entry,

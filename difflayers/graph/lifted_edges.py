@@ -23,7 +23,7 @@ def lifted_edges(num_nodes: int, edges: np.ndarray, hops: int) -> np.ndarray:
     Raises:
         TypeError, ValueError: if an argument is not as described above.
 
-    Example:
+    Examples:
         >>> lifted_edges(4, np.array([[0, 1], [1, 2], [2, 3]]), hops=2).tolist()
         [[0, 2], [1, 3]]
     """
@@ -72,7 +72,7 @@ def class_lifted_edges(
     Source: Pape et al. 2019, "Leveraging domain knowledge to improve EM image segmentation with lifted
     multicuts".
 
-    Example:
+    Examples:
         >>> classes = np.array([[0.9, 0.1], [0.5, 0.5], [0.0, 1.0]])
         >>> edges, costs = class_lifted_edges(3, np.array([[0, 1], [1, 2]]), 2, classes)
         >>> edges.tolist(), costs.round(3).tolist()

@@ -12,7 +12,7 @@ from numba.extending import intrinsic
 def lesser(a: float, b: float) -> float:
     """The lesser of two floats of one type, neither of them NaN.
 
-    In a kernel, a loop for the least of many is vectorised with this, and never with `min`: that minds NaN
+    In a kernel, a loop for the least of many is vectorized with this, and never with `min`: that minds NaN
     and the sign of zero.
     """
     return _minnum(a, b)  # type: ignore[call-arg]  # Numba passes an intrinsic its first argument

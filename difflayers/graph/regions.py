@@ -22,7 +22,7 @@ class RegionGraph:
         boundary_sizes: (m,) int64, number of pairs of neighbouring voxels on the boundary of an edge.
         nodes: int32 of the image's shape, the node of every voxel, -1 in the background.
 
-    Example:
+    Examples:
         >>> regions = region_graph(np.array([[7, 7, 3], [7, 9, 3]]))
         >>> regions.num_nodes, regions.sizes.tolist(), regions.nodes.tolist()
         (3, [2, 3, 1], [[1, 1, 0], [1, 2, 0]])
@@ -57,7 +57,7 @@ class RegionGraph:
         Raises:
             ValueError: if there is not one value for each node.
 
-        Example:
+        Examples:
             >>> region_graph(np.array([[7, 7, 3]])).to_voxels(np.array([0.5, 0.2])).tolist()
             [[0.2, 0.2, 0.5]]
         """
@@ -87,7 +87,7 @@ def region_graph(labels: np.ndarray, background: int | None = None) -> RegionGra
         TypeError: if the labels are no integers.
         ValueError: if there are no voxels.
 
-    Example:
+    Examples:
         >>> regions = region_graph(np.array([[7, 7, 3], [7, 9, 3]]))
         >>> regions.labels.tolist(), regions.edges.tolist(), regions.boundary_sizes.tolist()
         ([3, 7, 9], [[0, 1], [0, 2], [1, 2]], [1, 1, 2])
@@ -110,7 +110,7 @@ def label_image(labels: np.ndarray, background: int | None = None) -> np.ndarray
     Raises:
         TypeError, ValueError: as `region_graph` does.
 
-    Example:
+    Examples:
         >>> label_image(np.array([[-1, 5], [8, 5]]), background=-1).tolist()
         [[0, 1], [2, 1]]
     """

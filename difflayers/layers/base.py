@@ -16,7 +16,7 @@ class SolverLayer(SolverModule):
     `solve(call)` returns the outputs of the forward pass for `call.costs`, by default the solutions W(c), and
     hands to `call.save` the tensors that the backward pass needs. `pull_back(call, gradients)` returns a
     gradient for each of `call.costs`, from the gradient of each output; `call.saved` holds what was saved.
-    The call has checked everything, runs the solver with all options, and always minimises. Instances that
+    The call has checked everything, runs the solver with all options, and always minimizes. Instances that
     failed or have no incoming gradient are left out of `pull_back`.
 
     Args:

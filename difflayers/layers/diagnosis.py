@@ -70,7 +70,7 @@ class Diagnosis:
 
     @property
     def wrong_sense(self) -> bool:
-        """Whether the solver likely maximises what is taken as costs, or the other way round."""
+        """Whether the solver likely maximizes what is taken as costs, or the other way round."""
         return self.beaten > 0.5
 
     def __str__(self) -> str:
@@ -97,7 +97,7 @@ class Diagnosis:
         if self.wrong_sense:
             lines.append(
                 f"{self.beaten:.0%} of the solutions are beaten by the answer to other costs: "
-                "does the solver minimise, or with `maximize` maximise?"
+                "does the solver minimize, or with `maximize` maximize?"
             )
         milliseconds = self.seconds * 1e3
         lines.append(

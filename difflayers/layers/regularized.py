@@ -1,7 +1,7 @@
-"""A solver with a quadratic regularisation: the point of the solutions' convex hull nearest to −c/ω.
+"""A solver with a quadratic regularization: the point of the solutions' convex hull nearest to −c/ω.
 
 Dalle et al., Learning with Combinatorial Optimization Layers: a Probabilistic Approach, 2022, where
-regularised optimisers run the Frank–Wolfe algorithm with the solver as its linear oracle. Corrections of
+regularized optimizers run the Frank–Wolfe algorithm with the solver as its linear oracle. Corrections of
 the weights: Wolfe, Finding the nearest point in a polytope, Mathematical Programming 11, 1976.
 """
 
@@ -24,7 +24,7 @@ _NO_WEIGHT = 1e-12
 
 
 class RegularizedLayer(SolverLayer):
-    """A combinatorial solver as a layer that minimises ⟨c, y⟩ + (ω/2) ‖y‖² over the hull of its solutions.
+    """A combinatorial solver as a layer that minimizes ⟨c, y⟩ + (ω/2) ‖y‖² over the hull of its solutions.
 
     The result mixes few solutions, and is piecewise linear in c. Each step of the fully corrective
     Frank–Wolfe algorithm asks the solver for W(c + ω y), adds this solution to the mixture, finds the best
@@ -72,7 +72,7 @@ class RegularizedLayer(SolverLayer):
         self.tolerance: float = positive("tolerance", tolerance)
 
     def solve(self, call: Call) -> list[Tensor]:
-        """Return the minimiser y; several costs are the parts of one vector."""
+        """Return the minimizer y; several costs are the parts of one vector."""
         mixtures = mix(call, self.strength, self.iterations, self.tolerance)
         call.save(self._corners(call, mixtures))
         return points(call, mixtures)
@@ -171,7 +171,7 @@ def _along_face(corners: Array, vector: Array) -> Array:
 
 
 def mix(call: Call, strength: float, iterations: int, tolerance: float) -> list[Mixture]:
-    """Minimise ⟨c, y⟩ + (ω/2) ‖y‖² over the hull of the solutions, for each instance of a batch."""
+    """Minimize ⟨c, y⟩ + (ω/2) ‖y‖² over the hull of the solutions, for each instance of a batch."""
     costs = _join(call.costs)
     finite = np.isfinite(costs)
     targets = np.where(finite, -costs / strength, 0)

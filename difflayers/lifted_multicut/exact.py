@@ -10,7 +10,7 @@ from scipy.sparse.csgraph import breadth_first_order, maximum_flow
 from difflayers._arguments import deadline_after
 from difflayers.graph.checks import check_problem
 from difflayers.graph.components import components
-from difflayers.graph.cutting_planes import TOLERANCE, Row, minimise
+from difflayers.graph.cutting_planes import TOLERANCE, Row, minimize
 from difflayers.graph.rows import INDEX
 from difflayers.graph.short_paths import short_paths
 from difflayers.graph.units import resolution
@@ -53,7 +53,7 @@ def solve_exact(problem: LiftedMulticut, time_limit: float | None = None) -> Sol
     """
     check_problem(problem, LiftedMulticut)
     deadline = deadline_after(time_limit)
-    proof = minimise(_Program(problem), solve(problem, "best"), -np.inf, deadline)
+    proof = minimize(_Program(problem), solve(problem, "best"), -np.inf, deadline)
     costs = problem.edge_costs, problem.lifted_costs
     bound = resolution(*costs).below(proof.bound, *costs)
     return replace(proof.solution, lower_bound=bound, proven_optimal=proof.proven)

@@ -34,7 +34,7 @@ _CYCLES = 10
 
 
 class Graph(NamedTuple):
-    """A graph of the hierarchy, as :mod:`difflayers.lifted_multicut.contraction` has it."""
+    """A graph of the hierarchy, as `difflayers.lifted_multicut.contraction` has it."""
 
     indptr: np.ndarray
     neighbours: np.ndarray
@@ -205,7 +205,7 @@ def _fused_pair(graph: Graph, one: np.ndarray, other: np.ndarray) -> np.ndarray:
 
 
 def _coarse(coarse: Graph, part: np.ndarray, cluster: np.ndarray) -> np.ndarray:
-    """The clusters of a graph as those of its contraction by ``part``."""
+    """The clusters of a graph as those of its contraction by `part`."""
     of_part = np.empty(len(coarse.indptr) - 1, INDEX)
     of_part[part] = cluster
     return connected_parts(coarse.indptr, coarse.neighbours, coarse.base, of_part)[0]

@@ -41,7 +41,7 @@ class ConeAlignmentLoss(SolverLoss):
 
     Args:
         reduction: "mean", "sum", or "none" for a loss (B,).
-        maximize: whether ĉ are rewards to be maximised: ĉ, not −ĉ, should lie in the cone.
+        maximize: whether ĉ are rewards to be maximized: ĉ, not −ĉ, should lie in the cone.
         n_jobs: how many projections run at the same time, see `difflayers.engine.parallel.map_instances`.
         inner: η, from 0 to below 1. If −ĉ is outside the cone, (1 − η) p/‖p‖ + η m takes the place of p,
             where m is the mean of the normals of length 1: a point inside the cone, not on its border. With

@@ -121,7 +121,7 @@ def regret(
 ) -> Any:
     """Return the regret ⟨c, W(ĉ)⟩ − ⟨c, y*⟩ of decisions for predicted costs ĉ under true costs c.
 
-    For a solver that maximises the sign is the opposite, so that regret is never negative if y* is the best.
+    For a solver that maximizes the sign is the opposite, so that regret is never negative if y* is the best.
 
     Args:
         solver: a callable on NumPy arrays, see `difflayers.Solver`.
@@ -256,5 +256,5 @@ def _warn_if_negative(regrets: Tensor, paid: Tensor) -> None:
 
 def _ratio(regrets: float, optima: float) -> float:
     if optima == 0:
-        raise ValueError("all optima are zero: regret cannot be normalised by them")
+        raise ValueError("all optima are zero: regret cannot be normalized by them")
     return regrets / optima

@@ -1,4 +1,4 @@
-"""The Fenchel–Young loss of a solver with quadratic regularisation, for imitating given solutions.
+"""The Fenchel–Young loss of a solver with quadratic regularization, for imitating given solutions.
 
 Blondel, Martins and Niculae, Learning with Fenchel–Young Losses, JMLR 21, 2020, Definition 2; with the
 Frank–Wolfe algorithm on top of a solver: Dalle et al., Learning with Combinatorial Optimization Layers,
@@ -20,7 +20,7 @@ from difflayers.solver import Solver
 
 
 class RegularizedFenchelYoungLoss(SolverLoss):
-    """The Fenchel–Young loss of ŷ(ĉ), the minimiser of ⟨ĉ, y⟩ + (ω/2) ‖y‖² over the solutions' convex hull.
+    """The Fenchel–Young loss of ŷ(ĉ), the minimizer of ⟨ĉ, y⟩ + (ω/2) ‖y‖² over the solutions' convex hull.
 
     The loss is ⟨ĉ, y*⟩ + (ω/2) ‖y*‖² − min_y (⟨ĉ, y⟩ + (ω/2) ‖y‖²). It is convex in ĉ and, for a y* that is
     feasible or a mean of feasible solutions, not negative; it is zero exactly if ŷ(ĉ) = y*. Its gradient is

@@ -73,7 +73,7 @@ def read(
             one line is wrong, the line.
         OSError: if there is no such file or it cannot be read.
 
-    Example:
+    Examples:
         >>> import pathlib, tempfile
         >>> from difflayers import lpmp
         >>> with tempfile.TemporaryDirectory() as folder:
@@ -98,7 +98,7 @@ def read_multicut(path: str | os.PathLike[str], *, max_bytes: int = 1 << 32) -> 
         ValueError: as `lpmp.read`, and if the file holds node costs or lifted edges.
         OSError: if there is no such file or it cannot be read.
 
-    Example:
+    Examples:
         >>> import pathlib, tempfile
         >>> from difflayers import lpmp
         >>> with tempfile.TemporaryDirectory() as folder:

@@ -41,7 +41,7 @@ def write(path: str | os.PathLike[str], problem: AMWC | MWC | Multicut | LiftedM
         TypeError: if `problem` is none of these.
         OSError: if the file cannot be written.
 
-    Example:
+    Examples:
         >>> import pathlib, tempfile
         >>> from difflayers import lpmp, multicut
         >>> with tempfile.TemporaryDirectory() as folder:
@@ -76,7 +76,7 @@ def write_multicut(path: str | os.PathLike[str], problem: Multicut) -> None:
         TypeError: if `problem` is no Multicut; `lpmp.write` writes the other kinds.
         OSError: if the file cannot be written.
 
-    Example:
+    Examples:
         >>> import pathlib, tempfile
         >>> from difflayers import lpmp, multicut
         >>> with tempfile.TemporaryDirectory() as folder:

@@ -25,7 +25,7 @@ def encode_ids(ids: ArrayLike) -> NDArray[np.uint8]:
     Raises:
         ValueError: if `ids` has another shape or dtype, or holds an id that does not fit into three bytes.
 
-    Example:
+    Examples:
         >>> from difflayers import panoptic
         >>> panoptic.encode_ids([[0, 1, 258]]).tolist()
         [[[0, 0, 0], [1, 0, 0], [2, 1, 0]]]
@@ -51,7 +51,7 @@ def decode_ids(rgb: ArrayLike) -> NDArray[np.int32]:
     Raises:
         ValueError: if `rgb` has another shape or dtype.
 
-    Example:
+    Examples:
         >>> import numpy as np
         >>> from difflayers import panoptic
         >>> panoptic.decode_ids(np.array([[[2, 1, 0]]], dtype=np.uint8)).tolist()
@@ -86,7 +86,7 @@ def from_coco(
             not in `category_ids`; if an id is 0, occurs twice or has no pixel; if `rgb` holds an id that
             `segments_info` does not name.
 
-    Example:
+    Examples:
         >>> from difflayers import panoptic
         >>> rgb = panoptic.encode_ids([[7, 7, 300]])
         >>> info = [{"id": 300, "category_id": 21}, {"id": 7, "category_id": 1, "iscrowd": 0}]
@@ -145,7 +145,7 @@ def to_coco(
     Raises:
         ValueError: if the labeling is not that of an image, or the class of a segment has no category id.
 
-    Example:
+    Examples:
         >>> from difflayers import panoptic
         >>> labels = panoptic.PanopticLabels([[0, 0, 1]], classes=[1, 0])
         >>> rgb, info = panoptic.to_coco(labels, category_ids=[1, 21])

@@ -43,7 +43,7 @@ def overlay(
         ValueError: on an image or colours of another size, on classes beyond `is_thing`, and on labels that
             are not those of an image.
 
-    Example:
+    Examples:
         >>> from difflayers import panoptic
         >>> labels = panoptic.PanopticLabels([[0, -1]], classes=[0])
         >>> picture = panoptic.draw.overlay(None, labels, [False], colors=[(200, 100, 0)], alpha=0.5)
@@ -85,7 +85,7 @@ def anchors(labels: PanopticLabels) -> NDArray[np.int64]:
     Returns:
         (S, 2) int64, rows and columns.
 
-    Example:
+    Examples:
         >>> from difflayers import panoptic
         >>> panoptic.draw.anchors(panoptic.PanopticLabels([[0, 0, 0, 1]], classes=[0, 1])).tolist()
         [[0, 0], [0, 3]]
@@ -128,7 +128,7 @@ def show(
         ImportError: without matplotlib.
         ValueError: as `overlay`, and if `names` has another length than `is_thing`.
 
-    Example:
+    Examples:
         >>> from difflayers import panoptic
         >>> labels = panoptic.PanopticLabels([[0, 0, 1]], classes=[0, 1])
         >>> figure = panoptic.draw.show(labels, [False, True], names=["road", "car"])

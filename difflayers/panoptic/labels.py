@@ -26,7 +26,7 @@ class PanopticLabels:
     Raises:
         ValueError: on a wrong shape or dtype, an index out of range, or a segment without pixels.
 
-    Example:
+    Examples:
         >>> from difflayers import panoptic
         >>> labels = panoptic.PanopticLabels([[0, 0, 1], [0, -1, 1]], classes=[2, 0])
         >>> labels.areas().tolist(), labels.semantic().tolist()
@@ -76,7 +76,7 @@ def compact(segments: ArrayLike, classes: ArrayLike, is_crowd: ArrayLike | None 
     Raises:
         ValueError: on a wrong shape or dtype, or an index out of range.
 
-    Example:
+    Examples:
         >>> from difflayers import panoptic
         >>> labels = panoptic.compact([[0, 2, 2]], classes=[5, 6, 7])
         >>> labels.segments.tolist(), labels.classes.tolist()
@@ -105,7 +105,7 @@ def from_maps(classes: ArrayLike, instances: ArrayLike, is_thing: ArrayLike) -> 
     Raises:
         ValueError: on shapes or dtypes that do not fit, or a class outside [-1, K).
 
-    Example:
+    Examples:
         >>> from difflayers import panoptic
         >>> labels = panoptic.from_maps([0, 0, 1, 1, 1, -1], [0, 0, 8, 8, 9, 0], is_thing=[False, True])
         >>> labels.segments.tolist(), labels.classes.tolist()
@@ -149,7 +149,7 @@ def from_solution(labels: ArrayLike, segments: ArrayLike, shape: tuple[int, ...]
         ValueError: if the lengths do not fit, if a number is negative or too large, or if one segment holds
             nodes of two classes.
 
-    Example:
+    Examples:
         >>> from difflayers import panoptic
         >>> labels = panoptic.from_solution([4, 4, 3, 3], [0, 0, 1, 1], shape=(2, 2))
         >>> labels.segments.tolist(), labels.classes.tolist()
@@ -191,7 +191,7 @@ def reject_small(
     Raises:
         ValueError: if `is_thing` is not bool, or has fewer entries than the labeling has classes.
 
-    Example:
+    Examples:
         >>> from difflayers import panoptic
         >>> labels = panoptic.PanopticLabels([[0, 0, 1, 2]], classes=[0, 0, 1])
         >>> kept = panoptic.reject_small(labels, is_thing=[True, False], thing_area=2, stuff_area=1)
@@ -218,7 +218,7 @@ def resize(labels: PanopticLabels, shape: tuple[int, ...]) -> PanopticLabels:
     Raises:
         ValueError: if one of the shapes is empty, or if they have different numbers of axes.
 
-    Example:
+    Examples:
         >>> from difflayers import panoptic
         >>> labels = panoptic.PanopticLabels([[0, 0, 1, 1]], classes=[3, 4])
         >>> panoptic.resize(labels, (2, 2)).segments.tolist()
@@ -233,7 +233,7 @@ def resize(labels: PanopticLabels, shape: tuple[int, ...]) -> PanopticLabels:
 
 
 def _nearest(to: int, side: int) -> NDArray[np.int64]:
-    """Return which rows (to,) of an image of `side` rows an image of `to` rows reads, as in `resize`."""
+    """Return which rows (to,) of an image of `side` rows per image of `to` rows reads, as in `resize`."""
     return (2 * np.arange(to) + 1) * side // (2 * to)
 
 

@@ -31,7 +31,7 @@ class PanopticOutput(NamedTuple):
             rows are the predicted segments. The other rows are empty; they only receive gradients.
         labels: the panoptic labeling, not differentiable.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from difflayers import panoptic
         >>> layer = panoptic.PanopticLayer([False, True], distances=[])
@@ -76,7 +76,7 @@ class PanopticLayer(StatefulModule):
         ValueError: if `is_thing`, `distances`, `scales` or `n_jobs` is not as described.
         TypeError: if `scales` is neither a number nor a rule.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from difflayers import panoptic
         >>> target = panoptic.PanopticLabels([[0, 1]], classes=[1, 1])  # two things, side by side

@@ -49,7 +49,7 @@ def lifted_classes(
     Returns:
         (J,) int64 with S + U <= J <= S + U + K.
 
-    Example:
+    Examples:
         >>> from difflayers.panoptic.lifted import lifted_classes
         >>> lifted_classes([0, 2, 2], unmatched_target_classes=[2], num_classes=4).tolist()
         [0, 2, 2, 2, 1, 3]
@@ -74,7 +74,7 @@ def lifted_backward(
     Returns:
         ∂L/∂c_V (n, K) and ∂L/∂c_E (m,), of the costs' dtype.
 
-    Example:
+    Examples:
         >>> import numpy as np
         >>> from difflayers import amwc
         >>> from difflayers.panoptic.lifted import Forward, lifted_backward

@@ -22,7 +22,7 @@ def match(iou: ArrayLike, prediction_classes: ArrayLike, target_classes: ArrayLi
     Raises:
         ValueError: on shapes that do not fit, and on NaN.
 
-    Example:
+    Examples:
         >>> from difflayers import panoptic
         >>> iou = [[0.6, 0.5], [0.5, 0.0]]  # 0.5 + 0.5 is more than 0.6 + 0
         >>> panoptic.match(iou, prediction_classes=[3, 3], target_classes=[3, 3]).tolist()

@@ -21,7 +21,7 @@ class PanopticQualityResult:
         per_class_tp, per_class_fp, per_class_fn: (K,) int64, numbers of matched pairs, of predictions and of
             true segments that are left over.
 
-    Example:
+    Examples:
         >>> from difflayers import panoptic
         >>> truth = panoptic.PanopticLabels([[0, 0, 1, 1]], classes=[0, 0])
         >>> found = panoptic.PanopticLabels([[0, 0, 0, 1]], classes=[0, 0])  # IoUs 2/3 and 1/2
@@ -59,7 +59,7 @@ class PanopticQuality:
     Raises:
         ValueError: if `is_thing` has another shape or dtype.
 
-    Example:
+    Examples:
         >>> from difflayers import panoptic
         >>> quality = panoptic.PanopticQuality(2, is_thing=[False, True])
         >>> labels = panoptic.PanopticLabels([[0, 0, 1]], classes=[0, 1])
@@ -146,7 +146,7 @@ def panoptic_quality(
     Raises:
         ValueError: as `PanopticQuality`, and if the numbers of images differ.
 
-    Example:
+    Examples:
         >>> from difflayers import panoptic
         >>> truth = panoptic.from_maps([1, 1, 1, 0], [1, 1, 2, 0], is_thing=[False, True])  # four points
         >>> found = panoptic.from_maps([1, 1, 1, 0], [1, 1, 1, 0], is_thing=[False, True])

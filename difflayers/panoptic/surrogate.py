@@ -28,7 +28,7 @@ class SegmentMasks(NamedTuple):
         masks: (J, h, w) floating in [0, 1]; may require a gradient. An empty row is no prediction.
         classes: (J,) integer, the class of each row.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from difflayers import panoptic
         >>> prediction = panoptic.SegmentMasks(torch.ones(1, 4, 4), torch.tensor([0]))
@@ -104,7 +104,7 @@ def soft_panoptic_quality(
         ValueError: if the batch is empty, if shapes, dtypes or classes do not fit, if masks hold NaN, or if a
             setting is not as described.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from difflayers import panoptic
         >>> target = panoptic.PanopticLabels([[0, 0, 0, 0]], classes=[0])
@@ -146,7 +146,7 @@ class SoftPanopticQualityLoss(nn.Module):
     Raises:
         ValueError: if a setting is not as described.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from difflayers import panoptic
         >>> loss = panoptic.SoftPanopticQualityLoss([True], thing_area=0, pixel_area=100)

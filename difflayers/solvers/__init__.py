@@ -1,6 +1,6 @@
 """Ready-made solvers: built once on a fixed structure, then called on batches of costs.
 
-All of them minimise <costs, solution>, which their attribute `sense` says. They take NumPy arrays of shape
+All of them minimize <costs, solution>, which their attribute `sense` says. They take NumPy arrays of shape
 (B, *shape) and return solutions of that shape and dtype. So a layer takes any of them as it is:
 `difflayers.BlackboxLayer(solver, batched=True)`.
 """

@@ -24,7 +24,7 @@ UNFIT = 2**64 - 1
 class Knapsack:
     """The items of least total cost that do not exceed a capacity, or several capacities at once.
 
-    Costs are minimised, so only items of negative cost are taken: hand in −value as cost. Exact. One capacity
+    Costs are minimized, so only items of negative cost are taken: hand in −value as cost. Exact. One capacity
     is solved by dynamic programming, and several capacities by branch and bound. Both are exponential at
     worst.
 

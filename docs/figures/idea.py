@@ -7,7 +7,7 @@ it: a staircase, and the continuous functions of Eq. 3 for two λ, all computed 
 from pathlib import Path
 
 IMAGES = Path(__file__).parents[1] / "images"
-# Solutions y = 0 … 3 with a fixed part of their cost; the solver minimises c y + fixed(y), the loss is y.
+# Solutions y = 0 … 3 with a fixed part of their cost; the solver minimizes c y + fixed(y), the loss is y.
 FIXED = (0.0, 0.9, 2.3, 4.0)
 LOW, HIGH, STEPS = -2.4, 0.0, 240
 

@@ -38,10 +38,10 @@ class Phase(NamedTuple):
 
     Attributes:
         stage: its number in the log and in the seeds.
-        iterations: how many optimisation steps.
+        iterations: how many optimization steps.
         batch: images per step, over all processes and parts.
         warm_up: iterations in which the learning rate rises from 0.
-        groups: of parameters, each with its learning rate, as the optimiser takes them.
+        groups: of parameters, each with its learning rate, as the optimizer takes them.
         step: a module that turns a batch (and what the frozen trunk made of it) into loss and figures.
         frozen_trunk: whether the trunk stays as it is, so that it can see the next batch ahead of time.
         decay_iterations: after how many iterations the learning rate is 0; None: after all of them.

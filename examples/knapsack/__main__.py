@@ -36,7 +36,7 @@ def draw_problems(count: int, seed: int) -> Problems:
     features = generator.normal(size=(count, ITEMS, FEATURES))
     hidden = features @ generator.choice([-1.0, 1.0], FEATURES) / FEATURES**0.5
     values = ((hidden + 3) / 3) ** 4 * generator.uniform(0.5, 1.5, hidden.shape)
-    costs = -torch.from_numpy(values).float()  # costs are minimised: an item of value 2 has cost -2
+    costs = -torch.from_numpy(values).float()  # costs are minimized: an item of value 2 has cost -2
     return Problems(
         solver, torch.from_numpy(features).float(), costs, torch.from_numpy(solver(costs.numpy()))
     )
@@ -106,7 +106,7 @@ def draw(table: Table, models: dict[str, nn.Module], problems: Problems) -> Figu
     left.barh(names, [np.mean(table[name]) for name in names], color="0.85")
     for row, name in enumerate(names):
         left.plot(table[name], [row] * len(table[name]), "k.", ms=5)
-    left.set_xlabel("normalised regret in %: bars are means, one dot per seed")
+    left.set_xlabel("normalized regret in %: bars are means, one dot per seed")
     values = -problems.costs[:60].flatten().numpy()
     for name, color in (("squared error", "tab:gray"), ("SPO+", "tab:red")):
         predicted = -models[name](problems.features[:60]).flatten().numpy()
@@ -120,5 +120,5 @@ def draw(table: Table, models: dict[str, nn.Module], problems: Problems) -> Figu
 if __name__ == "__main__":
     torch.set_num_threads(1)
     table, models, problems = run((0,), 40, 100, 10) if "--quick" in sys.argv else run()
-    print_table("normalised regret in %, mean (range) over seeds", table, digits=2)
+    print_table("normalized regret in %, mean (range) over seeds", table, digits=2)
     save(draw(table, models, problems), "runs/knapsack/result.png")

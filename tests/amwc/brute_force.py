@@ -1,4 +1,4 @@
-"""The optimum of Eq. 2 by looking at every partition of the nodes with every labelling of its blocks."""
+"""The optimum of Eq. 2 by looking at every partition of the nodes with every labeling of its blocks."""
 
 from collections.abc import Iterator
 
@@ -8,7 +8,7 @@ from difflayers.amwc import AMWC
 
 
 def minimum_cost(problem: AMWC) -> float:
-    """Least objective over all labelled partitions; for six nodes or so."""
+    """Least objective over all labeled partitions; for six nodes or so."""
     best = np.inf
     stuff = np.flatnonzero(~problem.partitionable)
     for block in partitions(problem.num_nodes):
@@ -28,7 +28,7 @@ def minimum_cost(problem: AMWC) -> float:
 
 
 def partitions(n: int) -> Iterator[list[int]]:
-    """Every partition of n nodes once, as a block number a node, blocks numbered by first node."""
+    """Every partition of n nodes once, as a block number per node, blocks numbered by first node."""
 
     def extend(block: list[int]) -> Iterator[list[int]]:
         if len(block) == n:

@@ -10,7 +10,7 @@ from difflayers.graph import grid_edges
 def random_problem(
     seed: int, num_nodes: int, num_labels: int, num_edges: int, kind: str = "mixed", things: str = "some"
 ) -> AMWC:
-    """Problem on random pairs (parallel edges occur); ``kind`` is the sign of the edges or "ties"."""
+    """Problem on random pairs (parallel edges occur); `kind` is the sign of the edges or "ties"."""
     rng = np.random.default_rng(seed)
     num_edges = num_edges if num_nodes > 1 else 0
     tails = rng.integers(num_nodes, size=num_edges)
@@ -36,7 +36,7 @@ def random_problem(
 def random_problems(
     max_nodes: int, max_labels: int, max_edges: int, ties: bool = True
 ) -> st.SearchStrategy[AMWC]:
-    """Hypothesis strategy over all kinds of :func:`random_problem`, or all but ties."""
+    """Hypothesis strategy over all kinds of `random_problem`, or all but ties."""
     kinds = ["mixed", "attractive", "repulsive", *(["ties"] if ties else [])]
     return st.builds(
         random_problem,

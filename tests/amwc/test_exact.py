@@ -14,7 +14,7 @@ from tests.amwc.problems import grid_problem, random_problem, random_problems
 
 @settings(deadline=None, max_examples=60)
 @given(random_problems(max_nodes=6, max_labels=3, max_edges=15))
-def test_exact_is_the_least_over_all_labelled_partitions(problem):
+def test_exact_is_the_least_over_all_labeled_partitions(problem):
     solution = solve_exact(problem)
     assert solution.proven_optimal
     assert solution.cost == pytest.approx(minimum_cost(problem), abs=1e-5)

@@ -155,7 +155,7 @@ def print_table(
     """Train every method on every seed; one line per method, printed when the method is done."""
     count = arguments.instances or INSTANCES.get(size, 100)
     print(f"\n{size} × {size}: {count} instances, {arguments.epochs} epochs, {arguments.seeds} seeds")
-    print(f"{'method':<28} {'ms an epoch':>11} {'CPU ms':>8} {'x':>6}  {'regret':>16}  {'to MSE':>16}")
+    print(f"{'method':<28} {'ms per epoch':>11} {'CPU ms':>8} {'x':>6}  {'regret':>16}  {'to MSE':>16}")
     ours: dict[str, float] = {}
     baseline: list[float] = []
     for name, method in methods.items():

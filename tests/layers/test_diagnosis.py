@@ -98,7 +98,7 @@ def test_a_solver_in_the_wrong_sense_is_noticed(maximize):
     layer = difflayers.BlackboxLayer(dearest, maximize=maximize)
     found = difflayers.diagnose(layer, costs, loss=lambda y: y.square().sum(), scales=[1.0])
     assert found.wrong_sense is not maximize
-    assert ("does the solver minimise" in str(found)) is not maximize
+    assert ("does the solver minimize" in str(found)) is not maximize
     assert found.beaten == (0 if maximize else 1)
 
 
@@ -208,7 +208,7 @@ def test_scales_that_cannot_be_are_refused(scales, text):
 
 
 def test_a_wrong_sense_is_seen_when_every_answer_is_the_same():
-    # Up to two of three items by value: as costs to be minimised, none of them is worth taking.
+    # Up to two of three items by value: as costs to be minimized, none of them is worth taking.
     def best_two(costs):
         chosen = np.zeros(3)
         order = np.argsort(costs)[:2]
@@ -222,4 +222,4 @@ def test_a_wrong_sense_is_seen_when_every_answer_is_the_same():
     )
     right = difflayers.diagnose(difflayers.BlackboxLayer(best_two), -values, gradient=incoming, scales=[1.0])
     assert (wrong.beaten, right.beaten) == (1.0, 0.0)
-    assert "does the solver minimise" in str(wrong)
+    assert "does the solver minimize" in str(wrong)

@@ -116,7 +116,7 @@ def cheaper_half(costs):
 
 
 def dearer_half(profits):
-    """The same problem told by profits that are maximised."""
+    """The same problem told by profits that are maximized."""
     return cheaper_half(-profits)
 
 
@@ -582,7 +582,7 @@ def test_solutions_are_feasible_or_mixtures_of_feasible_ones(name):
 
 @every_estimator
 def test_gradient_descent_finds_costs_of_a_wanted_solution(name):
-    # Two of four items, from eight starts with costs near enough to each other that noise and regularisation
+    # Two of four items, from eight starts with costs near enough to each other that noise and regularization
     # reach from one to the next, and positive, as multiplicative noise changes no sign.
     wanted = torch.tensor([1.0, 0.0, 0.0, 1.0]).double()
     costs = (1 + 0.1 * randn(8, 4)).requires_grad_()

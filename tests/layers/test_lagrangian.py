@@ -1,4 +1,4 @@
-"""LPGDLayer against the envelopes of its definition, minimised by enumeration."""
+"""LPGDLayer against the envelopes of its definition, minimized by enumeration."""
 
 import itertools
 

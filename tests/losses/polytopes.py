@@ -9,7 +9,7 @@ import torch
 
 @dataclass
 class Enumeration:
-    """The exact minimiser of <c, y> over the rows of `points`, by looking at every one.
+    """The exact minimizer of <c, y> over the rows of `points`, by looking at every one.
 
     With a context, a bool mask over the points, only the points that it marks are feasible.
     """

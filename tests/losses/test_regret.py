@@ -161,7 +161,7 @@ def by_each_function(solver, costs, **arguments):
 
 
 def test_a_negative_regret_warns_of_the_wrong_sense_where_it_was_called():
-    solver = Enumeration(simplex(3))  # which minimises
+    solver = Enumeration(simplex(3))  # which minimizes
     for call in by_each_function(solver, PREDICTED, true_costs=TRUE, maximize=True):
         with pytest.warns(RuntimeWarning, match="Look at `maximize`") as warned:
             call()

@@ -1,4 +1,4 @@
-"""The regularised Fenchel–Young loss against projections, its definition and finite differences."""
+"""The regularized Fenchel–Young loss against projections, its definition and finite differences."""
 
 import numpy as np
 import pytest

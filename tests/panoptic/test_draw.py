@@ -1,4 +1,4 @@
-"""Overlays of panoptic labellings, pixel by pixel."""
+"""Overlays of panoptic labelings, pixel by pixel."""
 
 import numpy as np
 import pytest

@@ -24,7 +24,7 @@ class Batch(NamedTuple):
     """What a training step sees: a part of the images of an iteration.
 
     Attributes:
-        images: (B, 3, H, W) float32, normalised.
+        images: (B, 3, H, W) float32, normalized.
         labels: per image, at a quarter of the resolution.
         targets: of stage 1; None in a phase that trains through the solver.
         seeds: per image, for what is random in the step.

@@ -137,7 +137,7 @@ def open_dataset(data: Path | None, split: str, seed: int = 0) -> CocoPanoptic |
 
 
 def find_files(root: Path, split: str) -> PanopticFiles:
-    """Recognise the layout of a folder by what it holds.
+    """Recognize the layout of a folder by what it holds.
 
     - `panoptic_*.json`: `panoptic_<split>.json`, `panoptic_<split>/` and `<split>/` side by side;
     - `gtFine` or `leftImg8bit`: Cityscapes' tree;

@@ -1,4 +1,4 @@
-"""One labeled image, and how it is made ready for the network: shrunk, augmented, normalised."""
+"""One labeled image, and how it is made ready for the network: shrunk, augmented, normalized."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -80,7 +80,7 @@ def shrink_image(image: np.ndarray, max_side: int | None) -> np.ndarray:
 
 
 def to_tensor(image: np.ndarray) -> torch.Tensor:
-    """Turn (H, W, 3) uint8 into (3, H, W) float32, normalised by ImageNet's mean and deviation."""
+    """Turn (H, W, 3) uint8 into (3, H, W) float32, normalized by ImageNet's mean and deviation."""
     values = torch.from_numpy(np.array(image)).permute(2, 0, 1).float() / 255
     mean, std = (torch.tensor(triple).view(3, 1, 1) for triple in (IMAGENET_MEAN, IMAGENET_STD))
     return ((values - mean) / std).contiguous()

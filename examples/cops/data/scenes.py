@@ -11,7 +11,7 @@ from examples.cops.data.objects import Wardrobe, draw_bus, draw_car, draw_person
 from examples.cops.data.samples import Sample
 from examples.cops.data.street import BUS, CAR, CATEGORIES, PERSON, TREE, Street, draw_background, draw_bonnet
 
-SMALLEST_SIDE = 32  # pixels; objects in smaller scenes could not be recognised
+SMALLEST_SIDE = 32  # pixels; objects in smaller scenes could not be recognized
 
 
 class DrawnScenes(Dataset[Sample]):

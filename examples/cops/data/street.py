@@ -21,7 +21,7 @@ CATEGORIES = (
     Category(8, "bus", True, (0, 120, 140)),
 )
 SKY, BUILDING, ROAD, SIDEWALK, TREE, CAR, PERSON, BUS = range(len(CATEGORIES))
-UNLABELLED = 255
+UNLABELED = 255
 SMALLEST = 20  # visible pixels; a smaller rest of an instance is void, as in annotated data
 
 Color = tuple[int, int, int]
@@ -50,7 +50,7 @@ class Street:
     def __init__(self, generator: np.random.Generator, size: tuple[int, int]) -> None:
         self.rng, (self.height, self.width) = generator, size
         self.picture = Image.new("RGB", (self.width, self.height))
-        self.ids = Image.new("L", (self.width, self.height), UNLABELLED)
+        self.ids = Image.new("L", (self.width, self.height), UNLABELED)
         self._paint, self._mark = ImageDraw.Draw(self.picture), ImageDraw.Draw(self.ids)
         self.classes = [
             SKY,
@@ -130,7 +130,7 @@ def draw_bonnet(street: Street) -> None:
     """The front of the car that carries the camera: void."""
     w, h = street.width, street.height
     box = [(w * 0.05, h * street.rng.uniform(0.9, 0.96)), (w * 0.95, h * 1.3)]
-    street.shape("ellipse", box, street.shade((44, 46, 52), 12), UNLABELLED)
+    street.shape("ellipse", box, street.shade((44, 46, 52), 12), UNLABELED)
 
 
 def _draw_houses(street: Street, side: float) -> None:

@@ -1,4 +1,4 @@
-"""What every network puts out: logits, and the costs that the solver minimises."""
+"""What every network puts out: logits, and the costs that the solver minimizes."""
 
 from typing import NamedTuple
 
@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 
 class Costs(NamedTuple):
-    """What the solver minimises.
+    """What the solver minimizes.
 
     Attributes:
         node: (B, K, h, w), cost of each class at each pixel of a quarter of the resolution.

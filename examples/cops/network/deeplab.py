@@ -202,7 +202,7 @@ class DeepLabCops(nn.Module):
         return Logits(semantic, self.affinity.logits(features))
 
     def forward(self, images: Tensor) -> Logits:
-        """(B, 3, H, W) normalised images, H and W multiples of 4 → logits at (H / 4, W / 4)."""
+        """(B, 3, H, W) normalized images, H and W multiples of 4 → logits at (H / 4, W / 4)."""
         return self.heads(self.trunk(images))
 
     def full_training_groups(self) -> list[list[nn.Parameter]]:

@@ -167,7 +167,7 @@ class SmallCops(nn.Module):
         return Logits(semantic, [predict(affinity) for predict in self.affinity_predictors])
 
     def forward(self, images: Tensor) -> Logits:
-        """(B, 3, H, W) normalised images, H and W multiples of 4 → logits at (H / 4, W / 4)."""
+        """(B, 3, H, W) normalized images, H and W multiples of 4 → logits at (H / 4, W / 4)."""
         return self.heads(self.trunk(images))
 
     def full_training_groups(self) -> list[list[nn.Parameter]]:

@@ -48,8 +48,8 @@ TRAINED: dict[str, dict[str, dict[str, Any]]] = {
 }
 #: Rows that label the images with the network of stage 2 in another way.
 INFERRED: dict[str, AmwcSolver] = {
-    "labelled with fast": partial(amwc.solve, method="fast"),
-    "labelled with best": partial(amwc.solve, method="best"),
+    "labeled with fast": partial(amwc.solve, method="fast"),
+    "labeled with best": partial(amwc.solve, method="best"),
     "mutex watershed": semantic_mutex_watershed,
 }
 DIRECT = "losses on class and edge labels"

@@ -57,7 +57,7 @@ class CentreVoting(nn.Module):
             semantic = self.network.semantic_logits(trunk).detach()
             features = self.head["last"](self.network.affinity_input(trunk, semantic))
             heatmap, offsets = (self.head[name](features).float() for name in ("heatmap", "offsets"))
-        # In units of the longest distance of the affinities, so that few steps of the optimiser reach as far.
+        # In units of the longest distance of the affinities, so that few steps of the optimizer reach as far.
         return semantic.float(), Votes(heatmap[:, 0], max(self.config.network.distances) * offsets)
 
 

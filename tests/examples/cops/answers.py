@@ -43,7 +43,7 @@ def write_scenes(root: Path) -> Path:
 
 
 class Answers:
-    """A predictor that answers each image of a data set with a labelling made of its ground truth."""
+    """A predictor that answers each image of a data set with a labeling made of its ground truth."""
 
     config = CONFIG
 

@@ -1,4 +1,4 @@
-"""Measures, files that others' evaluators read, batches, and pictures of what a labelling comes from."""
+"""Measures, files that others' evaluators read, batches, and pictures of what a labeling comes from."""
 
 import json
 import subprocess
@@ -158,7 +158,7 @@ def test_crowds_alone_leave_nothing_that_ap_could_measure() -> None:
 
 
 class NoNumbers:
-    """A labeller whose network gives no numbers."""
+    """A labeler whose network gives no numbers."""
 
     config = CONFIG
 
@@ -166,7 +166,7 @@ class NoNumbers:
         raise ValueError("instance 0: node_costs contain NaN")
 
 
-def test_the_image_that_could_not_be_labelled_is_named(folder: Path) -> None:
+def test_the_image_that_could_not_be_labeled_is_named(folder: Path) -> None:
     data = open_dataset(folder, "val")
     with pytest.raises(ValueError, match=rf"{data[0].name}.*instance 0: node_costs contain NaN"):
         evaluate(NoNumbers(), data)
@@ -346,7 +346,7 @@ def test_predict_names_what_it_cannot_read(predictor: Predictor, tmp_path: Path)
         predict_files(predictor, [tmp_path / "empty"], categories, tmp_path / "out")
 
 
-def test_a_folder_is_labelled_in_any_usual_format_and_photographs_upright(
+def test_a_folder_is_labeled_in_any_usual_format_and_photographs_upright(
     predictor: Predictor, tmp_path: Path
 ) -> None:
     orientation = Image.Exif()

@@ -1,4 +1,4 @@
-"""Stage-1 targets on a labelling of 4 x 6 pixels, all values worked out by hand."""
+"""Stage-1 targets on a labeling of 4 x 6 pixels, all values worked out by hand."""
 
 import numpy as np
 import pytest

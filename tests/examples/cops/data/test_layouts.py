@@ -1,4 +1,4 @@
-"""Cityscapes' and COCO's own trees, and how the layout of a folder is recognised."""
+"""Cityscapes' and COCO's own trees, and how the layout of a folder is recognized."""
 
 import json
 import re

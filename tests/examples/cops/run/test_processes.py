@@ -199,7 +199,7 @@ def test_images_without_a_segment_and_a_class_that_never_occurs_can_be_trained_o
     never = Category(9, "tram", True, (0, 0, 0))
     empty = PanopticLabels(np.full((128, 192), -1), np.zeros(0, int))
 
-    class OneLabelled:
+    class OneLabeled:
         categories = (*scenes.categories, never)
         is_thing = np.append(scenes.is_thing, True)
 
@@ -211,7 +211,7 @@ def test_images_without_a_segment_and_a_class_that_never_occurs_can_be_trained_o
             return sample if index == 0 else sample._replace(labels=empty)
 
     network = runs.build_network(TINY, 9)
-    log = STAGES[stage](network, OneLabelled(), TINY, Checkpoint(tmp_path / "1.pt"), progress=False)
+    log = STAGES[stage](network, OneLabeled(), TINY, Checkpoint(tmp_path / "1.pt"), progress=False)
     assert np.isfinite([entry["loss"] for entry in log]).all()
     assert all(value.isfinite().all() for value in network.state_dict().values())
 

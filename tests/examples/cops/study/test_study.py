@@ -69,7 +69,7 @@ def test_direct_losses_reach_node_and_edge_costs() -> None:
 
 
 def test_a_study_measures_each_row_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    rows = ["N = 1", study.DIRECT, "labelled with fast"]
+    rows = ["N = 1", study.DIRECT, "labeled with fast"]
     results = study.study(None, tmp_path, TINY, rows)
     assert list(results) == ["stage 1", "stage 2", *rows]
     assert all(np.isfinite(list(row.values())).all() for row in results.values())
