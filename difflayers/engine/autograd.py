@@ -11,7 +11,7 @@ from difflayers.engine.batch import BatchSolver
 from difflayers.engine.call import Call, Estimator, Plan
 from difflayers.engine.checks import check_call
 from difflayers.engine.compiler import is_exporting, outside_compiler
-from difflayers.engine.functions import apply
+from difflayers.engine.functions import Eager, Transformed, transforms
 from difflayers.engine.parallel import active_backend
 from difflayers.engine.passes import opened, without_autocast
 
@@ -53,7 +53,8 @@ def differentiate(
     plan, tensors = _planned(solver, estimator, costs, context, targets, loss, solutions)
     outputs: Sequence[Tensor]
     if not torch.compiler.is_compiling():
-        outputs = apply(plan, tensors)
+        function = Transformed if transforms() else Eager
+        outputs = function.apply(plan, *tensors)
     elif is_exporting():
         raise NotImplementedError(
             f"{type(estimator).__name__} cannot be exported: torch.export stores tensors, and the solver is "
@@ -121,7 +122,8 @@ def _outside_the_graph(plan: Plan, tensors: Sequence[Tensor]) -> tuple[Tensor, .
 
     With fullgraph=True the compiler raises an error here.
     """
-    return apply(plan, tensors)
+    outputs: tuple[Tensor, ...] = Eager.apply(plan, *tensors)
+    return outputs
 
 
 def _signed(tensors: Sequence[Tensor]) -> list[Tensor]:

@@ -10,26 +10,17 @@ from difflayers.engine.call import Plan
 from difflayers.engine.compiler import uncompiled
 from difflayers.engine.passes import backward, forward
 
-
-def apply(plan: Plan, tensors: Sequence[Any]) -> tuple[Tensor, ...]:
-    """Return the outputs of a plan, differentiably and under any transform of torch.func."""
-    if not _transforms():
-        outputs: tuple[Tensor, ...] = _Eager.apply(plan, *tensors)
-        return outputs
-    outputs = _Transformed.apply(plan, *tensors)
-    return outputs[: plan.outputs]
-
-
-# Whether a torch.func transform is active; torch itself asks this at each call of an autograd function.
-_transforms = getattr(torch._C, "_are_functorch_transforms_active", lambda: True)
+# Whether a torch.func transform is active; torch itself asks this at each call of an autograd function. If
+# not, `Eager.apply(plan, *tensors)` are the outputs; else the first of `Transformed.apply(plan, *tensors)`.
+transforms = getattr(torch._C, "_are_functorch_transforms_active", lambda: True)
 
 
 # Whether torch.autograd.grad(…, is_grads_batched=True) maps over a tensor.
 _is_mapped = getattr(torch._C._functorch, "is_legacy_batchedtensor", lambda _: False)
 
 
-class _Eager(torch.autograd.Function):
-    """_Eager.apply(plan, *costs, *targets) are the outputs.
+class Eager(torch.autograd.Function):
+    """Eager.apply(plan, *costs, *targets) are the outputs.
 
     With `setup_context`, which transforms need, torch binds the arguments to a signature at each call, and
     that takes longer than a small solve.
@@ -51,7 +42,7 @@ class _Eager(torch.autograd.Function):
                 "is_grads_batched=True maps over gradients in a way that no autograd function of Python can "
                 "follow: use torch.func.jacrev, or torch.func.vmap over torch.func.vjp"
             )
-        if torch.is_grad_enabled() or _transforms():
+        if torch.is_grad_enabled() or transforms():
             gradients = _Backward.apply(plan, len(saved), *saved, *incoming)
         else:
             gradients = backward(plan, saved[: plan.costs], saved[plan.costs :], incoming)
@@ -64,7 +55,7 @@ class _Eager(torch.autograd.Function):
         )
 
 
-class _Transformed(_Eager):
+class Transformed(Eager):
     """The same for torch.func.grad, vmap and their like, with what backward needs behind the outputs."""
 
     @staticmethod
@@ -82,7 +73,7 @@ class _Transformed(_Eager):
     @staticmethod
     def vmap(info: Any, in_dims: tuple[Any, ...], plan: Plan, *tensors: Tensor) -> Any:
         folded, batch = _folded(info.batch_size, tensors, in_dims[1:])
-        return _unfolded(_Transformed.apply(plan, *folded), info.batch_size, batch)
+        return _unfolded(Transformed.apply(plan, *folded), info.batch_size, batch)
 
 
 def _keep(

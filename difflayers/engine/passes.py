@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from difflayers.engine.call import Call, Plan
-from difflayers.engine.checks import checked, surely_finite
+from difflayers.engine.checks import checked, placed, surely_finite
 from difflayers.engine.instances import any_nonzero, each, flat
 
 
@@ -78,15 +78,18 @@ def backward(
     place = device if plan.solver.tensors else _CPU
     own, gradients = [], []
     for cost in costs:
-        own.append(_detached(cost, place))
+        own.append(placed(cost, place))
     for gradient, cost in zip(incoming, own[:1] if plan.loss else own, strict=False):
-        gradients.append(torch.zeros_like(cost) if gradient is None else _detached(gradient, place))
+        gradients.append(torch.zeros_like(cost) if gradient is None else placed(gradient, place))
     call = Call.resumed(plan, own, kept)
     rows, broken = _instances(call, gradients)
     results = _pulled_back(call, gradients, rows)
     if broken is not None:
         results = [_filled(result, broken, torch.nan) for result in results]
-    return tuple(map(torch.Tensor.to, results, costs))
+    for index, cost in enumerate(costs):
+        if results[index].dtype != cost.dtype or results[index].device != device:
+            results[index] = results[index].to(cost)
+    return tuple(results)
 
 
 def _pulled_back(call: Call, gradients: list[Tensor], rows: Tensor | None) -> list[Tensor]:
@@ -145,13 +148,6 @@ def _all_nonzero(gradient: Tensor) -> bool:
 
 def _filled(result: Tensor, instances: Tensor, value: float) -> Tensor:
     return result.masked_fill(each(instances, result).bool(), value)
-
-
-def _detached(tensor: Tensor, place: torch.device) -> Tensor:
-    tensor = tensor.detach()
-    if tensor.device != place:
-        tensor = tensor.to(place)
-    return tensor.resolve_neg() if tensor.is_contiguous() else tensor.resolve_neg().contiguous()
 
 
 _CPU = torch.device("cpu")

@@ -127,7 +127,7 @@ def test_nan_costs_name_tensor_and_instance():
     [
         ((), None, TypeError, "at least one cost tensor"),
         ((np.zeros(3),), None, TypeError, "costs[0] must be a tensor, got a ndarray"),
-        ((torch.zeros(2, 3, dtype=torch.int64),), None, TypeError, "floating dtype, but has torch.int64"),
+        ((torch.zeros(2, 3, dtype=torch.int64),), None, TypeError, "floating dtype, got torch.int64"),
         ((torch.tensor(1.0),), None, ValueError, "costs[0] has no dimension"),
         ((torch.zeros(2, 3), torch.zeros(4)), None, ValueError, "costs[1] has a batch of 4, but costs[0]"),
         ((torch.zeros(2, 3),), [1], ValueError, "context has 1 objects, but the costs have a batch of 2"),
@@ -143,7 +143,7 @@ def test_wrong_calls_say_what_was_expected(arguments, context, error, text):
     [
         ({"solver": 3}, TypeError, "solver must be callable, got a int"),
         ({"n_jobs": 0}, ValueError, "n_jobs must be a positive integer, or -1 for all cores, got 0"),
-        ({"n_jobs": 1.5}, ValueError, "but is 1.5"),
+        ({"n_jobs": 1.5}, ValueError, "got 1.5"),
         ({"scales": "10"}, TypeError, "scales must be a number"),
         ({"scales": -1.0}, ValueError, "scales must be positive and finite, got -1.0"),
     ],

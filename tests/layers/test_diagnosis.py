@@ -158,7 +158,7 @@ def test_it_prints_and_plots_what_it_found(tmp_path):
 
 def test_what_cannot_be_diagnosed_is_refused_by_name():
     layer = difflayers.BlackboxLayer(np.sign)
-    with pytest.raises(TypeError, match=r"layer must be a BlackboxLayer, .* is a PerturbedLayer"):
+    with pytest.raises(TypeError, match=r"layer must be a BlackboxLayer, .* got a PerturbedLayer"):
         difflayers.diagnose(difflayers.PerturbedLayer(np.sign), torch.ones(2, 3), gradient=torch.ones(2, 3))
     with pytest.raises(TypeError, match=r"costs\[0\] must be a tensor, got a ndarray"):
         difflayers.diagnose(layer, np.ones((2, 3)), gradient=torch.ones(2, 3))

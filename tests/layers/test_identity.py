@@ -103,7 +103,5 @@ def test_functional_and_layer_give_the_same():
 
 
 def test_an_unknown_projection_is_named():
-    with pytest.raises(
-        ValueError, match="projection must be one of 'none', 'mean', 'norm', 'std', but is 'z'"
-    ):
+    with pytest.raises(ValueError, match="projection must be one of 'none', 'mean', 'norm', 'std', got 'z'"):
         IdentityLayer(cheapest, "z")

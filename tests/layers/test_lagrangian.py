@@ -127,7 +127,7 @@ def test_rho_refuses_solutions_that_are_not_binary():
     [
         ({"scales": 0.0}, "scales must be positive and finite, got 0.0"),
         ({"rho": -1.0}, "rho must be positive and finite, got -1.0"),
-        ({"envelope": "mean"}, "envelope must be one of 'lower', 'upper', 'average', but is 'mean'"),
+        ({"envelope": "mean"}, "envelope must be one of 'lower', 'upper', 'average', got 'mean'"),
     ],
 )
 def test_wrong_arguments_are_named(options, message):

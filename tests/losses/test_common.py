@@ -65,7 +65,7 @@ def test_reductions_agree(case):
     torch.testing.assert_close(mean, each.mean())
     torch.testing.assert_close(same, gradient)
     torch.testing.assert_close(5 * fifth, gradient)
-    with pytest.raises(ValueError, match="reduction must be one of 'mean', 'sum', 'none', but is 'max'"):
+    with pytest.raises(ValueError, match="reduction must be one of 'mean', 'sum', 'none', got 'max'"):
         case.make(reduction="max")
 
 

@@ -112,7 +112,7 @@ def test_a_function_needs_a_pool_that_is_kept():
 
 
 def test_unknown_kinds_are_refused():
-    with pytest.raises(ValueError, match=r"kind must be one of .* but is 'triplet'"):
+    with pytest.raises(ValueError, match=r"kind must be one of .* got 'triplet'"):
         ContrastiveLoss(Enumeration(simplex()), "triplet")
 
 

@@ -130,5 +130,5 @@ def test_what_cannot_be_is_refused():
         FenchelYoungLoss(solver, sigma=-1)
     with pytest.raises(ValueError, match="samples must be an integer of at least 1, got 0"):
         FenchelYoungLoss(solver, samples=0)
-    with pytest.raises(ValueError, match=r"perturbation must be one of .* but is 'gamma'"):
+    with pytest.raises(ValueError, match=r"perturbation must be one of .* got 'gamma'"):
         FenchelYoungLoss(solver, perturbation="gamma")

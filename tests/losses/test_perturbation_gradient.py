@@ -96,5 +96,5 @@ def test_one_call_of_a_batched_solver_does_it_all(difference):
 def test_what_cannot_be_is_refused():
     with pytest.raises(ValueError, match="step must be positive and finite, got 0"):
         PerturbationGradientLoss(Enumeration(POLYTOPES["paths"]), step=0)
-    with pytest.raises(ValueError, match=r"difference must be one of .* but is 'two-sided'"):
+    with pytest.raises(ValueError, match=r"difference must be one of .* got 'two-sided'"):
         PerturbationGradientLoss(Enumeration(POLYTOPES["paths"]), difference="two-sided")

@@ -114,7 +114,7 @@ def test_what_the_solver_finds_for_predicted_costs_enters_the_pool():
 
 def test_what_cannot_be_is_refused():
     solver = Enumeration(simplex())
-    with pytest.raises(ValueError, match=r"kind must be one of .* but is 'triplewise'"):
+    with pytest.raises(ValueError, match=r"kind must be one of .* got 'triplewise'"):
         RankingLoss(solver, "triplewise")
     with pytest.raises(ValueError, match="margin must be finite and not negative, got -1"):
         RankingLoss(solver, margin=-1)
