@@ -18,15 +18,14 @@ class Solution:
     Args:
         labels: (n,) int64, the label of every node.
         segments: (n,) int64, the segment of every node, numbered from 0 in the order of first nodes. A
-        segment of
-            a partitionable label is a connected component of the uncut edges. All nodes of any other label
-            are one segment, connected or not.
+            segment of a partitionable label is a connected component of the uncut edges. All nodes of any
+            other label are one segment, connected or not.
         cuts: (m,) uint8, 1 where the two ends of an edge lie in different segments.
         cost: the objective of Eq. 2, in the unit of the costs.
         lower_bound: no solution costs less than this, if known.
         proven_optimal: whether the cost is proven to be the least possible: exactly if all costs are whole
-        numbers
-            (or multiples of any power of two) whose sums float64 holds exactly, otherwise up to its rounding.
+            numbers (or multiples of any power of two) whose sums float64 holds exactly, otherwise up to its
+            rounding.
 
     ```python
     >>> from difflayers import amwc
