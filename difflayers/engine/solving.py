@@ -118,12 +118,13 @@ def solve_each(solver: Solver, problems: Problems, any_shape: bool = False, stop
                 outputs[0][index], fixed = answer, True  # the usual case, which needs no other check
                 continue
             answers = (answer,) if single else _checked_tuple(answer, len(costs))
-            for output, solution in enumerate(answers):
+            for output, given in enumerate(answers):
+                solution = given
                 if type(solution) is not np.ndarray or solution.dtype.kind not in "fbiu":
-                    solution = _checked_numbers(solution, output, costs[output].shape[1:])
+                    solution = _checked_numbers(given, output, costs[output].shape[1:])
                 if solution.shape != shapes[output]:
                     if fixed:
-                        raise _wrong_shape(output, solution.shape, shapes[output])
+                        raise _wrong_shape(output, given, solution.shape, shapes[output])
                     outputs[output] = np.zeros((len(costs[0]), *solution.shape), costs[output].dtype)
                     shapes[output] = solution.shape
                 outputs[output][index] = solution
@@ -180,7 +181,7 @@ def _checked_batch(solution: Any, cost: Any, output: int, any_shape: bool) -> An
             raise MalformedSolutionError(f"solution {output} must hold real numbers, got {solution.dtype}")
         array = solution
     if array.shape != cost.shape and not (any_shape and array.shape[:1] == cost.shape[:1]):
-        raise _wrong_shape(output, tuple(array.shape), tuple(cost.shape))
+        raise _wrong_shape(output, solution, tuple(array.shape), tuple(cost.shape))
     if type(cost) is np.ndarray:
         return np.array(array, dtype=cost.dtype)
     return torch.empty_like(array, dtype=cost.dtype, device=cost.device).copy_(array.detach())
@@ -226,8 +227,13 @@ def _advice(solution: Any, expected: tuple[int, ...]) -> str:
     return ""
 
 
-def _wrong_shape(output: int, shape: tuple[int, ...], expected: tuple[int, ...]) -> MalformedSolutionError:
-    return MalformedSolutionError(f"solution {output} has shape {shape}, but its costs have shape {expected}")
+def _wrong_shape(
+    output: int, solution: Any, shape: tuple[int, ...], expected: tuple[int, ...]
+) -> MalformedSolutionError:
+    return MalformedSolutionError(
+        f"solution {output} has shape {shape}, but its costs have shape {expected}"
+        f"{_advice(solution, expected)}"
+    )
 
 
 def _describe(solution: Any) -> str:

@@ -27,6 +27,11 @@ def test_a_solver_that_returns_its_objective_too_is_told_which_part_to_return(pl
         BlackboxLayer(solver)(torch.rand(2, 3))
 
 
+def test_a_solver_that_returns_two_arrays_for_one_cost_is_told_to_return_one():
+    with pytest.raises(SolverError, match=r"Return only the solution: lambda costs: solver\(costs\)\[0\]"):
+        BlackboxLayer(lambda c: (cheapest(c), cheapest(c)))(torch.rand(2, 3))
+
+
 def test_a_forgotten_batched_is_suggested():
     with pytest.raises(SolverError, match=r"If the solver takes the whole batch at once, set batched=True"):
         BlackboxLayer(difflayers.solvers.TopK(1))(torch.rand(2, 3))
