@@ -1,11 +1,14 @@
 """What torch's own machinery does to a layer: export, checkpoints, memory budgets, traces."""
 
+import sys
+
 import numpy as np
 import pytest
 import torch
 from torch.testing import assert_close
 from torch.utils.checkpoint import checkpoint
 
+import difflayers
 from difflayers import BlackboxLayer
 from difflayers.engine.autograd import COMPILED_WHOLE
 
@@ -82,3 +85,36 @@ def test_a_trace_keeps_calls_apart():
     y.backward(torch.tensor([[0.0, 5.0, 0.0]]))
     layer(second).backward(torch.tensor([[0.0, 5.0, 0.0]]))
     assert first.grad.tolist() == second.grad.tolist() == [[0, -1, 1]]
+
+
+def test_a_layer_that_draws_draws_anew_in_a_checkpoint_as_the_documents_say():
+    noise = difflayers.gaussian_noise(seed=0)
+    draws = []
+    noise.draw = lambda shape, draw=noise.draw: draws.append(draw(shape)) or draws[-1]
+    layer = difflayers.PerturbedLayer(cheapest, samples=2, noise=noise)
+    costs = torch.rand(2, 3, requires_grad=True)
+    checkpoint(layer, costs, use_reentrant=False).sum().backward()
+    assert len(draws) == 2
+    assert not np.array_equal(*draws)
+
+
+def test_a_forward_call_of_a_blackbox_layer_makes_few_calls():
+    layer = BlackboxLayer(difflayers.solvers.TopK(1), batched=True)
+    costs = torch.rand(4, 3, requires_grad=True)
+    layer(costs)
+    calls = []
+
+    def count(frame, event, _):
+        if (
+            event == "call"
+            and "difflayers" in frame.f_code.co_filename
+            and "solvers" not in frame.f_code.co_filename
+        ):
+            calls.append(frame.f_code.co_qualname)
+
+    sys.setprofile(count)
+    try:
+        layer(costs)
+    finally:
+        sys.setprofile(None)
+    assert 10 < len(calls) <= 20, calls

@@ -477,6 +477,12 @@ def test_a_module_without_state_adds_no_key_and_state_is_tensors(name):
 
 
 @every_estimator
+def test_evaluation_gives_what_training_gives(name):
+    costs, incoming = randn(6, 5), randn(6, 5, seed=1)
+    assert_close(both(build(name).eval(), costs, incoming), both(build(name).train(), costs, incoming))
+
+
+@every_estimator
 def test_a_copy_shares_its_solver(name):
     class Locked:
         def __init__(self):
