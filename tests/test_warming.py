@@ -59,7 +59,7 @@ def test_the_ready_made_solvers_have_nothing_left_to_compile():
 
 
 def test_other_names_are_refused():
-    with pytest.raises(ValueError, match=r"parts must be among 'amwc'.*but one is 'AMWC'"):
+    with pytest.raises(ValueError, match=r"parts must be among 'amwc'.*got 'AMWC'"):
         difflayers.warmup(["AMWC"])
-    with pytest.raises(ValueError, match="dtypes must be among 'float32', 'float64', but one is 'int8'"):
+    with pytest.raises(ValueError, match="dtypes must be among 'float32', 'float64', got 'int8'"):
         difflayers.warmup(dtypes=["int8"])

@@ -25,19 +25,19 @@ MAX_CYCLES = 10
 _ONE_BY_ONE = 200_000
 
 
-def merge(level: Level, patience: float) -> tuple[np.ndarray, np.ndarray]:
+def merge(level: Level, patience: float, in_rounds: bool = False) -> tuple[np.ndarray, np.ndarray]:
     """The state that greedy merging leads to, refined by moves on every graph on the way back.
 
-    On a large graph best partners merge in rounds, and few pairs have to wait; on a small one the pair that
-    gains most merges first.
+    On a large graph, or `in_rounds`, best partners merge in rounds, and few pairs have to wait. On a small
+    graph the pair that gains most merges first.
     """
-    if merges_one_by_one(level):
+    if not in_rounds and merges_one_by_one(level):
         component, count = greedy_parts(level)
         return refined(level, component, count)
     component, count = merge_partners(level, patience)
     if count == len(component):
         return refined(level, component, count)
-    coarse = merge(contracted(level, component, count), patience)
+    coarse = merge(contracted(level, component, count), patience, in_rounds)
     cluster, label = expanded(level, *coarse, component)
     move_nodes(level, cluster, label, MAX_VISITS)
     return cluster, label

@@ -93,18 +93,22 @@ def solve(
         )
     finest = make_level(problem.rows, problem.node_costs, problem.partitionable)
     plan = PLANS[method]
-    # A small graph merges one by one, whatever the patience.
-    patiences = plan.patiences[:1] if merges_one_by_one(finest) else plan.patiences
+    # A small graph merges one by one, whatever the patience, and once in rounds: where most edges attract,
+    # merging one by one can leave a few large clusters that no move joins.
+    small = merges_one_by_one(finest)
+    patiences = plan.patiences[:1] if small else plan.patiences
     found = []
     if start is not None:
         found.append(_improved(finest, _start_clusters(problem, start), max(1, plan.cycles)))
     if start is None or method != "fast":
         found += [_improved(finest, merge(finest, patience), plan.cycles) for patience in patiences]
+        if small:
+            found.append(_improved(finest, merge(finest, 0.0, in_rounds=True), plan.cycles))
     if method == "best":
         found.append(_after_rounds(finest, found, first_epoch(finest, len(found)), limits))
     elif method == "default" and len(problem.edges) * problem.num_labels <= _FEW_EDGES:
         found.append(_after_rounds(finest, found, _FEW_ROUNDS, limits))
-    elif method == "default" and start is None and merges_one_by_one(finest) and _all_tie(problem):
+    elif method == "default" and start is None and small and _all_tie(problem):
         found.append(_after_rounds(finest, found, _TIED_ROUNDS, limits))
     cluster, label = min(found, key=lambda state: excess(finest, *state)) if len(found) > 1 else found[0]
     return solution_from_clusters(problem, label[cluster], cluster)

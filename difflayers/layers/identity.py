@@ -114,28 +114,43 @@ def project(costs: Sequence[Tensor], projection: Projection) -> list[Tensor]:
     infinite = [flat(cost).isinf() for cost in exact]
     # Infinite costs would make NaN of the gradients of the others.
     inner = [flat(cost).masked_fill(hidden, 0) for cost, hidden in zip(exact, infinite, strict=True)]
-    largest = _largest(inner)
-    if projection in ("mean", "std"):
+    centres, divides = projection in ("mean", "std"), projection in ("norm", "std")
+    if divides:
+        level = _level(inner, infinite, centres)
+        # The largest cost is divided out before all else: the square of 1e20 or 1e-25 is no float32, and a
+        # gradient that overflows does so behind all other steps.
+        size = torch.where(level > 0, level, 1)
+        inner = [cost / size for cost in inner]
+    if centres:
         inner = [_centred(cost, hidden) for cost, hidden in zip(inner, infinite, strict=True)]
-    if projection in ("norm", "std"):
-        # Equal costs have a norm of 0 or of their mean's rounding, which is no direction to divide by. Costs
-        # are divided by the largest one first, because the square of 1e20 or of 1e-25 is no float32.
-        size = _largest(inner)
-        rounding = 4 * torch.finfo(size.dtype).eps * len(costs) * largest
-        flat_costs = size <= rounding
-        unit = [cost / torch.where(flat_costs, 1, size) for cost in inner]
-        square = torch.cat(unit, dim=1).square().sum(1, keepdim=True)
-        norm = torch.where(flat_costs, 1, square).sqrt()
-        inner = [cost / norm for cost in unit]
+    if divides:
+        square = torch.cat(inner, dim=1).square().sum(1, keepdim=True)
+        norm = torch.where(level > 0, square, 1).sqrt()
+        inner = [cost / norm for cost in inner]
     return [
         torch.where(cost.isinf(), cost, projected.reshape(cost.shape).to(cost.dtype))
         for cost, projected in zip(exact, inner, strict=True)
     ]
 
 
+def _level(costs: Sequence[Tensor], infinite: Sequence[Tensor], centres: bool) -> Tensor:
+    """The largest absolute cost of each instance (B, 1), detached; 0 if there is no direction to divide by.
+
+    Equal costs have none: their norm is 0 or the rounding of their mean. Costs below the normal numbers have
+    none either, because their gradient would overflow.
+    """
+    largest = _largest([cost.detach() for cost in costs])
+    numbers = torch.finfo(largest.dtype)
+    usable = largest > 16 * numbers.tiny
+    if centres:
+        units = [cost.detach() / torch.where(usable, largest, 1) for cost in costs]
+        centred = [_centred(cost, hidden) for cost, hidden in zip(units, infinite, strict=True)]
+        usable &= _largest(centred) > 4 * numbers.eps
+    return torch.where(usable, largest, 0)
+
+
 def _largest(costs: Sequence[Tensor]) -> Tensor:
-    """The largest absolute cost of each instance (B, 1), detached: no norm depends on this unit."""
-    joined = torch.cat([cost.detach().abs() for cost in costs], dim=1)
+    joined = torch.cat([cost.abs() for cost in costs], dim=1)
     return joined.amax(1, keepdim=True) if joined.shape[1] else joined.sum(1, keepdim=True)
 
 

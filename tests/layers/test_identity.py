@@ -105,3 +105,20 @@ def test_functional_and_layer_give_the_same():
 def test_an_unknown_projection_is_named():
     with pytest.raises(ValueError, match="projection must be one of 'none', 'mean', 'norm', 'std', got 'z'"):
         IdentityLayer(cheapest, "z")
+
+
+@pytest.mark.parametrize("projection", ["norm", "std"])
+@pytest.mark.parametrize("size", [1e-320, 1e-200, 1e-20, 1.0, 1e20, 1e200])
+def test_the_unit_of_the_costs_changes_no_solution_and_divides_the_gradient(projection, size):
+    costs = torch.tensor([[3.0, -1.0, 2.0, 0.5]], dtype=torch.float64)
+    incoming = torch.tensor([[0.0, 1.0, 0.0, -2.0]], dtype=torch.float64)
+    found = []
+    for unit in (1.0, size):
+        leaf = (costs * unit).requires_grad_()
+        y = IdentityLayer(cheapest, projection)(leaf)
+        (gradient,) = torch.autograd.grad(y, leaf, incoming)
+        found.append((y.detach(), gradient * unit))
+    assert torch.equal(found[0][0], found[1][0])
+    if size > 1e-300:  # below, no float64 holds the gradient
+        assert_close(found[1][1], found[0][1])
+    assert found[1][1].isfinite().all()

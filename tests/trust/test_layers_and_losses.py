@@ -106,7 +106,8 @@ def test_a_layer(name, data):
     (gradient,) = survives(lambda: torch.autograd.grad(y, costs, incoming), ("gradient", "instance")) or (
         None,
     )
-    assert gradient is None or not gradient.isnan().any()
+    # What the dtype cannot hold comes in as infinite, and goes on as NaN.
+    assert gradient is None or not gradient.isnan().any() or not incoming.isfinite().all()
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
