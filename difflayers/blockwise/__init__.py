@@ -5,6 +5,8 @@ Needs dask, which the extra `volumes` installs.
 
 from difflayers.blockwise.blocks import BlockError
 from difflayers.blockwise.parts import solve
+from difflayers.blockwise.region_graphs import VolumeRegions, regions
 from difflayers.blockwise.volume import VolumeSolution, multicut
+from difflayers.blockwise.watershed import supervoxels
 
-__all__ = ["BlockError", "VolumeSolution", "multicut", "solve"]
+__all__ = ["BlockError", "VolumeRegions", "VolumeSolution", "multicut", "regions", "solve", "supervoxels"]

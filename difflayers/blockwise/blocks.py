@@ -4,18 +4,23 @@ import importlib
 import itertools
 import json
 import os
-from collections.abc import Callable, Sequence
+import sys
+import zlib
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import numpy as np
 
+from difflayers._files import replacing
+
 Box = tuple[slice, ...]
 Arrays = dict[str, np.ndarray]
 Progress = Callable[[str, int, int], None]
-# Tasks that are given to dask at once. Between two rounds results are stored and progress is reported.
-_ROUND = 16
+Task = tuple[Callable[..., Arrays], tuple[Any, ...]]
+# Tasks per worker that are given to dask at once. Results are stored and progress is reported in between.
+_AHEAD = 4
 
 
 class BlockError(RuntimeError):
@@ -59,25 +64,36 @@ def name_of(number: int, box: Box) -> str:
     return f"block {number} ({', '.join(f'{s.start}:{s.stop}' for s in box)})"
 
 
+def checksum(*arrays: np.ndarray) -> int:
+    """A number that tells arrays of other values, types or shapes apart, most likely."""
+    value = 0
+    for array in arrays:
+        value = zlib.crc32(f"{array.dtype.str} {array.shape}".encode(), value)
+        value = zlib.crc32(np.ascontiguousarray(array).view(np.uint8).data, value) if array.size else value
+    return value
+
+
 class Store:
     """Results of blocks in a folder, so that a run that was killed goes on where it was.
 
     Args:
         folder: where the results are; None keeps none.
+        run: name of the file that holds the arguments.
         arguments: of the run. A folder is for runs of the same arguments only.
 
     Raises:
         ValueError: if the folder holds a run of other arguments.
     """
 
-    def __init__(self, folder: str | os.PathLike[str] | None, arguments: dict[str, Any]) -> None:
+    def __init__(self, folder: str | os.PathLike[str] | None, run: str, arguments: dict[str, Any]) -> None:
         self.folder = None if folder is None else Path(folder)
         if self.folder is None:
             return
         self.folder.mkdir(parents=True, exist_ok=True)
-        path, text = self.folder / "run.json", json.dumps(arguments, indent=1)
+        path, text = self.folder / f"{run}.json", json.dumps(arguments, indent=1)
         if not path.exists():
-            path.write_text(text, encoding="utf-8")
+            with replacing(path) as new:
+                new.write_text(text, encoding="utf-8")
         stored, wanted = json.loads(path.read_text(encoding="utf-8")), json.loads(text)
         for name in wanted:
             if stored.get(name) != wanted[name]:
@@ -98,9 +114,8 @@ class Store:
         """Keep the result of a step for a block; a run that is killed meanwhile leaves no half of a file."""
         path = self._path(step, number)
         if path is not None:
-            partial = path.with_suffix(".partial.npz")
-            np.savez(partial, **arrays)  # type: ignore[arg-type]  # its stub takes arrays for a flag
-            partial.replace(path)
+            with replacing(path) as new:
+                np.savez(new, **arrays)  # type: ignore[arg-type]  # its stub takes arrays for a flag
 
     def _path(self, step: str, number: int) -> Path | None:
         return None if self.folder is None else self.folder / f"{step}-{number:06}.npz"
@@ -109,7 +124,7 @@ class Store:
 def run(
     step: str,
     names: Sequence[str],
-    task: Callable[[int], tuple[Callable[..., Arrays], tuple[Any, ...]]],
+    task: Callable[[int], Task],
     store: Store,
     progress: Progress | None,
 ) -> list[Arrays]:
@@ -126,23 +141,80 @@ def run(
     Raises:
         BlockError: if a function raises; it names the block.
     """
-    dask_array()
-    import dask
-
     results = {i: found for i in range(len(names)) if (found := store.load(step, i)) is not None}
     open_blocks = [i for i in range(len(names)) if i not in results]
-    for start in range(0, len(open_blocks), _ROUND):
-        numbers = open_blocks[start : start + _ROUND]
-        calls = []
-        for i in numbers:
-            function, arguments = task(i)
-            calls.append(dask.delayed(_guarded, pure=False, traverse=False)(names[i], function, *arguments))
-        for i, arrays in zip(numbers, dask.compute(*calls), strict=True):
+    for round_of_results in _computed(open_blocks, names, task):
+        for i, arrays in round_of_results:
             store.save(step, i, arrays)
             results[i] = arrays
         if progress is not None:
             progress(step, len(results), len(names))
     return [results[i] for i in range(len(names))]
+
+
+def run_once(step: str, compute: Callable[[], Arrays], store: Store, progress: Progress | None) -> Arrays:
+    """The result of a step that has no blocks, computed here unless it is stored."""
+    found = store.load(step, 0)
+    if found is None:
+        found = compute()
+        store.save(step, 0, found)
+        if progress is not None:
+            progress(step, 1, 1)
+    return found
+
+
+def _computed(
+    numbers: Sequence[int], names: Sequence[str], task: Callable[[int], Task]
+) -> Iterator[list[tuple[int, Arrays]]]:
+    """Numbers and results of blocks, as they come."""
+    dask_array()
+    import dask
+
+    def call(i: int) -> Any:
+        function, arguments = task(i)
+        return dask.delayed(_guarded, pure=False, traverse=False)(names[i], function, *arguments)
+
+    client = _client()
+    if client is not None:
+        yield from _on_cluster(client, numbers, call)
+        return
+    size = _AHEAD * int(dask.config.get("num_workers", None) or os.cpu_count() or 1)
+    for start in range(0, len(numbers), size):
+        chosen = numbers[start : start + size]
+        yield list(zip(chosen, dask.compute(*map(call, chosen)), strict=True))
+
+
+def _client() -> Any:
+    """The `distributed.Client` that dask computes on, None if it computes by itself."""
+    import dask
+
+    distributed = sys.modules.get("distributed")
+    wanted = dask.config.get("scheduler", "distributed")
+    if distributed is None or wanted not in ("distributed", "dask.distributed"):
+        return None
+    try:
+        return distributed.default_client()
+    except ValueError:
+        return None
+
+
+def _on_cluster(
+    client: Any, numbers: Sequence[int], call: Callable[[int], Any]
+) -> Iterator[list[tuple[int, Arrays]]]:
+    """A new task is sent whenever one is done, so that no worker waits for the slowest of a round."""
+    import distributed
+
+    waiting = iter(numbers)
+    ahead = _AHEAD * max(1, sum(client.nthreads().values()))
+    number_of = {client.compute(call(i)): i for i in itertools.islice(waiting, ahead)}
+    order = distributed.as_completed(number_of)
+    for future in order:
+        i = number_of.pop(future)
+        yield [(i, future.result())]
+        for following in itertools.islice(waiting, 1):
+            new = client.compute(call(following))
+            number_of[new] = following
+            order.add(new)
 
 
 def _guarded(name: str, function: Callable[..., Arrays], *arguments: Any) -> Arrays:

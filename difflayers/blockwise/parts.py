@@ -1,14 +1,15 @@
 """Multicut by parts of the graph: solve the parts, contract what they agree on, solve the rest, refine.
 
-The bound. Let c be the edge costs, and let part b have the nodes N_b and all the edges E_b between them. Give
-each edge e that lies in k_e > 0 parts the cost c_e / k_e in each of them. For every multicut x of the graph,
+The bound. Let c be the costs of the edges, lifted ones among them, and let part b have the nodes N_b and all
+the edges E_b between them. Give each edge e that lies in k_e > 0 parts the cost c_e / k_e in each of them.
+For every partition of the nodes, let x_e be 1 if the ends of e lie in different segments. Then
 
     Σ_e c_e x_e = Σ_b Σ_{e in E_b} (c_e / k_e) x_e + Σ_{e in no part} c_e x_e.
 
-The restriction of x to E_b is a multicut of part b, because a cycle of the part is a cycle of the graph. So
-the sum of part b is at least the optimum of the part at the costs c_e / k_e, and that is at least any lower
-bound of it. The last sum is at least that of the negative costs in it. Together, the bounds of the parts and
-these negative costs are a lower bound of the whole problem.
+The partition of all nodes is one of N_b, too, so that x on E_b is a multicut of part b, in which lifted edges
+are taken for edges. So the sum of part b is at least the optimum of this multicut at the costs c_e / k_e, and
+that is at least any lower bound of it. The last sum is at least that of the negative costs in it. Together,
+the bounds of the parts and these negative costs are a lower bound of the whole problem.
 """
 
 import math
@@ -18,38 +19,42 @@ from dataclasses import replace
 
 import numpy as np
 
-from difflayers import multicut
+from difflayers import lifted_multicut, multicut
 from difflayers._arguments import as_array
 from difflayers.amwc import Solution
-from difflayers.blockwise.blocks import Arrays, Progress, Store, run
+from difflayers.amwc.solution import solution_from_clusters
+from difflayers.blockwise.blocks import Arrays, Progress, Store, Task, checksum, run, run_once
 from difflayers.contraction import contract
 from difflayers.graph.components import connected_segments
 from difflayers.graph.rows import INDEX
+from difflayers.lifted_multicut import LiftedMulticut
+from difflayers.lifted_multicut.problem import solution_from_clusters as lifted_from_clusters
 from difflayers.multicut import Multicut
 
 
 def solve(
-    problem: Multicut,
+    problem: Multicut | LiftedMulticut,
     parts: Sequence[np.ndarray],
     *,
     method: str = "default",
     folder: str | os.PathLike[str] | None = None,
     progress: Progress | None = None,
-) -> Solution:
-    """Solve a multicut by parts of its graph, in parallel on dask's scheduler (Pape et al. 2017).
+) -> Solution | lifted_multicut.Solution:
+    """Solve a (lifted) multicut by parts of its graph, in parallel on dask's scheduler (Pape et al. 2017).
 
     Every part is solved by itself. The two ends of an edge become one node if no part that has the edge cuts
     it. What is left is solved as a whole, and the solution is improved on the whole problem by
     `multicut.solve(problem, method, start=...)`.
 
     Args:
-        problem: the multicut, whose costs must be finite.
+        problem: a `Multicut` or `LiftedMulticut`, whose costs must be finite.
         parts: nodes (k,) of every part. Parts may overlap, and should where they meet: an edge with its two
             ends in no common part is left to the problem that remains.
         method: "fast", "default" or "best", for the parts, for what is left, and for the whole.
-        folder: where the results of the parts are kept, so that a run that was killed goes on there; None
-            keeps none. A folder is for one problem and one choice of arguments.
-        progress: is called as `progress("parts", done, total)` now and then.
+        folder: where results are kept, so that a run that was killed goes on there; None keeps none. A folder
+            is for one problem and one choice of arguments.
+        progress: is called as `progress(step, done, total)` now and then. The steps are "parts", "rest" and
+            "whole".
 
     Returns:
         The solution, with a lower bound of the whole problem from those of the parts.
@@ -67,13 +72,12 @@ def solve(
         >>> solution.segments.tolist(), solution.cost, round(solution.lower_bound, 9)
         ([0, 0, 1], -0.5, -2.5)
     """
+    if not isinstance(problem, Multicut | LiftedMulticut):
+        raise TypeError(f"problem must be a Multicut or a LiftedMulticut, got a {type(problem).__name__}")
     nodes = [_checked_part(i, part, problem.num_nodes) for i, part in enumerate(parts)]
     names = [f"part {i}" for i in range(len(nodes))]
-    store = Store(
-        folder,
-        {"nodes": problem.num_nodes, "edges": len(problem.edges), "parts": len(nodes), "method": method},
-    )
-    return solve_parts(problem, nodes, names, method, store, progress)
+    arguments = {"nodes": problem.num_nodes, "parts": len(nodes), "method": method}
+    return solve_parts(problem, nodes, names, method, folder, arguments, progress)
 
 
 def _checked_part(number: int, part: np.ndarray, num_nodes: int) -> np.ndarray:
@@ -86,36 +90,52 @@ def _checked_part(number: int, part: np.ndarray, num_nodes: int) -> np.ndarray:
 
 
 def solve_parts(
-    problem: Multicut,
+    problem: Multicut | LiftedMulticut,
     nodes: list[np.ndarray],
     names: list[str],
     method: str,
-    store: Store,
+    folder: str | os.PathLike[str] | None,
+    arguments: dict[str, object],
     progress: Progress | None,
-) -> Solution:
-    """As `solve`, with sorted nodes of the parts and what messages call them."""
-    costs = problem.edge_costs.astype(np.float64)
+) -> Solution | lifted_multicut.Solution:
+    """As `solve`, with sorted nodes of the parts, what messages call them, and what the folder is for."""
+    pairs, costs = _all_pairs(problem)
     if not np.isfinite(costs).all():
         raise ValueError(f"edge_costs must be finite, got infinity at {int((~np.isfinite(costs)).argmax())}")
-    order, begins = _by_first_node(problem.edges, problem.num_nodes)
+    if folder is not None:
+        arguments = {**arguments, "checksum of the problem": checksum(pairs, costs, *nodes)}
+    store = Store(folder, "solution", arguments)
+    order, begins = _by_first_node(pairs, problem.num_nodes)
     place = np.full(problem.num_nodes, -1, np.int64)
-    edges = [_inner_edges(problem.edges, order, begins, part, place) for part in nodes]
+    inner = [_inner_edges(pairs, order, begins, part, place) for part in nodes]
     times = np.zeros(len(costs), np.int64)
-    for inner in edges:
-        times[inner] += 1
+    for edges in inner:
+        times[edges] += 1
+    num_edges = len(problem.edges)
 
-    def task(i: int) -> tuple[object, tuple[object, ...]]:
-        local = np.searchsorted(nodes[i], problem.edges[edges[i]])
-        share = costs[edges[i]] / times[edges[i]]
-        return _solve_part, (len(nodes[i]), local, costs[edges[i]], share, method)
+    def task(i: int) -> Task:
+        local = np.searchsorted(nodes[i], pairs[inner[i]])
+        share = costs[inner[i]] / times[inner[i]]
+        lifted = inner[i] >= num_edges if isinstance(problem, LiftedMulticut) else None
+        return _solve_part, (len(nodes[i]), local, costs[inner[i]], share, lifted, method)
 
-    found = run("parts", names, task, store, progress)  # type: ignore[arg-type]
-    joined = times > 0
-    for inner, arrays in zip(edges, found, strict=True):
-        joined[inner[arrays["cuts"] == 1]] = False
-    solution = _merged(problem, joined, method)
+    found = run("parts", names, task, store, progress)
+    joined = times[:num_edges] > 0
+    for edges, arrays in zip(inner, found, strict=True):
+        cut = edges[arrays["cuts"] == 1]
+        joined[cut[cut < num_edges]] = False
     bounds = [float(arrays["bound"]) for arrays in found]
+    solution = _merged(problem, joined, method, store, progress)
     return replace(solution, lower_bound=min(_added(bounds, costs, times), solution.cost))
+
+
+def _all_pairs(problem: Multicut | LiftedMulticut) -> tuple[np.ndarray, np.ndarray]:
+    """Edges and lifted edges (m + l, 2) and their costs (m + l,) float64."""
+    costs = problem.edge_costs.astype(np.float64)
+    if isinstance(problem, Multicut):
+        return problem.edges, costs
+    pairs = np.concatenate([problem.edges, problem.lifted_edges])
+    return pairs, np.concatenate([costs, problem.lifted_costs.astype(np.float64)])
 
 
 def _by_first_node(edges: np.ndarray, num_nodes: int) -> tuple[np.ndarray, np.ndarray]:
@@ -139,23 +159,67 @@ def _inner_edges(
 
 
 def _solve_part(
-    num_nodes: int, edges: np.ndarray, costs: np.ndarray, share: np.ndarray, method: str
+    num_nodes: int,
+    edges: np.ndarray,
+    costs: np.ndarray,
+    share: np.ndarray,
+    lifted: np.ndarray | None,
+    method: str,
 ) -> Arrays:
-    """Cuts (m,) of a part, and a lower bound of it at its share of the costs."""
+    """Cuts (m,) of a part, and a lower bound of it at its share of the costs; `lifted` (m,) tells edges."""
     if len(edges) == 0:
         return {"cuts": np.empty(0, np.uint8), "bound": np.zeros(())}
-    solution = multicut.solve(Multicut(num_nodes, edges, costs), method)
+    if lifted is None:
+        segments = multicut.solve(Multicut(num_nodes, edges, costs), method).segments
+    else:
+        base, far = np.flatnonzero(~lifted), np.flatnonzero(lifted)
+        problem = LiftedMulticut(num_nodes, edges[base], costs[base], edges[far], costs[far])
+        segments = lifted_multicut.solve(problem, method).segments
+    cuts = segments[edges[:, 0]] != segments[edges[:, 1]]
     bound = multicut.lower_bound(Multicut(num_nodes, edges, share))
-    return {"cuts": solution.cuts, "bound": np.array(bound)}
+    return {"cuts": cuts.astype(np.uint8), "bound": np.array(bound)}
 
 
-def _merged(problem: Multicut, joined: np.ndarray, method: str) -> Solution:
+def _merged(
+    problem: Multicut | LiftedMulticut,
+    joined: np.ndarray,
+    method: str,
+    store: Store,
+    progress: Progress | None,
+) -> Solution | lifted_multicut.Solution:
     """The solution of what remains when joined edges (m,) are contracted, improved on the whole problem."""
     kept = np.ascontiguousarray(problem.edges[joined]).view(INDEX)
     nothing, thing = np.zeros(problem.num_nodes, np.int32), np.ones(1, bool)
     component = connected_segments(kept, thing, nothing, nothing.view(INDEX))
-    rest = multicut.solve(contract(problem, component), method)
-    return multicut.solve(problem, method, start=rest.segments[component])
+
+    def rest() -> Arrays:
+        fewer: Multicut | LiftedMulticut = contract(problem, component)  # type: ignore[type-var]
+        return {"segments": _solve(fewer, method).segments[component]}
+
+    def whole() -> Arrays:
+        return {"segments": _solve(problem, method, start).segments}
+
+    start = run_once("rest", rest, store, progress)["segments"]
+    return _solution(problem, run_once("whole", whole, store, progress)["segments"])
+
+
+def _solve(
+    problem: Multicut | LiftedMulticut, method: str, start: np.ndarray | None = None
+) -> Solution | lifted_multicut.Solution:
+    if isinstance(problem, Multicut):
+        return multicut.solve(problem, method, start=start)
+    if start is None:
+        return lifted_multicut.solve(problem, method)
+    return _solution(problem, start)
+
+
+def _solution(
+    problem: Multicut | LiftedMulticut, segments: np.ndarray
+) -> Solution | lifted_multicut.Solution:
+    """The solution with these segments (n,), which edges connect."""
+    if isinstance(problem, LiftedMulticut):
+        return lifted_from_clusters(problem, segments)
+    return solution_from_clusters(problem.as_amwc, np.zeros(problem.num_nodes), segments)
 
 
 def _added(bounds: list[float], costs: np.ndarray, times: np.ndarray) -> float:

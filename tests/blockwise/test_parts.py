@@ -1,14 +1,17 @@
 """Multicut by parts of the graph: feasible, bounded from below, and what the parts agree on is kept."""
 
+import itertools
+
 import dask
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from difflayers import blockwise, multicut
+from difflayers import blockwise, lifted_multicut, multicut
 from difflayers.amwc import evaluate, is_feasible
 from difflayers.graph import grid_edges
+from difflayers.lifted_multicut import LiftedMulticut
 from difflayers.multicut import Multicut
 
 
@@ -43,6 +46,40 @@ def test_the_optimum_lies_between_the_bound_of_the_parts_and_the_cost(instance):
     assert optimum.cost <= solution.cost + 1e-9
     assert is_feasible(problem.as_amwc, solution.labels, solution.cuts)
     assert solution.cost == evaluate(problem.as_amwc, solution.labels, solution.cuts)
+
+
+@st.composite
+def lifted_instances(draw):
+    """A small lifted multicut on a tree and some edges more, and parts as above."""
+    problem, parts = draw(instances())
+    node = st.integers(0, problem.num_nodes - 1)
+    pair = st.tuples(node, node).filter(lambda e: e[0] != e[1])
+    pairs = draw(st.lists(pair, min_size=1, max_size=8))
+    costs = draw(st.lists(st.integers(-6, 6), min_size=len(pairs), max_size=len(pairs)))
+    lifted = np.array(pairs), np.array(costs, float)
+    return LiftedMulticut(problem.num_nodes, problem.edges, problem.edge_costs, *lifted), parts
+
+
+def least_cost(problem):
+    """The optimum by trying every partition whose segments are connected."""
+    least = np.inf
+    for segments in itertools.product(range(problem.num_nodes), repeat=problem.num_nodes):
+        first_seen = all(s <= max(segments[:i], default=-1) + 1 for i, s in enumerate(segments))
+        if first_seen and lifted_multicut.is_feasible(problem, np.array(segments)):
+            least = min(least, lifted_multicut.evaluate(problem, np.array(segments)))
+    return least
+
+
+@settings(deadline=None, max_examples=40)
+@given(lifted_instances().filter(lambda instance: instance[0].num_nodes <= 5))
+def test_the_same_holds_with_lifted_edges(instance):
+    problem, parts = instance
+    solution = blockwise.solve(problem, parts)
+    optimum = least_cost(problem)
+    assert solution.lower_bound <= optimum + 1e-9
+    assert optimum <= solution.cost + 1e-9
+    assert lifted_multicut.is_feasible(problem, solution.segments)
+    assert solution.cost == lifted_multicut.evaluate(problem, solution.segments)
 
 
 def grid_instance(seed=0, side=40):
@@ -114,6 +151,20 @@ def test_parts_that_do_not_fit_are_refused_by_number(parts, error, message):
 def test_infinite_costs_are_refused():
     with pytest.raises(ValueError, match="edge_costs must be finite, got infinity at 0"):
         blockwise.solve(Multicut(3, np.array([[0, 1]]), np.array([np.inf])), [])
+
+
+def test_a_folder_of_other_costs_is_refused(tmp_path):
+    problem, parts = grid_instance(side=12), squares(12, 6, 1)
+    found = blockwise.solve(problem, parts, folder=tmp_path)
+    assert blockwise.solve(problem, parts, folder=tmp_path).cost == found.cost
+    other = Multicut(144, problem.edges, 2 * problem.edge_costs)
+    with pytest.raises(ValueError, match="holds a run with checksum of the problem="):
+        blockwise.solve(other, parts, folder=tmp_path)
+
+
+def test_other_problems_are_refused_by_type():
+    with pytest.raises(TypeError, match="problem must be a Multicut or a LiftedMulticut, got a AMWC"):
+        blockwise.solve(grid_instance(side=4).as_amwc, [])
 
 
 def test_a_method_that_does_not_exist_names_the_part():

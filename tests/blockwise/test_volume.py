@@ -1,5 +1,9 @@
 """Volumes by blocks: the graph of the whole, the same result on every scheduler, resumed and named errors."""
 
+import signal
+import subprocess
+import sys
+
 import dask
 import dask.array
 import numpy as np
@@ -39,11 +43,11 @@ def test_regions_and_features_of_the_blocks_are_those_of_the_whole(scheduler, ba
         found = blockwise.multicut(labels, boundary, (10, 12, 11), background=background)
     regions = graph.region_graph(labels, background)
     features = graph.boundary_features(regions, boundary)
-    assert np.array_equal(found.labels, regions.labels)
-    assert np.array_equal(found.sizes, regions.sizes)
+    assert np.array_equal(found.regions.labels, regions.labels)
+    assert np.array_equal(found.regions.sizes, regions.sizes)
     assert np.array_equal(found.problem.edges, regions.edges)
-    assert np.array_equal(found.boundary_sizes, regions.boundary_sizes)
-    np.testing.assert_allclose(found.boundary_means, features.mean)
+    assert np.array_equal(found.regions.boundary_sizes, regions.boundary_sizes)
+    np.testing.assert_allclose(found.regions.boundary_means, features.mean)
     expected = graph.edge_costs(features.mean, sizes=features.count)
     np.testing.assert_allclose(found.problem.edge_costs, expected, atol=1e-12)
 
@@ -62,10 +66,10 @@ def test_blocks_of_any_shape_count_every_pair_of_voxels_once(shape, block, halo,
     with dask.config.set(scheduler="synchronous"):
         found = blockwise.multicut(labels, boundary, block[: len(shape)], halo=halo[: len(shape)])
     regions = graph.region_graph(labels)
-    assert np.array_equal(found.labels[found.problem.edges], regions.labels[regions.edges])
-    assert np.array_equal(found.boundary_sizes, regions.boundary_sizes)
+    assert np.array_equal(found.regions.labels[found.problem.edges], regions.labels[regions.edges])
+    assert np.array_equal(found.regions.boundary_sizes, regions.boundary_sizes)
     features = graph.boundary_features(regions, boundary)
-    np.testing.assert_allclose(found.boundary_means, features.mean)
+    np.testing.assert_allclose(found.regions.boundary_means, features.mean)
 
 
 def test_blocks_come_close_to_the_whole_and_their_bound_is_one_of_the_whole():
@@ -145,12 +149,45 @@ def test_a_run_that_was_killed_goes_on_where_it_was(tmp_path, monkeypatch):
     assert same(found, expected)
     assert reports[0][0] == "regions"
     assert reports[0][1] > stored  # the stored ones were not computed again
-    assert reports[-1] == ("parts", 100, 100)
+    assert reports[-3:] == [("parts", 100, 100), ("rest", 1, 1), ("whole", 1, 1)]
     again = []
     assert same(
         blockwise.multicut(labels, boundary, (6, 6, 6), folder=tmp_path / "run", progress=again.append), found
     )
     assert again == []
+
+
+RUN = """
+import sys, time
+import numpy as np
+from difflayers import blockwise
+from tests.blockwise.test_volume import made_volume
+
+def report(step, done, total):
+    print(step, done, flush=True)
+    time.sleep(0.1)
+
+blockwise.multicut(*made_volume(), (6, 6, 6), folder=sys.argv[1], progress=report)
+"""
+
+
+@pytest.mark.parametrize("step", ["regions", "parts", "rest"])
+def test_after_kill_9_a_run_goes_on_where_it_was(tmp_path, step):
+    with subprocess.Popen([sys.executable, "-c", RUN, str(tmp_path)], stdout=subprocess.PIPE) as process:
+        for line in process.stdout:
+            if line.decode().startswith(step):
+                process.kill()
+                break
+    assert process.returncode == -signal.SIGKILL
+    stored = len(list(tmp_path.glob(f"{step}-*.npz")))
+    assert stored > 0
+    reports = []
+    labels, boundary = made_volume()
+    found = blockwise.multicut(
+        labels, boundary, (6, 6, 6), folder=tmp_path, progress=lambda *report: reports.append(report)
+    )
+    assert all(done > stored for name, done, _ in reports if name == step)
+    assert same(found, blockwise.multicut(labels, boundary, (6, 6, 6)))
 
 
 def test_a_folder_of_another_run_is_refused(tmp_path):
@@ -160,13 +197,16 @@ def test_a_folder_of_another_run_is_refused(tmp_path):
         blockwise.multicut(labels, boundary, (5, 4, 4), folder=tmp_path)
     with pytest.raises(ValueError, match=r"holds a run with bias=0.5, not 0.4"):
         blockwise.multicut(labels, boundary, (4, 4, 4), bias=0.4, folder=tmp_path)
+    for other in ((labels, boundary**2), (labels + np.uint64(1), boundary)):
+        with pytest.raises(ValueError, match="holds a run with checksum of the volume="):
+            blockwise.multicut(*other, (4, 4, 4), folder=tmp_path)
 
 
 @pytest.mark.parametrize(
     ("arguments", "error", "message"),
     [
         (
-            {"boundary_map": np.zeros((4, 5))},
+            {"maps": np.zeros((4, 5))},
             ValueError,
             r"boundary_map must have shape \(4, 4\), got \(4, 5\)",
         ),
@@ -176,16 +216,33 @@ def test_a_folder_of_another_run_is_refused(tmp_path):
         ({"bias": 1.0}, ValueError, "bias must be a number between 0 and 1"),
         ({"background": 0}, ValueError, "labels must have a region at least"),
         (
-            {"boundary_map": np.full((4, 4), 7.0)},
+            {"maps": np.full((4, 4), 7.0)},
             blockwise.BlockError,
-            r"block 0 \(0:2, 0:2\).*lie in \[0, 1\]",
+            r"block 0 \(0:2, 0:2\).*boundary_map must lie in \[0, 1\]",
         ),
+        (
+            {"maps": np.full((1, 4, 4), 7.0), "offsets": [(0, 1)]},
+            blockwise.BlockError,
+            r"block 0 \(0:2, 0:2\).*affinities must lie in \[0, 1\]",
+        ),
+        (
+            {"maps": np.zeros((2, 4, 4))},
+            ValueError,
+            r"boundary_map must have shape \(4, 4\), got \(2, 4, 4\); affinity maps need offsets",
+        ),
+        (
+            {"offsets": [(0, 1)]},
+            ValueError,
+            r"affinities must have shape \(1, 4, 4\), got \(4, 4\)",
+        ),
+        ({"offsets": [(0, 0, 1)]}, ValueError, "offsets must be rows of 2 integers"),
+        ({"lifted": True}, ValueError, "lifted=True needs affinity maps and their offsets"),
     ],
 )
 def test_what_does_not_fit_is_refused_by_name(arguments, error, message):
     labels = np.zeros((4, 4), int)
-    if "boundary_map" in arguments and arguments["boundary_map"].shape == (4, 4):
+    if "maps" in arguments and arguments["maps"].shape[-2:] == (4, 4):
         labels[0, 1] = 1
-    good = {"labels": labels, "boundary_map": np.zeros((4, 4)), "block_shape": (2, 2)}
+    good = {"labels": labels, "maps": np.zeros((4, 4)), "block_shape": (2, 2)}
     with pytest.raises(error, match=message):
         blockwise.multicut(**{**good, **arguments})
