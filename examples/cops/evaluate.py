@@ -9,11 +9,12 @@ from typing import Any, Protocol
 import numpy as np
 from torch.utils.data import DataLoader, Subset
 
-from difflayers.panoptic import PanopticLabels, PanopticQuality, PanopticQualityResult
+from difflayers.panoptic import PanopticLabels, PanopticQuality, PanopticQualityResult, score
+from difflayers.panoptic.files import Category
+from difflayers.panoptic.paths import plain_name
 from examples.cops.config import Config
 from examples.cops.data.batches import as_it_is
-from examples.cops.data.paths import plain_name
-from examples.cops.data.samples import Category, Sample
+from examples.cops.data.samples import Sample
 from examples.cops.inference import Prediction
 from examples.cops.measure.instances import Instance, average_precision, predicted_instances, true_instances
 from examples.cops.measure.submission import write_index, write_instances, write_prediction
@@ -45,19 +46,10 @@ class Evaluation:
     instances: dict[str, float]
 
     def table(self, categories: Sequence[Category]) -> str:
-        """All measures, in per cent."""
-        q = self.quality
-        rows: list[tuple[str, tuple[float, ...]]] = [
-            ("all", (q.pq, q.sq, q.rq)),
-            ("things", (q.pq_things, q.sq_things, q.rq_things)),
-            ("stuff", (q.pq_stuff, q.sq_stuff, q.rq_stuff)),
-        ]
-        per_class = zip(q.per_class_pq, q.per_class_sq, q.per_class_rq, strict=True)
-        rows += [(f"  {c.name}", values) for c, values in zip(categories, per_class, strict=True)]
-        rows += [("mean IoU", (self.mean_iou,))]
-        rows += [(name, (value,)) for name, value in self.instances.items()]
-        lines = [f"{name:<24} " + " ".join(f"{100 * v:6.1f}" for v in values) for name, values in rows]
-        return "\n".join([f"{'':<24} {'PQ':>6} {'SQ':>6} {'RQ':>6}", *lines])
+        """All measures, in per cent, and TP, FP and FN."""
+        more = {"mean IoU": self.mean_iou, **self.instances}
+        lines = [f"{name:<24} {100 * value:6.1f}" for name, value in more.items()]
+        return "\n".join([score.table(self.quality, categories), *lines])
 
 
 def evaluate(

@@ -7,9 +7,9 @@ import numpy as np
 from PIL import Image
 
 from difflayers.panoptic import PanopticLabels, resize
+from difflayers.panoptic.images import SUFFIXES, read_image
+from difflayers.panoptic.paths import file_to_write
 from examples.cops.data import Category
-from examples.cops.data.images import SUFFIXES, read_image
-from examples.cops.data.paths import file_to_write
 from examples.cops.inference import Prediction, Predictor, Solved
 from examples.cops.measure.pictures import draw_names, grey, grid, overlay, tinted
 from examples.cops.measure.submission import write_index, write_prediction

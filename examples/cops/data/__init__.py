@@ -1,7 +1,8 @@
 """Data sets: where their files lie, one labeled image, drawn scenes, and batches of crops."""
 
-from examples.cops.data.folders import CocoPanoptic, find_files, open_dataset, read_categories
-from examples.cops.data.samples import Category, Sample
+from difflayers.panoptic.files import Category, read_categories
+from examples.cops.data.folders import CocoPanoptic, find_files, open_dataset
+from examples.cops.data.samples import Sample
 from examples.cops.data.scenes import DrawnScenes
 
 __all__ = [

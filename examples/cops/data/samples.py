@@ -13,15 +13,6 @@ IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
-class Category(NamedTuple):
-    """One class: its id in COCO files, its name, whether it has instances, its colour (R, G, B)."""
-
-    id: int
-    name: str
-    is_thing: bool
-    color: tuple[int, int, int]
-
-
 class Sample(NamedTuple):
     """An image (H, W, 3) uint8, its panoptic labels at the same size, and a name for messages and files."""
 

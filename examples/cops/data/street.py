@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from difflayers.panoptic import VOID, PanopticLabels
-from examples.cops.data.samples import Category
+from difflayers.panoptic.files import Category
 
 CATEGORIES = (
     Category(1, "sky", False, (70, 130, 180)),

@@ -10,7 +10,7 @@ from PIL import Image, ImageDraw, ImageFont
 from scipy import ndimage
 
 from difflayers.panoptic import PanopticLabels, draw
-from examples.cops.data.samples import Category
+from difflayers.panoptic.files import Category
 
 UNKNOWN = (40, 60, 110)
 STAGE_NAMES = {3.0: "single stage"}

@@ -11,8 +11,8 @@ import numpy as np
 from PIL import Image
 
 from difflayers.panoptic import PanopticLabels, to_coco
-from examples.cops.data.paths import file_to_write, plain_name
-from examples.cops.data.samples import Category
+from difflayers.panoptic.files import Category
+from difflayers.panoptic.paths import file_to_write, plain_name
 
 
 def write_prediction(

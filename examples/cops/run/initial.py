@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from difflayers.panoptic.files import Category
 from examples.cops.config import Config
-from examples.cops.data.samples import Category
 from examples.cops.network import BACKBONES, CopsNetwork, DeepLabCops, EfficientNetLite0, make_network
 from examples.cops.network.published import match_published
 from examples.cops.network.weights import Placement, read_tensors

@@ -6,8 +6,8 @@ from dataclasses import asdict, fields, is_dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
+from difflayers.panoptic.files import Category
 from examples.cops.config import Config
-from examples.cops.data.samples import Category
 
 SETTINGS = Path(__file__).parents[1] / "settings"
 

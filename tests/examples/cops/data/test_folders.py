@@ -10,10 +10,10 @@ import torch
 from PIL import Image
 
 from difflayers.panoptic import VOID, PanopticLabels, compact, encode_ids, resize
+from difflayers.panoptic.images import read_image
 from examples.cops.config import DRAWN
 from examples.cops.data import CocoPanoptic, open_dataset
 from examples.cops.data.batches import Crops, load_batches
-from examples.cops.data.images import read_image
 from examples.cops.data.samples import Sample, augment, shrink, shrink_image, to_tensor
 from examples.cops.data.scenes import DrawnScenes
 

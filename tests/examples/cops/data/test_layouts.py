@@ -154,8 +154,13 @@ def test_missing_images_are_named(tree: Path) -> None:
 
 def test_categories_by_train_id_are_refused_with_the_command(tree: Path) -> None:
     path = tree / "gtFine" / "cityscapes_panoptic_train.json"
-    categories = json.loads(path.read_text())["categories"]
-    edit(path, "categories", [{**entry, "id": train_id} for train_id, entry in enumerate(categories)])
+    content = json.loads(path.read_text())
+    train_ids = {entry["id"]: train_id for train_id, entry in enumerate(content["categories"])}
+    for entry in content["categories"]:
+        entry["id"] = train_ids[entry["id"]]
+    for info in content["annotations"][0]["segments_info"]:
+        info["category_id"] = train_ids[info["category_id"]]
+    path.write_text(json.dumps(content))
     with pytest.raises(
         ValueError, match=r"lists the categories \[0, 1.*expected \[7, 8.*without --use-train-id"
     ):

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from difflayers.panoptic.paths import below, file_to_write, plain_name
 from examples.cops.data import open_dataset
 from examples.cops.data.cityscapes import TRAIN_LABEL_IDS
-from examples.cops.data.paths import below, file_to_write, plain_name
 from examples.cops.evaluate import evaluate
 from tests.examples.cops.answers import Answers, perfect, write_scenes
 

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from difflayers.panoptic import VOID, PanopticLabels
-from examples.cops.data.samples import Category
+from difflayers.panoptic.files import Category
 from examples.cops.measure.pictures import overlay, panel, training_curve
 
 CATEGORIES = (Category(1, "road", False, (100, 60, 20)), Category(2, "car", True, (0, 0, 200)))

@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import EpsImagePlugin, Image
 
-from examples.cops.data import images
-from examples.cops.data.images import FORMATS, read_image
+from difflayers.panoptic import images
+from difflayers.panoptic.images import FORMATS, read_image
 from tests.trust.malformed import attempt, budget
 from tests.trust.test_files import damaged, damages
 

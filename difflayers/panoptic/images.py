@@ -52,5 +52,5 @@ def _check(image: Image.Image) -> None:
 def _too_large(pixels: str) -> str:
     return (
         f"it must have at most {MAX_PIXELS} pixels, got {pixels}; shrink it, or raise MAX_PIXELS in "
-        "examples/cops/data/images.py if you trust the file"
+        "difflayers/panoptic/images.py if you trust the file"
     )
