@@ -98,12 +98,16 @@ def _solvers() -> None:
         (solvers.MinimumCostMulticut(4, edges), (4,)),
         (solvers.MinimumSpanningTree(4, edges), (4,)),
         (solvers.PerfectMatching(4, edges), (4,)),
+        (solvers.Portfolio(np.eye(2), 0.6), (2,)),
         (solvers.Ranking(), (2,)),
+        (solvers.SetCover(np.eye(2, dtype=int)), (2,)),
         (solvers.ShortestPath(4, edges), (4,)),
         (solvers.ShortestPath(4, edges, directed=False), (4,)),
         (solvers.TopK(1), (2,)),
         (solvers.TravellingSalesman(4), (6,)),
         (solvers.TravellingSalesman(16), (120,)),
+        (solvers.VehicleRouting(np.ones(2), 2), (3,)),
+        (solvers.VehicleRouting(np.ones(17), 2), (153,)),
     ]
     for solver, shape in ready:
         solver(np.ones((1, *shape)))

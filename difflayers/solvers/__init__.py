@@ -5,27 +5,37 @@ All of them minimize <costs, solution>, which their attribute `sense` says. They
 `difflayers.BlackboxLayer(solver, batched=True)`.
 """
 
+from difflayers.solvers.diverse_matching import DiverseMatching
 from difflayers.solvers.grid_path import GridShortestPath
 from difflayers.solvers.knapsack import Knapsack
 from difflayers.solvers.matching import BipartiteMatching, PerfectMatching
 from difflayers.solvers.max_cut import MaxCut
 from difflayers.solvers.minimum_cost_multicut import MinimumCostMulticut
+from difflayers.solvers.portfolio import Portfolio
 from difflayers.solvers.ranking import Ranking, TopK
+from difflayers.solvers.scheduling import Scheduling
+from difflayers.solvers.set_cover import SetCover
 from difflayers.solvers.shortest_path import ShortestPath, monotone_grid_path
 from difflayers.solvers.spanning_tree import MinimumSpanningTree
 from difflayers.solvers.travelling_salesman import TravellingSalesman
+from difflayers.solvers.vehicle_routing import VehicleRouting
 
 __all__ = [
     "BipartiteMatching",
+    "DiverseMatching",
     "GridShortestPath",
     "Knapsack",
     "MaxCut",
     "MinimumCostMulticut",
     "MinimumSpanningTree",
     "PerfectMatching",
+    "Portfolio",
     "Ranking",
+    "Scheduling",
+    "SetCover",
     "ShortestPath",
     "TopK",
     "TravellingSalesman",
+    "VehicleRouting",
     "monotone_grid_path",
 ]

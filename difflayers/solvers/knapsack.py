@@ -77,13 +77,15 @@ class Knapsack:
 
         Args:
             costs: (B, n) numbers; infinity forbids an item.
-            contexts: per instance its capacity, in place of the capacity that the solver was built with.
+            contexts: per instance its capacity, or a pair of its weights and its capacity, in place of those
+                that the solver was built with.
 
         Returns:
             (B, n) in the costs' dtype: 1 for the items taken, 0 for the others.
 
         Raises:
-            ValueError: the costs have a wrong shape, a NaN or minus infinity, or a capacity is negative.
+            ValueError: the costs have a wrong shape, a NaN or minus infinity, or a weight or capacity is
+                negative.
         """
         batch = batch_size(costs)
         weights, capacities, which = self._instances(contexts, batch)
@@ -109,23 +111,50 @@ class Knapsack:
         if contexts is None:
             weights, capacity = self._units
             return weights[None], np.tile(capacity, (batch, 1)), np.zeros(batch, np.int64)
+        if any(isinstance(context, tuple) and self._is_pair(context) for context in contexts):
+            return self._pairs(contexts, batch)
         checked = checked_contexts(contexts, batch, self.capacity.astype(np.float64))
-        checked = checked.reshape(batch, -1)
-        wrong = ~((checked >= 0) & (checked < np.inf)).all(axis=1)
-        if wrong.any():
-            instance = int(wrong.argmax())
-            raise ValueError(
-                "capacities must be finite and non-negative, "
-                f"got {checked[instance].tolist()} for instance {instance}"
-            )
+        _check_sizes("capacities", checked.reshape(batch, -1))
         # Not through float64, which would round whole numbers.
-        exact = np.array([np.asarray(context) for context in contexts]).reshape(checked.shape)
+        exact = np.array([np.asarray(context) for context in contexts]).reshape(batch, -1)
         different, which = np.unique(exact, axis=0, return_inverse=True)
-        rows = [in_units(np.atleast_2d(self.weights), capacity) for capacity in different]
-        weights = np.array([row[0] for row in rows]).reshape(len(rows), *np.atleast_2d(self.weights).shape)
-        which = which.reshape(batch)
+        return self._in_units([(self.weights, capacity) for capacity in different], which.reshape(batch))
+
+    def _is_pair(self, context: tuple[Any, ...]) -> bool:
+        """Whether a context is a pair of weights and capacity, not d = 2 capacities."""
+        return len(context) == 2 and np.ndim(context[0]) == self.weights.ndim
+
+    def _pairs(self, contexts: Sequence[Any], batch: int) -> tuple[Array, Array, Array]:
+        """As `_instances`, for contexts of which some are pairs."""
+        pairs = [
+            context if isinstance(context, tuple) and self._is_pair(context) else (self.weights, context)
+            for context in contexts
+        ]
+        all_weights = checked_contexts([pair[0] for pair in pairs], batch, self.weights.astype(np.float64))
+        all_capacities = checked_contexts(
+            [pair[1] for pair in pairs], batch, self.capacity.astype(np.float64)
+        )
+        _check_sizes("weights", all_weights.reshape(batch, -1))
+        _check_sizes("capacities", all_capacities.reshape(batch, -1))
+        return self._in_units([(np.asarray(w), np.asarray(c)) for w, c in pairs], np.arange(batch))
+
+    def _in_units(self, pairs: Sequence[tuple[Array, Array]], which: Array) -> tuple[Array, Array, Array]:
+        """Weights (k, d, n) of k pairs of weights and capacity; per instance its capacities and its pair."""
+        rows = [in_units(np.atleast_2d(weights), np.atleast_1d(capacity)) for weights, capacity in pairs]
+        shape = np.atleast_2d(self.weights).shape
+        weights = np.array([row[0] for row in rows], np.uint64).reshape(len(rows), *shape)
         capacities = np.array([row[1] for row in rows], np.uint64).reshape(len(rows), -1)[which]
-        return weights, capacities, which
+        return weights, capacities, which.astype(np.int64)
+
+
+def _check_sizes(name: str, values: Array) -> None:
+    """Raise ValueError naming the instance if a value (B, k) is negative or not finite."""
+    wrong = ~((values >= 0) & (values < np.inf)).all(axis=1)
+    if wrong.any():
+        instance = int(wrong.argmax())
+        raise ValueError(
+            f"{name} must be finite and non-negative, got {values[instance].tolist()} for instance {instance}"
+        )
 
 
 def in_units(weights: Array, capacity: Array) -> tuple[Array, Array]:

@@ -34,6 +34,19 @@ SOLVERS = {
     "cut": (lambda **how: solvers.MaxCut(10, EDGES[EDGES.max(axis=1) < 10], **how), (13,)),
     "large cut": (lambda **how: solvers.MaxCut(17, EDGES, **how), (24,)),
     "multicut": (lambda **how: solvers.MinimumCostMulticut(16, EDGES, **how), (24,)),
+    "portfolio": (lambda **how: solvers.Portfolio(np.diag(np.arange(1.0, 6)), 1.5, **how), (5,)),
+    "cover": (lambda **how: solvers.SetCover(np.arange(9)[:, None] // np.arange(1, 8) % 2 == 0, **how), (7,)),
+    "routes": (lambda **how: solvers.VehicleRouting([3, 1, 2, 2], 4, **how), (10,)),
+    "diverse": (
+        lambda **how: solvers.DiverseMatching(np.eye(4, 5) > 0, least_similar=0.5, **how),
+        (4, 5),
+    ),
+    "schedule": (
+        lambda **how: solvers.Scheduling(
+            6, [1, 2, 3], [4, 2, 3], [0] * 3, [6] * 3, usage=[[1]] * 3, capacities=[[1]] * 2, **how
+        ),
+        (6,),
+    ),
 }
 SIGNED = set(SOLVERS) - {"grid", "paths"}
 
@@ -55,10 +68,10 @@ def test_solutions_have_the_dtype_of_the_costs_and_do_not_depend_on_it(name):
     assert expected.dtype == np.float64
     found = solver(single)
     assert found.dtype == np.float32
-    np.testing.assert_array_equal(found, expected)
+    np.testing.assert_array_equal(found, expected.astype(np.float32))
     whole = np.rint(100 * costs_for(name)).astype(np.int64)
     found = solver(whole)
-    assert found.dtype == np.int64
+    assert found.dtype == (np.float64 if name == "portfolio" else np.int64)  # shares are no whole numbers
     np.testing.assert_array_equal(found, solver(whole.astype(np.float64)))
 
 

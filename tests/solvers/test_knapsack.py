@@ -200,3 +200,25 @@ def test_huge_capacities_need_no_table():
 def test_impossible_knapsacks_are_refused_by_name(weights, capacity, error, message):
     with pytest.raises(error, match=message):
         Knapsack(weights, capacity)
+
+
+@pytest.mark.parametrize("num_dims", [0, 2])
+def test_contexts_give_each_instance_its_weights_too(num_dims):
+    rng = np.random.default_rng(num_dims)
+    shape = (num_dims, 6) if num_dims else (6,)
+    weights, costs = rng.random((5, *shape)), -rng.random((5, 6))
+    capacities = rng.uniform(0.5, 2, (5, *shape[:-1]))
+    together = Knapsack(np.zeros(shape), np.zeros(shape[:-1]))(
+        costs, list(zip(weights, capacities, strict=True))
+    )
+    for weight, capacity, cost, taken in zip(weights, capacities, costs, together, strict=True):
+        np.testing.assert_array_equal(taken, Knapsack(weight, capacity)(cost[None])[0])
+
+
+def test_a_pair_of_weights_and_capacity_may_stand_beside_capacities():
+    costs = np.tile([-3.0, -2.0], (2, 1))
+    assert Knapsack([2, 1], 0)(costs, [1, ([1, 2], 1)]).tolist() == [[0, 1], [1, 0]]
+    with pytest.raises(ValueError, match=r"weights must be finite and non-negative, got .* for instance 1"):
+        Knapsack([2, 1], 0)(costs, [1, ([1, -2], 1)])
+    with pytest.raises(ValueError, match="the context of instance 0 must have shape"):
+        Knapsack([2, 1], 0)(costs, [([1, 2, 3], 1), 1])

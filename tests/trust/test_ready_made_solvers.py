@@ -26,10 +26,39 @@ READY = {
     "multicut": (solvers.MinimumCostMulticut, {**GRAPH, "method": "fast"}, (6,)),
     "spanning tree": (solvers.MinimumSpanningTree, GRAPH, (6,)),
     "perfect matching": (solvers.PerfectMatching, GRAPH, (6,)),
+    "portfolio": (solvers.Portfolio, {"covariance": np.diag([4.0, 1.0, 2.0]), "risk": np.array(1.5)}, (3,)),
     "ranking": (solvers.Ranking, {}, (5,)),
+    "schedule": (
+        solvers.Scheduling,
+        {
+            "num_slots": 4,
+            "durations": np.array([1, 2]),
+            "powers": WEIGHTS[:2],
+            "earliest": np.array([0, 0]),
+            "latest": np.array([4, 4]),
+            "usage": np.ones((2, 1)),
+            "capacities": np.ones((1, 1)),
+        },
+        (4,),
+    ),
+    "set cover": (
+        solvers.SetCover,
+        {"members": np.array([[1, 0, 1], [1, 1, 0]]), "demands": np.array([1, 2]), "at_most": 3},
+        (3,),
+    ),
+    "diverse matching": (
+        solvers.DiverseMatching,
+        {"similar": np.eye(3, 4) > 0, "least_similar": 0.3, "least_different": 0.3},
+        (3, 4),
+    ),
     "top k": (solvers.TopK, {"k": 2}, (5,)),
     "path without cycles": (solvers.ShortestPath, {**GRAPH, "source": 0, "target": 3}, (6,)),
     "path both ways": (solvers.ShortestPath, {**GRAPH, "target": 2, "directed": False}, (6,)),
+    "routes": (
+        solvers.VehicleRouting,
+        {"demands": WEIGHTS, "capacity": np.array(5.0), "vehicles": 3},
+        (10,),
+    ),
     "tour": (solvers.TravellingSalesman, {"num_nodes": 4, "starts": 2}, (6,)),
 }
 every_solver = pytest.mark.parametrize("name", READY)
