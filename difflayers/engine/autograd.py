@@ -49,7 +49,8 @@ def differentiate(
         SolverError: see `Call.solve`.
         NotImplementedError: a second derivative was asked for, or the model is exported.
     """
-    solver = estimator.solver
+    # As `estimator.solver`, for which nn.Module searches as long as a small solve takes.
+    solver: BatchSolver = estimator._modules["solver"]  # type: ignore[attr-defined]
     plan, tensors = _planned(solver, estimator, costs, context, targets, loss, solutions)
     outputs: Sequence[Tensor]
     if not torch.compiler.is_compiling():

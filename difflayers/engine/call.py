@@ -78,19 +78,18 @@ class Call:
         failed: (B,) bool, the instances that `on_failure` took out; None as long as there are none.
     """
 
+    saved: tuple[Tensor, ...] = ()
+    failed: Tensor | None = None
+    _whole: "tuple[Call, Tensor] | None" = None  # of a part: the call and the rows that it is a part of
+    _starts: list[Tensor] | None = None
+    _cached: Tensor | None = None
+
     def __init__(self, plan: Plan, costs: list[Tensor], targets: dict[str, list[Tensor]]) -> None:
         self.plan: Plan = plan
         self.solver: BatchSolver = plan.solver
         self.costs: list[Tensor] = costs
         self.targets: dict[str, list[Tensor]] = targets
         self.batch: int = costs[0].shape[0]
-        self.saved: tuple[Tensor, ...] = ()
-        self.failed: Tensor | None = None
-        self._whole: tuple[Call, Tensor] | None = (
-            None  # of a part: the call and the rows that it is a part of
-        )
-        self._starts: list[Tensor] | None = None
-        self._cached: Tensor | None = None
         self._shelves: list[Shelf] = plan.shelves or []
 
     def solve(

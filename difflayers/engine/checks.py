@@ -25,18 +25,13 @@ def check_call(costs: Sequence[Tensor], targets: Sequence[Tensor], context: Sequ
             raise TypeError(f"costs[{index}] must be a dense tensor, but has the layout {cost.layout}")
         if not cost.is_floating_point():
             raise TypeError(f"costs[{index}] must have a floating dtype, got {cost.dtype}")
+        if cost.ndim == 0 or cost.size(0) != costs[0].size(0):
+            raise _wrong_batch(f"costs[{index}]", cost, costs[0])
     for index, target in enumerate(targets):
         if target.layout != torch.strided or target.is_complex():
             raise TypeError(f"targets[{index}] must be a dense tensor of real numbers")
-    batch = costs[0].shape[:1]
-    for name, tensors in (("costs", costs), ("targets", targets)):
-        for index, tensor in enumerate(tensors):
-            if tensor.ndim == 0:
-                raise ValueError(f"{name}[{index}] has no dimension, but the first one must be the batch")
-            if tensor.shape[:1] != batch:
-                raise ValueError(
-                    f"{name}[{index}] has a batch of {len(tensor)}, but costs[0] has a batch of {batch[0]}"
-                )
+        if target.ndim == 0 or target.size(0) != costs[0].size(0):
+            raise _wrong_batch(f"targets[{index}]", target, costs[0])
     if context is not None:
         if not isinstance(context, Sequence | Tensor | np.ndarray) or isinstance(context, str | bytes):
             how = "[{key: value[i] for key, value in batch.items()} for i in range(len(costs))]"
@@ -44,8 +39,16 @@ def check_call(costs: Sequence[Tensor], targets: Sequence[Tensor], context: Sequ
                 f"context must be a list of one object per instance, got a {type(context).__name__}"
                 + (f". A collated dict becomes one by {how}" if isinstance(context, Mapping) else "")
             )
-        if len(context) != batch[0]:
-            raise ValueError(f"context has {len(context)} objects, but the costs have a batch of {batch[0]}")
+        if len(context) != len(costs[0]):
+            raise ValueError(
+                f"context has {len(context)} objects, but the costs have a batch of {len(costs[0])}"
+            )
+
+
+def _wrong_batch(name: str, tensor: Tensor, first: Tensor) -> ValueError:
+    if tensor.ndim == 0:
+        return ValueError(f"{name} has no dimension, but the first one must be the batch")
+    return ValueError(f"{name} has a batch of {len(tensor)}, but costs[0] has a batch of {len(first)}")
 
 
 def checked(
@@ -62,8 +65,8 @@ def checked(
     if dtype is None:
         dtype = torch.float64 if tensor.dtype == torch.float64 else torch.float32
     value = placed(tensor if tensor.dtype == dtype else tensor.to(dtype), device)
-    finite = value.sum().item() if device.type != "cpu" else np.vdot(array := value.numpy(), array)
-    if not math.isfinite(finite):  # as `surely_finite`
+    finite = np.vdot(array := value.numpy(), array) if value.is_cpu else value.sum().item()
+    if not math.isfinite(finite):  # as `surveyed`
         bad = value.isnan() if infinite else ~value.isfinite()
         if bad.any():
             row = int(bad.reshape(len(bad), -1).any(1).int().argmax())
@@ -72,18 +75,18 @@ def checked(
 
 
 def placed(tensor: Tensor, device: torch.device) -> Tensor:
-    """Return a tensor detached, contiguous and on a device; it may share the memory of the first.
+    """Return a tensor detached, contiguous and on a device; it may share the memory of the first."""
+    value = tensor.detach()
+    if value.device != device:
+        value = value.to(device)
+    if value.is_neg():  # asking takes less time than a call that changes nothing, here and below
+        value = value.resolve_neg()
+    return value if value.is_contiguous() else value.contiguous()
 
-    To the CPU it goes through NumPy, whose one call takes less time than the four of torch.
-    """
-    if device.type == "cpu":
-        return torch.from_numpy(np.ascontiguousarray(tensor.numpy(force=True)))
-    return tensor.detach().to(device).resolve_neg().contiguous()
 
-
-def surely_finite(tensor: Tensor) -> bool:
-    """Whether a contiguous tensor is finite; huge finite numbers may not count as surely finite."""
-    if tensor.device.type == "cpu":
-        array = tensor.numpy()
-        return math.isfinite(np.vdot(array, array))  # as `all_finite`
-    return math.isfinite(tensor.sum().item())
+def surveyed(tensor: Tensor) -> tuple[bool, bool]:
+    """Whether a contiguous tensor is surely finite (huge finite numbers may not be), and has no zero."""
+    if tensor.is_cpu:
+        array = tensor.numpy()  # as `all_finite`
+        return math.isfinite(np.vdot(array, array)), bool(np.count_nonzero(array) == array.size)
+    return math.isfinite(tensor.sum().item()), bool(tensor.all())

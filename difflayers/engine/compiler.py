@@ -31,11 +31,16 @@ def outside_compiler(function: Callable[Parameters, Returned]) -> Callable[Param
 
 def uncompiled(function: Callable[Parameters, Returned]) -> Callable[Parameters, Returned]:
     """As `outside_compiler`, at no cost while there is no compiler: for what is not called while tracing."""
-    disabled = outside_compiler(function)
+    disabled: Callable[Parameters, Returned] | None = None
 
     @functools.wraps(function)
     def call(*args: Parameters.args, **kwargs: Parameters.kwargs) -> Returned:
-        return (disabled if "torch._dynamo" in sys.modules else function)(*args, **kwargs)
+        nonlocal disabled
+        if disabled is None:
+            if "torch._dynamo" not in sys.modules:
+                return function(*args, **kwargs)
+            disabled = torch.compiler.disable(function)
+        return disabled(*args, **kwargs)
 
     return call
 

@@ -37,11 +37,12 @@ class Eager(torch.autograd.Function):
     def backward(ctx: Any, *incoming: Tensor | None) -> tuple[Tensor | None, ...]:
         plan, saved = ctx.plan, ctx.saved_tensors
         incoming = incoming[: plan.outputs]
-        if any(gradient is not None and _is_mapped(gradient) for gradient in incoming):
-            raise NotImplementedError(
-                "is_grads_batched=True maps over gradients in a way that no autograd function of Python can "
-                "follow: use torch.func.jacrev, or torch.func.vmap over torch.func.vjp"
-            )
+        for gradient in incoming:
+            if gradient is not None and _is_mapped(gradient):
+                raise NotImplementedError(
+                    "is_grads_batched=True maps over gradients in a way that no autograd function of Python "
+                    "can follow: use torch.func.jacrev, or torch.func.vmap over torch.func.vjp"
+                )
         if torch.is_grad_enabled() or transforms():
             gradients = _Backward.apply(plan, len(saved), *saved, *incoming)
         else:

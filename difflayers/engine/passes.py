@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from difflayers.engine.call import Call, Plan
-from difflayers.engine.checks import checked, placed, surely_finite
+from difflayers.engine.checks import checked, placed, surveyed
 from difflayers.engine.instances import any_nonzero, each, flat
 
 
@@ -20,7 +20,7 @@ def forward(plan: Plan, tensors: Sequence[Tensor]) -> tuple[tuple[Tensor, ...], 
         the tensors that `backward` needs beside the costs; and its plan.
     """
     device = tensors[0].device
-    if (torch.is_autocast_enabled("cpu") or device.type != "cpu") and autocasts(device):
+    if _any_autocast() and autocasts(device):
         with without_autocast(device):
             return forward(plan, tensors)
     call = opened(plan, tensors)
@@ -72,7 +72,7 @@ def backward(
     `loss_scale` is divided out before and multiplied in after.
     """
     device = costs[0].device
-    if (torch.is_autocast_enabled("cpu") or device.type != "cpu") and autocasts(device):
+    if _any_autocast() and autocasts(device):
         with without_autocast(device):
             return backward(plan, costs, kept, incoming)
     place = device if plan.solver.tensors else _CPU
@@ -118,8 +118,11 @@ def _pulled_back(call: Call, gradients: list[Tensor], rows: Tensor | None) -> li
 def _instances(call: Call, gradients: Sequence[Tensor]) -> tuple[Tensor | None, Tensor | None]:
     """Which instances (M,) are left to the estimator, None for all; which (B,) have no finite gradient."""
     broken, moving = None, None
+    nonzero = False
     for gradient in gradients:
-        if not surely_finite(gradient):
+        finite, without_zero = surveyed(gradient)
+        nonzero = nonzero or without_zero
+        if not finite:
             bad = ~flat(gradient).isfinite().all(1)
             broken = bad if broken is None else broken | bad
     out = call.failed
@@ -133,17 +136,11 @@ def _instances(call: Call, gradients: Sequence[Tensor]) -> tuple[Tensor | None, 
             raise ValueError(f"the incoming gradient has a NaN or infinite value in instance {row}")
         out = broken if out is None else out | broken
         broken = broken if count else None
-    if not _all_nonzero(gradients[0]):  # such a gradient needs no closer look
+    if not nonzero:
         moving = any_nonzero(gradients)
     if out is not None:
         moving = ~out if moving is None else moving & ~out
     return (None if moving is None or moving.all() else moving.nonzero()[:, 0]), broken
-
-
-def _all_nonzero(gradient: Tensor) -> bool:
-    if gradient.device.type == "cpu":
-        return bool((gradient.numpy() != 0).all())  # NumPy does that in a third of the time
-    return bool(gradient.all())
 
 
 def _filled(result: Tensor, instances: Tensor, value: float) -> Tensor:
@@ -151,6 +148,10 @@ def _filled(result: Tensor, instances: Tensor, value: float) -> Tensor:
 
 
 _CPU = torch.device("cpu")
+
+# Whether there is autocast on any device; torch itself asks this in a fraction of the time that it takes to
+# ask for one device.
+_any_autocast = getattr(torch._C, "_is_any_autocast_enabled", lambda: True)
 
 
 def autocasts(device: torch.device) -> bool:
