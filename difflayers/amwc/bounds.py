@@ -14,6 +14,8 @@ less at
 the edge is
   not cut or one end takes another label.
 
+In a multicut there are only cycles, and `difflayers.graph.packing` pays for nearly as many as is possible.
+
 Cycles and labels compete for the same attractive edges. A good solution says where they are needed: an
 optimal solution pays whatever raises a tight bound (complementary slackness). So repulsive edges inside a
 label are served first, and cycles stay in the two segments that their repulsive edge joins.
@@ -31,6 +33,8 @@ from difflayers.amwc.problem import AMWC
 from difflayers.amwc.search import solve
 from difflayers.amwc.solution import Solution, evaluate
 from difflayers.graph.checks import check_problem
+from difflayers.graph.conflicted_cycles import OpenCycles
+from difflayers.graph.packing import left_of, pack_fractionally
 from difflayers.graph.rows import INDEX, compressed_rows
 from difflayers.graph.units import quantum_of, sum_down, times_down, whole_sum
 
@@ -135,6 +139,10 @@ def _bound(problem: AMWC) -> float:
     )
     np.floor(remaining, out=remaining)
     np.floor(costs, out=costs)
+    if problem.num_labels == 1 and problem.partitionable[0]:
+        goal = (guide.cost - float(problem.node_costs.sum(dtype=np.float64))) / quantum
+        remaining = _left_by_cycles(by_edge, problem.edges, remaining, goal)
+        return times_down(whole_sum(costs) + whole_sum(np.minimum(remaining, 0.0)), quantum)
     ends = guide.labels[problem.edges]
     between = ends[:, 0] != ends[:, 1]
     pack_cycles(by_edge, problem.edges, remaining, guide.segments, ~between, _EDGES_PER_PATH)
@@ -153,6 +161,25 @@ def _bound(problem: AMWC) -> float:
     pack_cycles(by_edge, problem.edges, remaining, anywhere, everything, _EDGES_BETWEEN)
     pack_repulsion(problem.edges, remaining, costs, problem.partitionable)
     return times_down(whole_sum(costs.min(axis=1)) + whole_sum(np.minimum(remaining, 0.0)), quantum)
+
+
+def _left_by_cycles(
+    by_edge: tuple[np.ndarray, np.ndarray, np.ndarray], edges: np.ndarray, costs: np.ndarray, goal: float
+) -> np.ndarray:
+    """What is left of the costs (m,) of a multicut once cycles are paid for; a solution costs `goal`."""
+    num_nodes = len(by_edge[0]) - 1
+    anywhere, everything = np.zeros(num_nodes, np.int64), np.ones(len(costs), bool)
+    greedy = costs.copy()
+    pack_cycles(by_edge, edges, greedy, anywhere, everything, _EDGES_PER_PATH)
+    attained = float(np.minimum(greedy, 0.0).sum())
+    # Each cost may have been rounded down by one.
+    if attained >= goal - len(costs):
+        return greedy
+    lacking = goal - float(np.minimum(costs, 0.0).sum())
+    cycles, amounts = pack_fractionally(OpenCycles(num_nodes, edges, costs), np.abs(costs), lacking)
+    packed = left_of(costs, cycles, amounts)
+    pack_cycles(by_edge, edges, packed, anywhere, everything, _EDGES_PER_PATH)
+    return packed if float(np.minimum(packed, 0.0).sum()) > attained else greedy
 
 
 def _largest_sum(problem: AMWC) -> float:
