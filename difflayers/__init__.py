@@ -21,6 +21,7 @@ if TYPE_CHECKING:
         mwc,
         panoptic,
         solvers,
+        tasks,
         wrap,
     )
     from difflayers.contraction import contract
@@ -82,6 +83,7 @@ __all__ = [
     "panoptic",
     "solvers",
     "sum_of_gamma_noise",
+    "tasks",
     "warmup",
     "wrap",
 ]

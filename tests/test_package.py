@@ -61,10 +61,11 @@ def test_layers_and_losses_bring_neither_numba_nor_much_beyond_torch():
         "mutex",
         "mwc",
         "solvers",
+        "tasks",
         "wrap",
     ],
 )
-def test_cuts_graphs_and_solvers_load_no_torch(module):
+def test_cuts_graphs_solvers_and_tasks_load_no_torch(module):
     loaded = modules_after(f"from difflayers import {module}")
     assert f"difflayers.{module}" in loaded
     assert "torch" not in loaded
