@@ -17,8 +17,8 @@ def maps(
 ) -> Task:
     """The cheapest path from corner to corner of a terrain that only an image shows.
 
-    The terrain has coherent regions of five kinds. The colour of a cell shows its kind, and so its cost. Steps
-    go to all eight neighbours. The Warcraft maps themselves are not needed.
+    The terrain has coherent regions of five kinds. The colour of a cell shows its kind, and so its cost.
+    Steps go to all eight neighbours. The Warcraft maps themselves are not needed.
 
     Args:
         num_instances: number N of maps.
