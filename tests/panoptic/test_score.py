@@ -131,11 +131,13 @@ def test_the_quality_of_files_is_that_of_cityscapesscripts(files: tuple[Path, Pa
     official = pytest.importorskip(
         "cityscapesscripts.evaluation.evalPanopticSemanticLabeling", reason="needs cityscapesscripts"
     )
-    truth, found = files
-    expected = official.evaluatePanoptic(
-        *map(str, (truth, truth.with_suffix(""), found, found.with_suffix(""))), str(found) + "l"
-    )
-    assert json.loads(run(*files, "--json"))["all"]["pq"] == pytest.approx(expected["All"]["pq"])
+    ours = json.loads(run(*files, "--json"))
+    folders = [path.with_suffix("") for path in files]
+    named = (files[0], folders[0], files[1], folders[1], files[1].with_name("official.json"))
+    expected = official.evaluatePanoptic(*map(str, named))
+    for group, name in (("all", "All"), ("things", "Things"), ("stuff", "Stuff")):
+        for share in ("pq", "sq", "rq"):
+            assert ours[group][share] == pytest.approx(expected[name][share])
 
 
 def test_the_table_has_every_class_in_per_cent(tmp_path: Path, run: Run) -> None:
