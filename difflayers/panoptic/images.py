@@ -3,7 +3,11 @@
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps
+
+try:
+    from PIL import Image, ImageOps
+except ImportError as error:
+    raise ImportError("images are read by Pillow: pip install pillow") from error
 
 #: The formats that are read, by their content. Others (EPS, say, which starts Ghostscript) are refused.
 FORMATS = ("PNG", "JPEG", "WEBP", "TIFF", "BMP")

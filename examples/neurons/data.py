@@ -21,25 +21,24 @@ class Slice:
 
 
 class Split(NamedTuple):
-    """Slices to train on, slices on which the one number of each method is tuned, and held-out slices."""
+    """Slices to train and tune on, and held-out slices."""
 
     training: list[Slice]
-    tuning: list[Slice]
     held_out: list[Slice]
 
 
 def split(slices: Sequence[Slice]) -> Split:
-    """Half of the slices, in their order, to train on, a sixth to tune on, and the last third held out.
+    """Hold out the last third of the slices.
 
     Neighbours in a stack look alike, so that a held-out slice between two training slices would be easy.
 
     Raises:
-        ValueError: if there are fewer than six slices.
+        ValueError: if there are fewer than three slices.
     """
-    if len(slices) < 6:
-        raise ValueError(f"at least 6 slices are needed to train, tune and test, got {len(slices)}")
-    first, last = len(slices) // 2, len(slices) - len(slices) // 3
-    return Split(list(slices[:first]), list(slices[first:last]), list(slices[last:]))
+    if len(slices) < 3:
+        raise ValueError(f"at least 3 slices are needed to train and to hold one out, got {len(slices)}")
+    last = len(slices) - len(slices) // 3
+    return Split(list(slices[:last]), list(slices[last:]))
 
 
 def read_slices(folder: Path) -> list[Slice]:

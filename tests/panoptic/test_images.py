@@ -3,6 +3,8 @@
 import io
 import re
 import struct
+import subprocess
+import sys
 import zlib
 from pathlib import Path
 
@@ -120,3 +122,9 @@ def test_a_damaged_file_is_read_or_refused_by_name(
 def test_what_is_no_file_is_refused_by_name(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=re.escape(f"{tmp_path}: cannot be read as an image")):
         read_image(tmp_path)
+
+
+def test_without_pillow_the_command_says_what_to_install() -> None:
+    program = "import sys; sys.modules['PIL'] = None; import difflayers.panoptic.score"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.stderr.rstrip().endswith("ImportError: images are read by Pillow: pip install pillow")

@@ -20,11 +20,11 @@ def seen(cells: np.ndarray) -> Seen:
     return Seen(Slice(np.zeros(cells.shape, np.float32), cells), np.empty(0), None)  # type: ignore[arg-type]
 
 
-def test_the_bias_is_chosen_on_the_slices_for_tuning_alone() -> None:
+def test_the_bias_is_chosen_on_the_training_slices_alone() -> None:
     held_out = seen(np.ones_like(CELLS))
 
     def segment(each: Seen, bias: float) -> np.ndarray:
-        """Right for the slice for tuning at a bias of 1.5, and for the held-out slice at all others."""
+        """Right for the training slice at a bias of 1.5, and for the held-out slice at all others."""
         return CELLS if bias == 1.5 else np.ones_like(CELLS)
 
     result = measured(segment, [seen(CELLS)], [held_out])

@@ -65,8 +65,8 @@ def test_what_is_wrong_with_a_folder_is_named(tmp_path: Path) -> None:
 def test_the_last_third_is_held_out_and_no_slice_serves_twice() -> None:
     slices = draw_slices(24, side=32)
     parts = split(slices)
-    assert [len(part) for part in parts] == [12, 4, 8]
+    assert [len(part) for part in parts] == [16, 8]
     assert [id(each) for part in parts for each in part] == [id(each) for each in slices]
-    assert [len(part) for part in split(slices[:7])] == [3, 2, 2]
-    with pytest.raises(ValueError, match="at least 6 slices are needed to train, tune and test, got 5"):
-        split(slices[:5])
+    assert [len(part) for part in split(slices[:7])] == [5, 2]
+    with pytest.raises(ValueError, match="at least 3 slices are needed to train and to hold one out, got 2"):
+        split(slices[:2])
