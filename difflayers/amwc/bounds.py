@@ -33,7 +33,7 @@ from difflayers.amwc.problem import AMWC
 from difflayers.amwc.search import solve
 from difflayers.amwc.solution import Solution, evaluate
 from difflayers.graph.checks import check_problem
-from difflayers.graph.conflicted_cycles import OpenCycles
+from difflayers.graph.conflicted_cycles import NO_CYCLES, Cycles, OpenCycles
 from difflayers.graph.packing import left_of, pack_fractionally
 from difflayers.graph.rows import INDEX, compressed_rows
 from difflayers.graph.units import quantum_of, sum_down, times_down, whole_sum
@@ -119,16 +119,24 @@ def original_bound(hardened: Hardened, bound: float) -> float:
 
 def hardened_bound(hardened: Hardened) -> float:
     """Return a lower bound of the hardened problem."""
+    return bound_and_cycles(hardened)[0]
+
+
+def bound_and_cycles(hardened: Hardened) -> tuple[float, Cycles]:
+    """Return a lower bound of the hardened problem, and cycles of its edges that the bound pays for.
+
+    Only multicuts without constraints give cycles.
+    """
     problem = hardened.problem
     if problem.constrained:
         penalized = Penalized(problem)
-        bound = sum_down(_bound(penalized.plain), penalized.offset)
+        bound, cycles = sum_down(_bound(penalized.plain)[0], penalized.offset), NO_CYCLES
     else:
-        bound = _bound(problem)
-    return hardened.sums.raised(bound)
+        bound, cycles = _bound(problem)
+    return hardened.sums.raised(bound), cycles
 
 
-def _bound(problem: AMWC) -> float:
+def _bound(problem: AMWC) -> tuple[float, Cycles]:
     guide = solve(problem, "fast")
     by_edge = compressed_rows(problem.num_nodes, problem.edges, np.arange(len(problem.edges)).astype(INDEX))
     # In whole multiples of a quantum that no sum of the costs of a node and its edges outgrows, nothing
@@ -141,8 +149,8 @@ def _bound(problem: AMWC) -> float:
     np.floor(costs, out=costs)
     if problem.num_labels == 1 and problem.partitionable[0]:
         goal = (guide.cost - float(problem.node_costs.sum(dtype=np.float64))) / quantum
-        remaining = _left_by_cycles(by_edge, problem.edges, remaining, goal)
-        return times_down(whole_sum(costs) + whole_sum(np.minimum(remaining, 0.0)), quantum)
+        remaining, cycles = _left_by_cycles(by_edge, problem.edges, remaining, goal)
+        return times_down(whole_sum(costs) + whole_sum(np.minimum(remaining, 0.0)), quantum), cycles
     ends = guide.labels[problem.edges]
     between = ends[:, 0] != ends[:, 1]
     pack_cycles(by_edge, problem.edges, remaining, guide.segments, ~between, _EDGES_PER_PATH)
@@ -160,13 +168,17 @@ def _bound(problem: AMWC) -> float:
     anywhere, everything = np.zeros(problem.num_nodes, np.int64), np.ones(len(remaining), bool)
     pack_cycles(by_edge, problem.edges, remaining, anywhere, everything, _EDGES_BETWEEN)
     pack_repulsion(problem.edges, remaining, costs, problem.partitionable)
-    return times_down(whole_sum(costs.min(axis=1)) + whole_sum(np.minimum(remaining, 0.0)), quantum)
+    bound = times_down(whole_sum(costs.min(axis=1)) + whole_sum(np.minimum(remaining, 0.0)), quantum)
+    return bound, NO_CYCLES
 
 
 def _left_by_cycles(
     by_edge: tuple[np.ndarray, np.ndarray, np.ndarray], edges: np.ndarray, costs: np.ndarray, goal: float
-) -> np.ndarray:
-    """What is left of the costs (m,) of a multicut once cycles are paid for; a solution costs `goal`."""
+) -> tuple[np.ndarray, Cycles]:
+    """What is left of the costs (m,) of a multicut once cycles are paid for, and the cycles.
+
+    A solution costs `goal`. Greedy packing returns no cycles.
+    """
     num_nodes = len(by_edge[0]) - 1
     anywhere, everything = np.zeros(num_nodes, np.int64), np.ones(len(costs), bool)
     greedy = costs.copy()
@@ -174,12 +186,12 @@ def _left_by_cycles(
     attained = float(np.minimum(greedy, 0.0).sum())
     # Each cost may have been rounded down by one.
     if attained >= goal - len(costs):
-        return greedy
+        return greedy, NO_CYCLES
     lacking = goal - float(np.minimum(costs, 0.0).sum())
     cycles, amounts = pack_fractionally(OpenCycles(num_nodes, edges, costs), np.abs(costs), lacking)
     packed = left_of(costs, cycles, amounts)
     pack_cycles(by_edge, edges, packed, anywhere, everything, _EDGES_PER_PATH)
-    return packed if float(np.minimum(packed, 0.0).sum()) > attained else greedy
+    return (packed, cycles) if float(np.minimum(packed, 0.0).sum()) > attained else (greedy, cycles)
 
 
 def _largest_sum(problem: AMWC) -> float:

@@ -2,21 +2,26 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 from scipy.sparse import csr_array
 
 from difflayers._arguments import deadline_after
-from difflayers.amwc.bounds import hardened_bound, original_bound
+from difflayers.amwc.bounds import bound_and_cycles, original_bound
 from difflayers.amwc.hardening import harden
 from difflayers.amwc.problem import AMWC
 from difflayers.amwc.search import solve
 from difflayers.amwc.solution import Solution, solution_from_clusters
 from difflayers.graph.checks import check_problem
 from difflayers.graph.components import components
+from difflayers.graph.conflicted_cycles import Cycles, OpenCycles
 from difflayers.graph.cutting_planes import TOLERANCE, Row, minimize
 from difflayers.graph.rows import INDEX
 from difflayers.graph.short_paths import short_paths
+
+# Conflicted cycles are searched for while some are violated by so much.
+_OPEN = 1e-3
 
 
 def solve_exact(problem: AMWC, time_limit: float | None = None) -> Solution:
@@ -53,7 +58,9 @@ def solve_exact(problem: AMWC, time_limit: float | None = None) -> Solution:
     known = solution_from_clusters(hardened.problem, best.labels, best.segments)
     if known.cost == np.inf:
         known = solve(hardened.problem, "best")
-    proof = minimize(_Program(hardened.problem), known, hardened_bound(hardened), deadline)
+    program = _Program(hardened.problem)
+    bound, cycles = bound_and_cycles(hardened)
+    proof = minimize(program, known, bound, deadline, program.rows_of(cycles))
     found = solution_from_clusters(problem, proof.solution.labels, proof.solution.segments)
     best = found if found.cost <= best.cost or proof.proven else best
     bound = min(original_bound(hardened, proof.bound), best.cost)
@@ -68,6 +75,7 @@ class _Program:
         n, num_labels = problem.node_costs.shape
         ends = np.sort(problem.edges, axis=1).astype(np.int64)
         keys, pair = np.unique(ends[:, 0] * n + ends[:, 1], return_inverse=True)
+        self.pair_of_edge: np.ndarray = pair
         self.tails, self.heads = np.divmod(keys, n)
         finite = np.isfinite(problem.edge_costs)
         pair_costs = np.bincount(pair, np.where(finite, problem.edge_costs, 0.0), len(keys))
@@ -78,8 +86,19 @@ class _Program:
         self.upper[: n * num_labels] = allowed
         self.lower[n * num_labels + pair[np.isneginf(problem.edge_costs)]] = 1.0
         self.upper[n * num_labels + pair[np.isposinf(problem.edge_costs)]] = 0.0
+        signs = np.where(self.upper == 0.0, 1.0, np.where(self.lower == 1.0, -1.0, self.costs))
+        self.signs: np.ndarray = signs[n * num_labels :]
         rows = (np.ones(n * num_labels), np.arange(n * num_labels), np.arange(n + 1) * num_labels)
         self.equalities = csr_array(rows, shape=(n, len(self.costs)))
+
+    def rows_of(self, cycles: Cycles) -> list[Row]:
+        """The rows of cycles of edges, which may be parallel."""
+        kept = []
+        for i, j in pairwise(cycles.start.tolist()):
+            pair, *path = self.pair_of_edge[cycles.members[i:j]].tolist()
+            if pair not in path:
+                kept.append(self._cycle(pair, path))
+        return kept
 
     def violated(self, point: np.ndarray, late: Callable[[], bool]) -> list[Row]:
         """Rows of Eq. 2 that the point violates."""
@@ -109,14 +128,43 @@ class _Program:
             yield Row([first_y + e, u * num_labels + k, v * num_labels + k], [-1.0, -1.0, -1.0], -2.0)
         # Cuts are those of a partition: no cycle has exactly one cut edge.
         if problem.partitionable.any():
-            pairs = np.arange(len(y))
-            for e, path in short_paths(n, tails, heads, y, pairs, pairs, TOLERANCE, late):
-                yield Row([first_y + f for f in (e, *path)], [-1.0] + [1.0] * len(path), 0.0)
+            yield from self._broken_cycles(y, late)
+
+    def _broken_cycles(self, y: np.ndarray, late: Callable[[], bool]) -> Iterator[Row]:
+        """Rows of cycles: of conflicted ones, and of those by which an integral point is no partition.
+
+        The program of a multicut is as tight with conflicted cycles as with all; other programs get all.
+        """
+        n, pairs = self.problem.num_nodes, np.arange(len(y))
+        shares = np.where(self.signs < 0.0, 1.0 - y, y)
+        ends = np.stack([self.tails, self.heads], axis=1)
+        conflicted = OpenCycles(n, ends.astype(np.int32), self.signs).find(shares, _OPEN)
+        for i, j in pairwise(conflicted.start.tolist()):
+            pair, *path = conflicted.members[i:j].tolist()
+            yield self._cycle(pair, path)
+        uncut = pairs[y <= TOLERANCE]
+        part = components(n, ends[uncut].astype(INDEX))
+        inside = pairs[part[self.tails] == part[self.heads]]
+        found = len(conflicted.members) > 0
+        for pair, path in short_paths(n, self.tails, self.heads, y, uncut, inside, TOLERANCE, late):
+            found = True
+            yield self._cycle(pair, path)
+        if not found and self.problem.num_labels > 1:
+            for pair, path in short_paths(n, self.tails, self.heads, y, pairs, pairs, TOLERANCE, late):
+                yield self._cycle(pair, path)
+
+    def _cycle(self, pair: int, path: list[int]) -> Row:
+        """A pair is cut only if its path is."""
+        first = self.problem.node_costs.size
+        return Row([first + f for f in (pair, *path)], [-1.0] + [1.0] * len(path), 0.0)
 
     def solution(self, point: np.ndarray) -> Solution:
-        """The solution that an integral point describes."""
+        """The solution of an integral point, or one near to any other point, improved by moves."""
         n, num_labels = self.problem.node_costs.shape
         labels = point[: n * num_labels].reshape(n, num_labels).argmax(axis=1)
         uncut = point[n * num_labels :] < 0.5
         pairs = np.stack([self.tails[uncut], self.heads[uncut]], axis=1).astype(INDEX)
-        return solution_from_clusters(self.problem, labels, components(n, pairs))
+        near = solution_from_clusters(self.problem, labels, components(n, pairs))
+        if near.cost == np.inf:
+            return near
+        return min(near, solve(self.problem, "best", start=near), key=lambda found: found.cost)

@@ -10,7 +10,7 @@ import contextlib
 import heapq
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from typing import Any, NamedTuple, Protocol, TypeVar
 
@@ -18,7 +18,7 @@ import numpy as np
 from scipy.optimize import Bounds, LinearConstraint, linprog, milp
 from scipy.sparse import csr_array, vstack
 
-from difflayers.graph.dual_bounds import dual_bound
+from difflayers.graph.dual_bounds import DualBound, dual_bound
 from difflayers.graph.units import exponent, resolution
 
 # By how much a row has to be violated, and from where on a number counts as whole.
@@ -94,7 +94,9 @@ class _Node(NamedTuple):
     upper: np.ndarray
 
 
-def minimize(program: Program[Any], known: Any, bound: float, deadline: float) -> Proof:
+def minimize(
+    program: Program[Any], known: Any, bound: float, deadline: float, rows: Sequence[Row] = ()
+) -> Proof:
     """Return the optimum of a program, or what is known of it at the deadline.
 
     Args:
@@ -102,8 +104,10 @@ def minimize(program: Program[Any], known: Any, bound: float, deadline: float) -
         known: a feasible solution.
         bound: a number that no solution costs less than.
         deadline: when to end, by `time.monotonic`.
+        rows: inequalities of the program to begin with.
     """
     search = _Search(program, known, bound, deadline)
+    search.add(rows)
     with contextlib.suppress(MemoryError):
         search.branch(_MOST_BRANCHED)
         if not search.done():
@@ -180,15 +184,11 @@ class _Search:
                 return None
             if self.is_closed(bound):
                 return self.close(bound)
-            # A variable whose other value costs more than the best solution keeps its value.
-            spare = self.best.cost - found.bound
-            free = lower < upper
-            upper[free & (found.reduced > spare)] = 0.0
-            lower[free & (found.reduced < -spare)] = 1.0
+            self._fix(found, lower, upper)
             if point is None:
                 break
             violated = self.program.violated(point, self.late)
-            if not self._add(violated):
+            if not self.add(violated):
                 break
         if self.late():
             return None
@@ -197,6 +197,8 @@ class _Search:
             return []
         if point is not None:
             self._try(point)
+            self._fix(found, lower, upper)
+            free = lower < upper
         if self.is_closed(bound) or not free.any():
             return self.close(bound)
         if point is None:
@@ -212,6 +214,13 @@ class _Search:
             low[pick] = high[pick] = value
             children.append((bound, low, high))
         return children
+
+    def _fix(self, found: DualBound, lower: np.ndarray, upper: np.ndarray) -> None:
+        """Let every variable keep its value whose other value costs more than the best solution."""
+        spare = self.best.cost - found.bound
+        free = lower < upper
+        upper[free & (found.reduced > spare)] = 0.0
+        lower[free & (found.reduced < -spare)] = 1.0
 
     def _relaxation(self, lower: np.ndarray, upper: np.ndarray) -> tuple[int, np.ndarray | None, Any]:
         """Status, optimal point (v,) of the rows so far if found, and a bound that holds in any case."""
@@ -251,7 +260,7 @@ class _Search:
         threading.Thread(target=run, daemon=True).start()
         return outcome.result()
 
-    def _add(self, violated: list[Row]) -> bool:
+    def add(self, violated: Sequence[Row]) -> bool:
         """Whether any of the rows is new."""
         new = []
         for row in violated:
@@ -294,7 +303,7 @@ class _Search:
             self._try(result.x)
             if result.status != 0 or self.is_closed(self.bound):
                 return
-            if not self._add(program.violated(result.x, self.late)):
+            if not self.add(program.violated(result.x, self.late)):
                 if not self.late():
                     self._believe(float(np.ldexp(result.fun, -self.power)))
                 return
