@@ -19,8 +19,9 @@ def warmup(parts: Iterable[str] | None = None, dtypes: Iterable[DTypeLike] = _DT
     Call this when an image is built or before training starts, so that no later first call is slow.
 
     Args:
-        parts: any of "amwc" (with mwc, multicut and the panoptic layer), "lifted_multicut", "mutex" and
-            "solvers"; all of them by default.
+        parts: any of "amwc" (with mwc, multicut and the panoptic layer), "graph" (with contract and
+            blockwise), "lifted_multicut", "mutex" and "solvers"; all of them by default. Blockwise needs
+            "amwc", too, and "lifted_multicut" or "mutex" for what is named after them.
         dtypes: float32, float64 or both, the dtypes of the costs. One dtype takes less time than both. The
             ready-made solvers compute in float64 whatever the dtype of the costs is.
 
@@ -60,9 +61,28 @@ def _amwc(dtype: str) -> None:
         problem = amwc.AMWC(**{**costs, "edges": edges}, partitionable=np.array([True, False, True]))
         solution = amwc.solve(problem, "best")
         amwc.solve(problem, start=solution)
+        amwc.lower_bound(problem)
     many = np.random.default_rng(0).permutation(len(costs["edges"]))
     amwc.solve(amwc.AMWC(costs["node_costs"], costs["edges"][many], costs["edge_costs"], np.zeros(3, bool)))
-    amwc.lower_bound(problem)
+
+
+def _graph(dtype: str) -> None:
+    from difflayers import contract, graph, mwc
+
+    costs = _costs(dtype)
+    for integers in ("u1", "u2", "u4", "u8"):
+        graph.region_graph(np.arange(16, dtype=integers).reshape(4, 4))
+    regions = graph.region_graph(np.arange(16).reshape(4, 4))
+    image, offsets = np.ones((4, 4), dtype), [(0, 1), (0, 2)]
+    graph.boundary_features(regions, image, (0.5,))
+    graph.region_features(regions, image, (0.5,))
+    graph.lifted_affinity_features(regions, np.ones((2, 4, 4), dtype), offsets, (0.5,))
+    unsorted = np.random.default_rng(0).permutation(np.repeat(costs["edges"], 4, 0)).astype(np.int32)
+    for edges in (costs["edges"], unsorted):
+        graph.lifted_edges(16, edges, 2)
+        graph.agglomerate(16, edges, np.ones(len(edges), dtype))
+        problem = mwc.MWC(costs["node_costs"], edges, np.ones(len(edges), dtype))
+        contract(problem, np.arange(16) // 2)
 
 
 def _lifted_multicut(dtype: str) -> None:
@@ -115,6 +135,7 @@ def _solvers() -> None:
 
 _PARTS: dict[str, Callable[..., None]] = {
     "amwc": _amwc,
+    "graph": _graph,
     "lifted_multicut": _lifted_multicut,
     "mutex": _mutex,
     "solvers": _solvers,

@@ -9,7 +9,7 @@ import zlib
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -21,6 +21,37 @@ Progress = Callable[[str, int, int], None]
 Task = tuple[Callable[..., Arrays], tuple[Any, ...]]
 # Tasks per worker that are given to dask at once. Results are stored and progress is reported in between.
 _AHEAD = 4
+
+
+class Piece(NamedTuple):
+    """A box of an array of zarr, h5py or the like, which the task that needs it reads by itself."""
+
+    array: Any
+    box: Box
+
+    def read(self) -> np.ndarray:
+        """The values in the box."""
+        return np.asarray(self.array[self.box])
+
+
+class Readable:
+    """An array of zarr, h5py or the like, whose boxes are read by the tasks."""
+
+    def __init__(self, array: Any) -> None:
+        self.array = array
+
+    def __getitem__(self, box: Box) -> Piece:
+        return Piece(self.array, box)
+
+
+def sliceable(array: Any) -> Any:
+    """An array whose boxes can be handed to tasks: of NumPy, of dask, or any other to be read there."""
+    return array if isinstance(array, np.ndarray | dask_array().Array) else Readable(array)
+
+
+def values_of(piece: Any) -> np.ndarray:
+    """A box of an array of any kind, as a NumPy array."""
+    return piece.read() if isinstance(piece, Piece) else np.asarray(piece)
 
 
 class BlockError(RuntimeError):
@@ -176,12 +207,20 @@ def _computed(
 
     client = _client()
     if client is not None:
-        yield from _on_cluster(client, numbers, call)
+        yield from _on_cluster(client, numbers, names, call)
         return
     size = _AHEAD * int(dask.config.get("num_workers", None) or os.cpu_count() or 1)
     for start in range(0, len(numbers), size):
         chosen = numbers[start : start + size]
-        yield list(zip(chosen, dask.compute(*map(call, chosen)), strict=True))
+        calls = [call(i) for i in chosen]
+        try:
+            results = dask.compute(*calls)
+        except BlockError:
+            raise
+        except Exception:
+            # An array of dask cannot be computed. One by one, to name the block.
+            results = tuple(_named(names[i], call(i).compute) for i in chosen)
+        yield list(zip(chosen, results, strict=True))
 
 
 def _client() -> Any:
@@ -199,7 +238,7 @@ def _client() -> Any:
 
 
 def _on_cluster(
-    client: Any, numbers: Sequence[int], call: Callable[[int], Any]
+    client: Any, numbers: Sequence[int], names: Sequence[str], call: Callable[[int], Any]
 ) -> Iterator[list[tuple[int, Arrays]]]:
     """A new task is sent whenever one is done, so that no worker waits for the slowest of a round."""
     import distributed
@@ -210,7 +249,7 @@ def _on_cluster(
     order = distributed.as_completed(number_of)
     for future in order:
         i = number_of.pop(future)
-        yield [(i, future.result())]
+        yield [(i, _named(names[i], future.result))]
         for following in itertools.islice(waiting, 1):
             new = client.compute(call(following))
             number_of[new] = following
@@ -218,7 +257,15 @@ def _on_cluster(
 
 
 def _guarded(name: str, function: Callable[..., Arrays], *arguments: Any) -> Arrays:
+    """The result of a task, whose arguments are read here."""
+    return _named(name, lambda: function(*(a.read() if isinstance(a, Piece) else a for a in arguments)))
+
+
+def _named(name: str, call: Callable[[], Any]) -> Any:
+    """The result of a call; raises BlockError naming the block if it raises."""
     try:
-        return function(*arguments)
+        return call()
+    except BlockError:
+        raise
     except Exception as error:
         raise BlockError(f"{name}: {type(error).__name__}: {error}") from error

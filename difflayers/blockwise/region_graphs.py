@@ -20,6 +20,8 @@ from difflayers.blockwise.blocks import (
     grown,
     name_of,
     run,
+    sliceable,
+    values_of,
 )
 from difflayers.graph.contacts import contacts, meeting_pairs, scans, unit_offsets
 from difflayers.graph.edges import Offsets, checked_offsets
@@ -146,8 +148,7 @@ def regions(
     ignored = None if background is None else checked_background(background)
     own = boxes(shape, block)
     names = [name_of(i, box) for i, box in enumerate(own)]
-    volume = _sliceable(labels, block)
-    values = _sliceable(maps, block if steps is None else (len(steps), *block))
+    volume, values = sliceable(labels), sliceable(maps)
     channels = () if steps is None else (slice(None),)
     # The second voxels of the pairs whose first voxel lies in a block.
     reach = unit_offsets(len(shape)) if steps is None else np.concatenate([unit_offsets(len(shape)), steps])
@@ -164,8 +165,8 @@ def regions(
         sample = {0, len(own) // 2, len(own) - 1} if own else set()
         boxes_of_sample = [own[i] for i in sorted(sample)]
         arguments["checksum of the volume"] = checksum(
-            *(np.asarray(volume[box]) for box in boxes_of_sample),
-            *(np.asarray(values[(*channels, *box)]) for box in boxes_of_sample),
+            *(values_of(volume[box]) for box in boxes_of_sample),
+            *(values_of(values[(*channels, *box)]) for box in boxes_of_sample),
         )
     store = Store(folder, "regions", arguments)
 
@@ -185,14 +186,6 @@ def _checked_halo(halo: Sequence[int] | None, block: tuple[int, ...]) -> tuple[i
         return tuple(h - 1 for h in counts("halo", [h + 1 for h in halo], expected, len(block)))
     except (TypeError, ValueError):
         raise ValueError(f"halo must be {expected}, got {halo!r}") from None
-
-
-def _sliceable(array: Any, chunks: tuple[int, ...]) -> Any:
-    """The array itself if slices of it can be handed to tasks, or a dask array of it."""
-    arrays = dask_array()
-    if isinstance(array, np.ndarray | arrays.Array):
-        return array
-    return arrays.from_array(array, chunks=getattr(array, "chunks", None) or chunks)
 
 
 def _block_regions(

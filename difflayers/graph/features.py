@@ -7,6 +7,7 @@ import numpy as np
 from numba import njit
 
 from difflayers._arguments import as_array
+from difflayers.graph.checks import owned
 from difflayers.graph.contacts import contacts, meeting_pairs, scans, unit_offsets
 from difflayers.graph.costs import real_numbers
 from difflayers.graph.edges import Offsets, checked_offsets, is_long_range
@@ -163,6 +164,7 @@ def region_features(regions: RegionGraph, image: np.ndarray, quantiles: Sequence
         [1.5, 5.0]
     """
     values = real_numbers("image", _image("image", image, regions))
+    values = owned(values, values.dtype)
     return statistics("image", [(regions.nodes.ravel(), values)], regions.num_nodes, quantiles)
 
 

@@ -8,6 +8,7 @@ import numpy as np
 from numba import njit
 
 from difflayers._arguments import as_array
+from difflayers.graph.checks import owned
 from difflayers.graph.contacts import meeting_pairs, scans, unit_offsets
 
 
@@ -142,7 +143,7 @@ def numbered_labels(labels: np.ndarray, background: int | None) -> tuple[np.ndar
         raise ValueError(f"labels must have an axis and a voxel at least, got shape {labels.shape}")
     if background is not None:
         background = checked_background(background)
-    flat = np.ascontiguousarray(labels, labels.dtype.newbyteorder("=")).ravel()
+    flat = owned(labels, labels.dtype.newbyteorder("=")).ravel()
     least, largest = int(flat.min()), int(flat.max())
     number = _by_table if largest - least < 4 * flat.size + 2**16 else _by_runs
     known, sizes, nodes = number(flat, least, largest, background)
@@ -153,9 +154,12 @@ def _by_table(
     flat: np.ndarray, least: int, largest: int, background: int | None
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Number labels that lie close together, O(N + largest - least)."""
+    # Unsigned, so that kernels are compiled for four types instead of eight; differences wrap around.
     lowest = flat.dtype.type(least)
+    bits = flat.view(f"u{flat.itemsize}")
+    offset = lowest.view(bits.dtype)
     counts = np.zeros(largest - least + 1, np.int64)
-    _tally(flat, lowest, counts)
+    _tally(bits, offset, counts)
     occurs = counts > 0
     if background is not None and least <= background <= largest:
         occurs[background - least] = False
@@ -163,7 +167,7 @@ def _by_table(
     numbers = np.full(len(counts), -1, np.int32)
     numbers[places] = np.arange(len(places))
     nodes = np.empty(flat.size, np.int32)
-    _look_up(flat, lowest, numbers, nodes)
+    _look_up(bits, offset, numbers, nodes)
     return places.astype(flat.dtype) + lowest, counts[places], nodes
 
 
@@ -183,12 +187,12 @@ def _by_runs(
 
 
 @njit(nogil=True, cache=True)
-def _tally(flat: np.ndarray, lowest: int, counts: np.ndarray) -> None:
-    for label in flat:
-        counts[label - lowest] += 1
+def _tally(bits: np.ndarray, lowest: int, counts: np.ndarray) -> None:
+    for label in bits:
+        counts[bits.dtype.type(label - lowest)] += 1
 
 
 @njit(nogil=True, cache=True)
-def _look_up(flat: np.ndarray, lowest: int, numbers: np.ndarray, nodes: np.ndarray) -> None:
-    for i in range(flat.size):
-        nodes[i] = numbers[flat[i] - lowest]
+def _look_up(bits: np.ndarray, lowest: int, numbers: np.ndarray, nodes: np.ndarray) -> None:
+    for i in range(bits.size):
+        nodes[i] = numbers[bits.dtype.type(bits[i] - lowest)]

@@ -83,23 +83,50 @@ def test_blocks_come_close_to_the_whole_and_their_bound_is_one_of_the_whole():
     assert fast.cost <= whole.cost + 0.1 * abs(whole.cost)
 
 
+class OnDisk:
+    """What zarr and h5py have."""
+
+    def __init__(self, array):
+        self.array, self.shape, self.dtype, self.ndim = array, array.shape, array.dtype, array.ndim
+        self.chunks = (8, 8, 8)
+
+    def __getitem__(self, box):
+        return self.array[box]
+
+
 def test_every_kind_of_array_gives_the_same_result():
     labels, boundary = made_volume()
     expected = blockwise.multicut(labels, boundary, (10, 12, 11))
     chunked = dask.array.from_array(labels, chunks=(7, 9, 28)), dask.array.from_array(boundary, chunks=8)
     assert same(blockwise.multicut(*chunked, (10, 12, 11)), expected)
 
-    class OnDisk:
-        """What zarr and h5py have."""
-
-        def __init__(self, array):
-            self.array, self.shape, self.dtype, self.ndim = array, array.shape, array.dtype, array.ndim
-            self.chunks = (8, 8, 8)
-
-        def __getitem__(self, box):
-            return self.array[box]
-
     assert same(blockwise.multicut(OnDisk(labels), OnDisk(boundary), (10, 12, 11)), expected)
+
+
+class Broken:
+    """An array of which a part cannot be read."""
+
+    def __init__(self, array):
+        self.array, self.shape, self.dtype, self.ndim = array, array.shape, array.dtype, array.ndim
+
+    def __getitem__(self, box):
+        if box[0].start >= 10:
+            raise OSError("bad chunk")
+        return self.array[box]
+
+
+@pytest.mark.parametrize("scheduler", ["synchronous", "threads"])
+@pytest.mark.parametrize("as_dask", [False, True])
+def test_what_cannot_be_read_names_the_block(scheduler, as_dask):
+    labels, boundary = made_volume()
+    broken = Broken(boundary)
+    if as_dask:
+        broken = dask.array.from_array(broken, chunks=(10, 30, 28), asarray=True)
+    with (
+        dask.config.set(scheduler=scheduler),
+        pytest.raises(blockwise.BlockError, match=r"block \d+ \(\d+:\d+, .*OSError: bad chunk"),
+    ):
+        blockwise.multicut(labels, broken, (10, 12, 11), halo=(0, 0, 0))
 
 
 def test_segments_go_back_to_voxels_block_by_block():
@@ -125,6 +152,7 @@ def test_a_local_cluster_gives_the_same_result_and_its_errors_name_the_block():
         distributed.Client(cluster),
     ):
         assert same(blockwise.multicut(labels, boundary, (10, 12, 11)), expected)
+        assert same(blockwise.multicut(labels, OnDisk(boundary), (10, 12, 11)), expected)
         with pytest.raises(blockwise.BlockError, match=r"block 9 \(10:20, 0:12, 0:11\).*no NaN"):
             blockwise.multicut(labels, spoiled, (10, 12, 11), halo=(0, 0, 0))
 
