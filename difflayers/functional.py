@@ -13,6 +13,7 @@ from difflayers.losses.perturbation_gradient import perturbation_gradient_loss
 from difflayers.losses.ranking import ranking_loss
 from difflayers.losses.regret import normalized_regret, regret
 from difflayers.losses.regularized_fenchel_young import regularized_fenchel_young_loss
+from difflayers.losses.score_function import score_function_loss
 from difflayers.losses.spo_plus import spo_plus_loss
 from difflayers.losses.structured_svm import structured_svm_loss
 
@@ -31,6 +32,7 @@ __all__ = [
     "regret",
     "regularized",
     "regularized_fenchel_young_loss",
+    "score_function_loss",
     "spo_plus_loss",
     "structured_svm_loss",
 ]

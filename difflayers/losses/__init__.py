@@ -10,6 +10,7 @@ from difflayers.losses.ranking import RankingLoss
 from difflayers.losses.recall import recall_loss
 from difflayers.losses.regret import Regret, RegretSummary
 from difflayers.losses.regularized_fenchel_young import RegularizedFenchelYoungLoss
+from difflayers.losses.score_function import ScoreFunctionLoss
 from difflayers.losses.spo_plus import SPOPlusLoss
 from difflayers.losses.structured_svm import StructuredSVMLoss
 
@@ -23,6 +24,7 @@ __all__ = [
     "RegretSummary",
     "RegularizedFenchelYoungLoss",
     "SPOPlusLoss",
+    "ScoreFunctionLoss",
     "SolverLoss",
     "StructuredSVMLoss",
     "binding_normals",

@@ -15,6 +15,13 @@ from tests.losses.polytopes import Enumeration, matchings
 SUMS = np.concatenate([np.kron(np.eye(3), np.ones((1, 3))), np.kron(np.ones((1, 3)), np.eye(3))])
 
 
+def paid(decisions, parameters):
+    """The objective of score functions: what decisions cost, if the parameters are costs."""
+    if isinstance(decisions, tuple):
+        return sum(map(paid, decisions, parameters))
+    return (decisions * parameters).sum(axis=tuple(range(1, decisions.ndim)))
+
+
 @dataclass(frozen=True)
 class Case:
     """A loss with its function and the arguments that it takes."""
@@ -29,14 +36,19 @@ class Case:
         """A new loss module."""
         if not self.solves:
             return self.loss(**{k: v for k, v in options.items() if k != "batched"})
-        return self.loss(Enumeration(matchings()) if solver is None else solver, **options)
+        solver = Enumeration(matchings()) if solver is None else solver
+        if self.name.startswith("score"):
+            options["objective"] = paid
+        return self.loss(solver, **options)
 
     def call_function(self, costs, target, **options):
         """The value of the function with new noise and a new pool, as a new module has."""
         own = {"fenchel": {"noise": gaussian_noise()}, "contrastive": {"pool": SolutionPool()}}
-        own["ranking"] = own["contrastive"]
+        own["ranking"], own["score"] = own["contrastive"], own["fenchel"]
         own = own.get(self.name.split("-")[0], {})
         solver = (Enumeration(matchings()),) if self.solves else ()
+        if self.name.startswith("score"):
+            solver += (paid,)
         return self.function(*solver, costs, **target, **own, **options)
 
     def target(self, true_costs, maximize=False):
@@ -46,6 +58,7 @@ class Case:
         best = solver(sign * true_costs.double().numpy())
         every = {
             "true_costs": true_costs,
+            "true_parameters": sign * true_costs,
             "true_solutions": torch.tensor(best, dtype=true_costs.dtype),
             "normals": losses.binding_normals(best, A_eq=SUMS),
         }
@@ -88,6 +101,17 @@ CASES = [
         F.regularized_fenchel_young_loss,
         "true_solutions",
         strength=0.5,
+    ),
+    *(
+        _case(
+            f"score-function-{variate}",
+            losses.ScoreFunctionLoss,
+            F.score_function_loss,
+            "true_parameters",
+            samples=20,
+            control_variate=variate,
+        )
+        for variate in ("mean", "antithetic")
     ),
     _case("structured-svm", losses.StructuredSVMLoss, F.structured_svm_loss, "true_solutions"),
     *(
