@@ -9,9 +9,9 @@ import numpy as np
 from difflayers import amwc
 from difflayers._arguments import as_array
 from difflayers.amwc import Solution
-from difflayers.amwc.limits import Limits
 from difflayers.amwc.solution import checked_labels, solution_from_clusters
 from difflayers.graph.checks import check_problem, checked_nodes
+from difflayers.graph.limits import Limits
 
 
 @dataclass(frozen=True, eq=False)

@@ -9,8 +9,8 @@ import numpy as np
 from difflayers import amwc
 from difflayers._arguments import as_array
 from difflayers.amwc import Solution
-from difflayers.amwc.limits import Limits
 from difflayers.graph.checks import check_problem
+from difflayers.graph.limits import Limits
 
 
 @dataclass(frozen=True, eq=False)

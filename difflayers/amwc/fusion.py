@@ -4,6 +4,9 @@ Whatever one solution does better in one place and the other in another place, t
 (fusion moves, Beier et al. 2015). The other solution comes from greedy merging under perturbed edge costs.
 """
 
+from collections.abc import Callable, Iterator
+from itertools import cycle
+
 import numpy as np
 from numba import njit
 
@@ -15,6 +18,7 @@ from difflayers.amwc.multilevel import (
     expanded,
     greedy_parts,
     improve,
+    improve_anywhere,
     merge,
     merges_one_by_one,
     refined,
@@ -25,7 +29,7 @@ from difflayers.graph.greedy import Pairs, merge_greedily, pairs_of
 from difflayers.graph.rows import INDEX, compressed_rows
 
 # Standard deviation of the factors that perturb the edges.
-_PERTURBATION = 0.5
+PERTURBATION = 0.5
 # A patience of 1 would merge hubs of a graph with one neighbour a round, so none comes close.
 _PATIENCES = (0.8, 0.6, 0.3)
 
@@ -58,32 +62,56 @@ def fuse(
     return cluster, label
 
 
-class Perturbation:
-    """States of perturbed edge costs, the same ones in every run.
+class Fusing:
+    """A level whose states can be fused, see `difflayers.graph.rounds.Fusible`."""
 
-    The factors are dealt out by the rank of an edge. So the numbering of the nodes changes nothing unless
-    edges tie.
-    """
-
-    def __init__(self, level: Level, seed: int) -> None:
+    def __init__(self, level: Level) -> None:
         self.level = level
-        self.rng = np.random.default_rng(seed)
-        self.pairs: Pairs = pairs_of(level.indptr, level.neighbours, level.weights, np.empty(0, np.uint8))
-        self.ranks: np.ndarray = ranks(self.pairs, len(level.cheapest))
-        self.drawn: int = 0
 
-    def state(self) -> State:
-        """The next one, improved under the true costs."""
+    def cost(self, state: State) -> float:
+        """What a state costs more than every node with its cheapest label and no edge cut."""
+        return excess(self.level, *state)
+
+    def proposals(self, seed: int) -> Iterator[State]:
+        """States of perturbed edge costs, improved under the true costs.
+
+        The factors are dealt out by the rank of an edge. So the numbering of the nodes changes nothing
+        unless edges tie.
+        """
         level = self.level
-        factors = 1.0 + _PERTURBATION * self.rng.standard_normal(len(self.ranks))[self.ranks]
-        pairs = self.pairs._replace(weight=self.pairs.weight * factors)
-        if merges_one_by_one(level):
-            cluster, label = refined(level, *merge_greedily(pairs, level.node_costs))
-        else:
-            cluster, label = merge(_with_pairs(level, pairs), _PATIENCES[self.drawn % len(_PATIENCES)])
-        improve(level, cluster, label)
-        self.drawn += 1
-        return cluster, label
+        rng = np.random.default_rng(seed)
+        pairs = pairs_of(level.indptr, level.neighbours, level.weights, np.empty(0, np.uint8))
+        rank = ranks(pairs, len(level.cheapest))
+        for patience in cycle(_PATIENCES):
+            factors = 1.0 + PERTURBATION * rng.standard_normal(len(rank))[rank]
+            perturbed = pairs._replace(weight=pairs.weight * factors)
+            if merges_one_by_one(level):
+                cluster, label = refined(level, *merge_greedily(perturbed, level.node_costs))
+            else:
+                cluster, label = merge(_with_pairs(level, perturbed), patience)
+            improve(level, cluster, label)
+            yield cluster, label
+
+    def agreed(self, states: list[State]) -> tuple["Fusing", list[State], Callable[[State], State]]:
+        """The level in which is contracted what all states agree on, their states on it, and the way back."""
+        level = self.level
+        component, count = _agreed_by_all(level, [cluster for cluster, _ in states])
+        coarse = [compact(*state, component, count, len(level.partitionable)) for state in states]
+        return Fusing(contracted(level, component, count)), coarse, lambda s: expanded(level, *s, component)
+
+    def settled(self, state: State) -> State:
+        """The state after cycles of moves until nothing moves."""
+        settle(self.level, *state)
+        return state
+
+    def fused(self, one: State, other: State) -> State:
+        """A state that costs no more than either of two."""
+        return fuse(self.level, *one, *other)
+
+    def polished(self, state: State) -> State:
+        """The state after one cycle of moves."""
+        improve_anywhere(self.level, *state)
+        return state
 
 
 def _with_pairs(level: Level, pairs: Pairs) -> Level:
@@ -120,7 +148,7 @@ def agreed_parts(
     return numbered(parent)
 
 
-def agreed_by_all(level: Level, clusterings: list[np.ndarray]) -> tuple[np.ndarray, int]:
+def _agreed_by_all(level: Level, clusterings: list[np.ndarray]) -> tuple[np.ndarray, int]:
     """Parts in which attracting neighbours have one cluster in every clustering, and their number."""
     agreed = clusterings[0]
     for cluster in clusterings[1:]:

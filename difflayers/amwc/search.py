@@ -6,16 +6,16 @@ from typing import NamedTuple, Unpack
 import numpy as np
 
 from difflayers.amwc.constraints import solve_constrained
+from difflayers.amwc.fusion import Fusing
 from difflayers.amwc.level import Level, make_level
-from difflayers.amwc.limits import Clock, Limits, check_limits, in_unit
-from difflayers.amwc.moves import excess
 from difflayers.amwc.multilevel import State, improve_anywhere, merge, merges_one_by_one
 from difflayers.amwc.problem import AMWC
-from difflayers.amwc.rounds import Epoch, first_epoch, number_of_rounds, rounds
 from difflayers.amwc.solution import Solution, checked_labels, solution_from_clusters
 from difflayers.amwc.units import solve_scaled
 from difflayers.graph.checks import check_problem
 from difflayers.graph.components import connected_segments
+from difflayers.graph.limits import Limits, check_limits, in_unit
+from difflayers.graph.rounds import Epoch, after_rounds
 from difflayers.graph.rows import INDEX
 from difflayers.graph.units import exponent, is_ordinary
 
@@ -33,6 +33,8 @@ PLANS = {
     "best": Plan((0.0, 0.3, 0.7), cycles=1),
 }
 
+# A large graph takes long for every proposal. A small one of many edges still has many ways to be cut.
+_LARGE, _SMALL, _EDGES_PER_PROPOSAL = Epoch(proposals=3, attempts=4), Epoch(proposals=10, attempts=4), 10_000
 # Where edges are few, one wrong merge weighs much. There "default" does some rounds too.
 _FEW_EDGES, _FEW_ROUNDS = 1500, Epoch(proposals=3, attempts=1)
 # Where all edges weigh the same, the order of ties decides what greedy merging finds: "default" looks again.
@@ -104,13 +106,17 @@ def solve(
         found += [_improved(finest, merge(finest, patience), plan.cycles) for patience in patiences]
         if small:
             found.append(_improved(finest, merge(finest, 0.0, in_rounds=True), plan.cycles))
+    epoch = None
     if method == "best":
-        found.append(_after_rounds(finest, found, first_epoch(finest, len(found)), limits))
+        epoch = _first_epoch(finest, len(found))
     elif method == "default" and len(problem.edges) * problem.num_labels <= _FEW_EDGES:
-        found.append(_after_rounds(finest, found, _FEW_ROUNDS, limits))
+        epoch = _FEW_ROUNDS
     elif method == "default" and start is None and small and _all_tie(problem):
-        found.append(_after_rounds(finest, found, _TIED_ROUNDS, limits))
-    cluster, label = min(found, key=lambda state: excess(finest, *state)) if len(found) > 1 else found[0]
+        epoch = _TIED_ROUNDS
+    if epoch is not None:
+        offset = float(finest.least.sum(dtype=np.float64))
+        found.append(after_rounds(Fusing(finest), found, epoch, _usual_epoch(finest), limits, offset))
+    cluster, label = min(found, key=Fusing(finest).cost) if len(found) > 1 else found[0]
     return solution_from_clusters(problem, label[cluster], cluster)
 
 
@@ -119,16 +125,17 @@ def _all_tie(problem: AMWC) -> bool:
     return bool((costs == costs[0]).all())
 
 
-def _after_rounds(finest: Level, found: list[State], epoch: Epoch, limits: Limits) -> State:
-    clock = Clock(limits, number_of_rounds(epoch, len(found)))
-    progress = limits.get("progress")
-    best = found[0]
-    following = rounds(finest, found, epoch)
-    while clock.goes_on():
-        best = next(following)
-        if progress is not None:
-            progress(clock.seconds, excess(finest, *best) + float(finest.least.sum(dtype=np.float64)))
-    return best
+def _usual_epoch(level: Level) -> Epoch:
+    """How many rounds "best" does on a graph."""
+    if not merges_one_by_one(level):
+        return _LARGE
+    return _SMALL._replace(proposals=_SMALL.proposals + len(level.neighbours) // 2 // _EDGES_PER_PROPOSAL)
+
+
+def _first_epoch(level: Level, started: int) -> Epoch:
+    """The epoch that begins with so many solutions: a large graph makes do with them if they are several."""
+    epoch = _usual_epoch(level)
+    return epoch if merges_one_by_one(level) else epoch._replace(proposals=max(0, epoch.proposals - started))
 
 
 def _improved(finest: Level, state: State, cycles: int) -> State:

@@ -7,6 +7,7 @@ parallel ones may stand side by side.
 
 import numpy as np
 from numba import njit
+from numba.extending import register_jitable
 
 from difflayers.graph.components import join, numbered
 from difflayers.graph.rows import INDEX
@@ -48,6 +49,7 @@ def _before(a: int, b: int, c: int, d: int) -> bool:
     return low < other or (low == other and max(a, b) < max(c, d))
 
 
+@register_jitable
 def contract(
     indptr: np.ndarray,
     neighbours: np.ndarray,
@@ -58,11 +60,12 @@ def contract(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Graph of the components: weights of parallels add up, one edge among them makes an edge, O(rows)."""
     # As in `difflayers.graph.contraction`: an entry more for the one that is cleared ahead, and views.
-    rows = np.empty(neighbours.size + 1, INDEX), np.empty(weights.size + 1, weights.dtype)
-    new_base, new_indptr = np.empty(base.size + 1, base.dtype), np.zeros(count + 1, INDEX)
-    _contract((indptr, neighbours, weights, base), component, new_indptr, *rows, new_base)
+    new_indptr, new_neighbours = np.zeros(count + 1, INDEX), np.empty(neighbours.size + 1, INDEX)
+    new_weights, new_base = np.empty(weights.size + 1, weights.dtype), np.empty(base.size + 1, base.dtype)
+    graph = indptr, neighbours, weights, base
+    _contract(graph, component, new_indptr, new_neighbours, new_weights, new_base)
     filled = new_indptr[-1]
-    return new_indptr, rows[0][:filled], rows[1][:filled], new_base[:filled]
+    return new_indptr, new_neighbours[:filled], new_weights[:filled], new_base[:filled]
 
 
 @njit(nogil=True, cache=True)

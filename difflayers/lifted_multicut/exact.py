@@ -14,9 +14,10 @@ from difflayers.graph.cutting_planes import TOLERANCE, Row, minimize
 from difflayers.graph.rows import INDEX
 from difflayers.graph.short_paths import short_paths
 from difflayers.graph.units import resolution
+from difflayers.lifted_multicut.bounds import lower_bound
 from difflayers.lifted_multicut.hardening import certain_pairs
 from difflayers.lifted_multicut.problem import LiftedMulticut, Solution, solution_from_clusters
-from difflayers.lifted_multicut.search import solve
+from difflayers.lifted_multicut.search import best_known
 
 # Capacity of an edge that is not cut at all.
 _UNIT = 10**6
@@ -32,14 +33,14 @@ def solve_exact(problem: LiftedMulticut, time_limit: float | None = None) -> Sol
     Args:
         problem: the problem; some dozens to a hundred nodes are within reach, depending on the noise.
         time_limit: seconds after which the best solution known is returned, unlimited if None. What
-            `solve(problem, "best")` takes is spent in any case.
+            `solve(problem, "best")` and `lower_bound(problem)` take is spent in any case.
 
     Returns:
         The solution with a valid `lower_bound`; `proven_optimal` says whether it is optimal.
 
     Raises:
         TypeError: if the problem is no LiftedMulticut.
-        ValueError: if the time limit is no number of at least 0.
+        ValueError: if the time limit is no number of at least 0, or constraints contradict each other.
 
     ```python
     >>> from difflayers import lifted_multicut
@@ -53,9 +54,14 @@ def solve_exact(problem: LiftedMulticut, time_limit: float | None = None) -> Sol
     """
     check_problem(problem, LiftedMulticut)
     deadline = deadline_after(time_limit)
-    proof = minimize(_Program(problem), solve(problem, "best"), -np.inf, deadline)
+    known, bound = best_known(problem, "best"), lower_bound(problem)
+    proof = minimize(_Program(problem), known, bound, deadline)
+    if proof.solution.cost == np.inf:
+        doubt = "" if proof.proven else "undecided within the time limit whether "
+        raise ValueError(f"{doubt}the constraints contradict each other")
     costs = problem.edge_costs, problem.lifted_costs
-    bound = resolution(*costs).below(proof.bound, *costs)
+    bound = max(bound, resolution(*costs).below(proof.bound, *costs))
+    bound = min(bound, proof.solution.cost)
     return replace(proof.solution, lower_bound=bound, proven_optimal=proof.proven)
 
 
@@ -71,8 +77,11 @@ class _Program:
         self.tails, self.heads = np.divmod(keys, n)
         self.base = np.zeros(len(keys), bool)
         self.base[pair[: len(problem.edges)]] = True
-        self.costs = np.bincount(pair, costs, len(keys)).astype(np.float64)
+        finite = np.isfinite(costs)
+        self.costs = np.bincount(pair, np.where(finite, costs, 0.0), len(keys)).astype(np.float64)
         self.lower, self.upper = np.zeros(len(keys)), np.ones(len(keys))
+        self.lower[pair[costs == -np.inf]] = 1.0
+        self.upper[pair[costs == np.inf]] = 0.0
         certain = certain_pairs(problem)
         self.lower[pair[certain.cut]] = 1.0
         self.upper[pair[certain.uncut]] = 0.0

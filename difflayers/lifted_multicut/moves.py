@@ -10,7 +10,7 @@ from difflayers.graph.rows import INDEX
 from difflayers.graph.units import LOCAL_ROUNDING
 
 # Nodes looked at to see whether a cluster stays connected without one of them.
-_SEARCHED = 64
+SEARCHED = 64
 
 
 @njit(nogil=True, cache=True)
@@ -44,7 +44,7 @@ def move_nodes(
     reached = np.full(num_nodes, -1, np.int64)
     touched = np.empty(np.diff(indptr).max(), INDEX)
     mark = np.full(num_nodes, -1, np.int64)
-    stack = np.empty(_SEARCHED, INDEX)
+    stack = np.empty(SEARCHED, INDEX)
     queue = np.arange(num_nodes).astype(INDEX)
     queued = np.ones(num_nodes, np.bool_)
     head, waiting, moves = 0, num_nodes, 0
@@ -82,7 +82,7 @@ def move_nodes(
         if best == own and not fresh:
             continue
         if size[own] > 2 and not loose:
-            apart = _may_fall_apart(indptr, neighbours, base, cluster, v, mark, visit, stack)
+            apart = may_fall_apart(indptr, neighbours, base, cluster, v, mark, visit, stack)
             if apart:
                 continue
         if fresh:
@@ -108,7 +108,7 @@ def move_nodes(
 
 
 @njit(nogil=True, cache=True)
-def _may_fall_apart(
+def may_fall_apart(
     indptr: np.ndarray,
     neighbours: np.ndarray,
     base: np.ndarray,

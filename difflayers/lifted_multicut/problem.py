@@ -34,11 +34,15 @@ class LiftedMulticut:
         lifted_edges: (l, 2) integers, pairs of different nodes, which may have an edge as well.
         lifted_costs: (l,) float, cost of having the ends in different segments.
 
+    Infinite costs are hard constraints: +inf demands that the ends of the edge or lifted edge are in one
+    segment, and -inf that they are not. A kept constraint adds nothing to the cost of a solution; a broken
+    one makes it +inf.
+
     The problem copies its arrays. If both costs are float32, they stay float32; everything else becomes
     float64.
 
     Raises:
-        TypeError, ValueError: as `difflayers.multicut.Multicut` does, and for infinite costs.
+        TypeError, ValueError: as `difflayers.multicut.Multicut` does.
 
     ```python
     >>> from difflayers import lifted_multicut
@@ -65,7 +69,7 @@ class LiftedMulticut:
         for edges_name, costs_name in (("edges", "edge_costs"), ("lifted_edges", "lifted_costs")):
             edges = checked_edges(getattr(self, edges_name), self.num_nodes, edges_name)
             costs = getattr(self, costs_name)
-            costs, _, _ = checked_costs(costs_name, costs, 1, f"({len(edges)},)", finite=True)
+            costs, _, _ = checked_costs(costs_name, costs, 1, f"({len(edges)},)")
             check_length(costs_name, costs, edges_name, edges)
             dtype = np.float64 if costs.dtype == np.float64 else dtype
             object.__setattr__(self, edges_name, edges)
@@ -75,8 +79,14 @@ class LiftedMulticut:
 
     @property
     def largest_cost(self) -> float:
-        """Largest absolute value among the costs."""
-        return max(float(np.abs(costs).max(initial=0)) for costs in (self.edge_costs, self.lifted_costs))
+        """Largest absolute value among the finite costs."""
+        both = (np.abs(costs) for costs in (self.edge_costs, self.lifted_costs))
+        return max(float(costs.max(initial=0, where=np.isfinite(costs))) for costs in both)
+
+    @property
+    def constrained(self) -> bool:
+        """Whether any cost is infinite."""
+        return any(np.isinf(costs).any() for costs in (self.edge_costs, self.lifted_costs))
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,9 +119,14 @@ class Solution:
     lower_bound: float | None = None
     proven_optimal: bool = False
 
+    @property
+    def gap(self) -> float | None:
+        """The most by which the cost can exceed the least possible cost; None without a bound."""
+        return None if self.lower_bound is None else self.cost - self.lower_bound
+
 
 def evaluate(problem: LiftedMulticut, segments: np.ndarray) -> float:
-    """Return the cost of segments (n,), connected or not, summed in float64.
+    """Return the cost of segments (n,), connected or not, summed in float64; +inf if a constraint is broken.
 
     Raises:
         TypeError, ValueError: if the problem is no LiftedMulticut, or the segments do not fit it.
@@ -131,7 +146,7 @@ def evaluate(problem: LiftedMulticut, segments: np.ndarray) -> float:
 
 
 def is_feasible(problem: LiftedMulticut, segments: np.ndarray) -> bool:
-    """Return whether edges connect every one of the segments (n,).
+    """Return whether edges connect every one of the segments (n,), and all constraints are kept.
 
     Raises:
         TypeError, ValueError: if the problem is no LiftedMulticut, or the segments do not fit it.
@@ -147,7 +162,8 @@ def is_feasible(problem: LiftedMulticut, segments: np.ndarray) -> bool:
     """
     check_problem(problem, LiftedMulticut)
     segments = checked_labels("segments", segments, problem.num_nodes, problem.num_nodes)
-    return int(solution_from_clusters(problem, segments).segments.max()) + 1 == len(np.unique(segments))
+    solution = solution_from_clusters(problem, segments)
+    return solution.cost < np.inf and int(solution.segments.max()) + 1 == len(np.unique(segments))
 
 
 def solution_from_clusters(problem: LiftedMulticut, cluster: np.ndarray) -> Solution:
@@ -172,5 +188,10 @@ def _differ(segments: np.ndarray, pairs: np.ndarray) -> np.ndarray:
 
 
 def _cost(problem: LiftedMulticut, cuts: np.ndarray, lifted_cuts: np.ndarray) -> float:
-    base = problem.edge_costs[cuts].sum(dtype=np.float64)
-    return float(base + problem.lifted_costs[lifted_cuts].sum(dtype=np.float64))
+    total = 0.0
+    for costs, cut in ((problem.edge_costs, cuts), (problem.lifted_costs, lifted_cuts)):
+        if (costs[~cut] == -np.inf).any():
+            return float(np.inf)
+        paid = costs[cut]
+        total += float(paid.sum(dtype=np.float64, where=paid > -np.inf))
+    return total
