@@ -19,9 +19,12 @@ from difflayers.graph.conflicted_cycles import Cycles, OpenCycles
 from difflayers.graph.cutting_planes import TOLERANCE, Row, minimize
 from difflayers.graph.rows import INDEX
 from difflayers.graph.short_paths import short_paths
+from difflayers.graph.stars import pair_numbers, violated_stars
 
 # Conflicted cycles are searched for while some are violated by so much.
 _OPEN = 1e-3
+# Stars are searched for if there are so many pairs for each pair of nodes, counted both ways.
+_DENSE = 0.25
 
 
 def solve_exact(problem: AMWC, time_limit: float | None = None) -> Solution:
@@ -129,6 +132,7 @@ class _Program:
         # Cuts are those of a partition: no cycle has exactly one cut edge.
         if problem.partitionable.any():
             yield from self._broken_cycles(y, late)
+            yield from self._broken_stars(y)
 
     def _broken_cycles(self, y: np.ndarray, late: Callable[[], bool]) -> Iterator[Row]:
         """Rows of cycles: of conflicted ones, and of those by which an integral point is no partition.
@@ -152,6 +156,15 @@ class _Program:
         if not found and self.problem.num_labels > 1:
             for pair, path in short_paths(n, self.tails, self.heads, y, pairs, pairs, TOLERANCE, late):
                 yield self._cycle(pair, path)
+
+    def _broken_stars(self, y: np.ndarray) -> Iterator[Row]:
+        """Rows of stars, of graphs with an edge for most pairs; others hold few stars."""
+        n, first = self.problem.num_nodes, self.problem.node_costs.size
+        if len(y) < _DENSE * n * n:
+            return
+        for rays, between in violated_stars(pair_numbers(n, self.tails, self.heads), y):
+            values = [1.0] * len(rays) + [-1.0] * len(between)
+            yield Row([first + f for f in rays + between], values, len(rays) - 1.0 - len(between))
 
     def _cycle(self, pair: int, path: list[int]) -> Row:
         """A pair is cut only if its path is."""
