@@ -1,8 +1,8 @@
 """Panoptic quality of COCO-panoptic files: `python -m difflayers.panoptic.score TRUTH PREDICTION`.
 
 TRUTH and PREDICTION are each a JSON file, whose PNG files lie in the folder of the same name without
-`.json`; or that folder; or a folder that holds one such pair, as COPS writes it. If the PNG files lie
-elsewhere, say TRUTH.json TRUTH_FOLDER PREDICTION.json PREDICTION_FOLDER.
+`.json`; or that folder; or a folder that holds one such pair, as COPS writes it, or a JSON file among
+PNG files. If the PNG files lie elsewhere, say TRUTH.json TRUTH_FOLDER PREDICTION.json PREDICTION_FOLDER.
 """
 
 import argparse
@@ -153,16 +153,19 @@ def _pair(path: Path) -> tuple[Path, Path]:
     beside = path.resolve().parent / f"{path.resolve().name}.json"
     if beside.is_file():
         return beside, path
-    inside = [file for file in sorted(path.glob("*.json")) if file.with_suffix("").is_dir()]
+    files = sorted(path.glob("*.json"))
+    inside = [(file, file.with_suffix("")) for file in files if file.with_suffix("").is_dir()]
+    if not inside and any(path.glob("*.png")):
+        inside = [(file, path) for file in files]
     if len(inside) > 1:
-        names = ", ".join(file.name for file in inside)
+        names = ", ".join(file.name for file, _ in inside)
         raise ValueError(f"{path}: holds {names}; name the file")
     if not inside:
         raise FileNotFoundError(
-            f"{path}: must have the file {beside.name} beside it, or hold a JSON file and a folder of the "
-            "same name; otherwise name all four, see --help"
+            f"{path}: must have the file {beside.name} beside it, or hold a JSON file with a folder of the "
+            "same name or with PNG files; otherwise name all four, see --help"
         )
-    return inside[0], inside[0].with_suffix("")
+    return inside[0]
 
 
 def main() -> None:

@@ -166,6 +166,8 @@ def test_files_may_be_named_in_each_of_the_usual_ways(files: tuple[Path, Path], 
     assert run(truth, truth.with_suffix(""), found, found.with_suffix("")) == expected
     assert run(truth.with_suffix(""), found.with_suffix("")) == expected  # JSON beside its folder
     assert run(truth.parent, found.parent) == expected  # JSON and folder inside
+    found.rename(found.with_suffix("") / "found.json")
+    assert run(truth, found.with_suffix("")) == expected  # JSON among the PNG files
 
 
 def test_predictions_of_other_images_do_not_count(
@@ -230,7 +232,7 @@ def test_paths_that_lead_nowhere_are_named(files: tuple[Path, Path], run: Run, t
         run(truth, tmp_path / "none.json")
     with pytest.raises(SystemExit, match=r"data/none: no such folder; the PNG files of .*panoptic_val\.json"):
         run(truth, truth.parent / "none", found, found.with_suffix(""))
-    with pytest.raises(SystemExit, match=r"must have the file \S+\.json beside it, or hold a JSON file"):
+    with pytest.raises(SystemExit, match=r"must have the file \S+\.json beside it, or hold a JSON file with"):
         run(truth, tmp_path)
     write(truth.parent / "panoptic_train.json", [], categories=CATEGORIES)
     with pytest.raises(
