@@ -19,7 +19,7 @@ from examples.neurons.segment import (
 )
 from examples.neurons.train import edge_losses, predict, train_costs, train_network
 
-BIASES = np.arange(-2.0, 2.5, 0.5)
+BIASES = np.arange(-3.0, 3.5, 0.5)
 
 
 class Seen(NamedTuple):
