@@ -1,11 +1,13 @@
 """Routes of least cost as a partition of the stops, among all routes that can be in an optimal solution.
 
 The best route through every set of stops comes from the table of Held and Karp. The linear relaxation of the
-partition problem is solved by column generation. A route whose reduced cost exceeds the gap between the
-relaxation and a known solution is in no better solution (Baldacci, Christofides and Mingozzi, Mathematical
-Programming 2008), and HiGHS chooses among the few that are left.
+partition problem is solved by column generation, with cuts: of the routes that meet two of three stops or all
+three, one is taken at most (Jepsen, Petersen, Spoorendonk and Pisinger, Operations Research 2008). A route
+whose reduced cost exceeds the gap between the relaxation and a known solution is in no better solution
+(Baldacci, Christofides and Mingozzi, Mathematical Programming 2008). HiGHS chooses among the few that are left.
 """
 
+from itertools import combinations
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,8 +18,14 @@ from difflayers.solvers.integer_programs import TYPICAL, least
 from difflayers.solvers.route_tables import fill_loads, fill_routes, mark_route
 from difflayers.solvers.tour_search import fill_matrix
 
-# So many routes enter the relaxation at a time.
+# So many routes and cuts enter the relaxation at a time, and cuts so often.
 NEW_COLUMNS = 100
+NEW_CUTS = 20
+MOST_ROUNDS = 40
+VIOLATED = 0.02
+# So many routes are tried first, and up to so many times as many next.
+FIRST_COLUMNS = 500
+MORE = 4
 TOLERANCE = 1e-9
 
 
@@ -36,11 +44,18 @@ def routes_by_columns(costs: Array, demand: Array, vehicles: int) -> Array:
     fill_matrix(costs, between)
     path, route = _tables(between, demand)
     routes = _feasible(route, len(demand))
-    columns, reduced, bound = _relax(routes, vehicles)
-    best, chosen = _partition(routes, columns, vehicles)
-    near = np.flatnonzero(reduced <= best - bound + TOLERANCE * max(abs(best), abs(bound)))
-    if len(near) > len(chosen):
-        best, chosen = _partition(routes, near, vehicles)
+    reduced, bound = _relax(routes, vehicles)
+    # The cheapest columns give a good solution, whose gap leaves few columns for the last choice. There, the
+    # cuts would take HiGHS longer than they save.
+    order = np.argsort(reduced, kind="stable")
+    size, best = FIRST_COLUMNS, np.inf
+    while True:
+        columns = order[:size]
+        best, chosen = _partition(routes, columns, vehicles)
+        needed = int((reduced <= best - bound + TOLERANCE * max(abs(best), abs(bound))).sum())
+        if needed <= size:
+            break
+        size = needed if needed < MORE * size else MORE * size
     if not routes.inside[chosen].any(axis=0).all():
         raise SolverError("no routes of finite cost within the capacity")
     solution = np.zeros(len(costs))
@@ -69,31 +84,52 @@ def _feasible(route: Array, num_stops: int) -> Routes:
     return Routes(stops, cost, inside, 1 + 4 * num_stops * float(np.abs(cost).max()))
 
 
-def _relax(routes: Routes, vehicles: int) -> tuple[Array, Array, float]:
-    """The columns that the linear relaxation has generated, all reduced costs, and its value."""
+def _relax(routes: Routes, vehicles: int) -> tuple[Array, float]:
+    """Reduced costs of all routes in a linear relaxation with cuts, and its value, a lower bound."""
     from scipy.optimize import linprog
 
     num_stops = routes.inside.shape[1]
     columns = np.flatnonzero(routes.inside.sum(axis=1) == 1)
+    inside = routes.inside.astype(float)
+    triples = np.array(list(combinations(range(num_stops), 3)), np.int64).reshape(-1, 3)
+    known = np.zeros(len(triples), bool)
+    meets = np.ones((len(inside), 1))  # in the inequalities: the number of routes, then the cuts
+    limits = np.array([float(vehicles)])
+    rounds = 0
     while True:
         cost, rows = _with_penalties(routes, columns)
         result = linprog(
             cost,
             A_eq=rows,
             b_eq=np.ones(num_stops),
-            A_ub=_counting(len(columns), num_stops),
-            b_ub=[vehicles],
+            A_ub=_unless_left_out(meets[columns], num_stops),
+            b_ub=limits,
             method="highs",
         )
-        prices, price = result.eqlin.marginals, result.ineqlin.marginals[0]
-        reduced = routes.cost - routes.inside @ prices - price
-        new = np.argsort(reduced, kind="stable")[:NEW_COLUMNS]
-        new = np.setdiff1d(new[reduced[new] < -TOLERANCE * TYPICAL], columns)
-        if new.size == 0:
-            # Feasible prices give a bound whatever the tolerance of HiGHS is.
-            slack = min(0.0, float(reduced.min(initial=0))) * num_stops
-            return columns, reduced, float(prices.sum() + vehicles * price) + slack
-        columns = np.append(columns, new)
+        prices, prices_of_cuts = result.eqlin.marginals, np.minimum(result.ineqlin.marginals, 0)
+        reduced = routes.cost - inside @ prices - meets @ prices_of_cuts
+        new = np.flatnonzero(reduced < -TOLERANCE * TYPICAL)
+        if len(new) > NEW_COLUMNS:
+            new = new[np.argpartition(reduced[new], NEW_COLUMNS)[:NEW_COLUMNS]]
+        new = np.setdiff1d(new, columns)
+        if new.size:
+            columns = np.append(columns, new)
+            continue
+        weights = result.x[: len(columns)]
+        taken, weights = routes.inside[columns[weights > 0]], weights[weights > 0]
+        load = (weights[:, None] * (taken[:, triples].sum(axis=2) >= 2)).sum(axis=0)
+        violated = np.flatnonzero((load > 1 + VIOLATED) & ~known)
+        rounds += 1
+        if violated.size == 0 or rounds > MOST_ROUNDS:
+            break
+        violated = violated[np.argsort(-load[violated], kind="stable")[:NEW_CUTS]]
+        known[violated] = True
+        cuts = routes.inside[:, triples[violated]].sum(axis=2) >= 2
+        meets = np.concatenate([meets, cuts], axis=1)
+        limits = np.append(limits, np.ones(len(violated)))
+    # Feasible prices give a bound whatever the tolerance of HiGHS is.
+    slack = min(0.0, float(reduced.min())) * num_stops
+    return reduced, float(prices.sum() + limits @ prices_of_cuts) + slack
 
 
 def _partition(routes: Routes, columns: Array, vehicles: int) -> tuple[float, Array]:
@@ -106,7 +142,7 @@ def _partition(routes: Routes, columns: Array, vehicles: int) -> tuple[float, Ar
         cost,
         [
             LinearConstraint(rows, 1, 1),
-            LinearConstraint(_counting(len(columns), num_stops), -np.inf, vehicles),
+            LinearConstraint(_unless_left_out(np.ones((len(columns), 1)), num_stops), -np.inf, vehicles),
         ],
     )
     return float(cost @ taken), columns[taken[: len(columns)] > 0]
@@ -122,6 +158,6 @@ def _with_penalties(routes: Routes, columns: Array) -> tuple[Array, Any]:
     return cost, csc_array(rows.T.astype(float))
 
 
-def _counting(num_routes: int, num_stops: int) -> Array:
-    """The row (1, r + n) that counts routes."""
-    return np.append(np.ones(num_routes), np.zeros(num_stops))[None]
+def _unless_left_out(meets: Array, num_stops: int) -> Array:
+    """Rows (k, r + n) of inequalities in which routes take meets (r, k), and left-out stops nothing."""
+    return np.concatenate([meets, np.zeros((num_stops, meets.shape[1]))]).T
