@@ -4,7 +4,7 @@ The best route through every set of stops comes from the table of Held and Karp.
 partition problem is solved by column generation, with cuts: of the routes that meet two of three stops or all
 three, one is taken at most (Jepsen, Petersen, Spoorendonk and Pisinger, Operations Research 2008). A route
 whose reduced cost exceeds the gap between the relaxation and a known solution is in no better solution
-(Baldacci, Christofides and Mingozzi, Mathematical Programming 2008). HiGHS chooses among the few that are left.
+(Baldacci, Christofides and Mingozzi, Mathematical Programming 2008). HiGHS chooses among the others.
 """
 
 from itertools import combinations
