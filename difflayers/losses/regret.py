@@ -208,7 +208,7 @@ def _measure(
     context: Sequence[Any] | None,
     unambiguous: bool,
 ) -> tuple[Tensor, Tensor, list[Tensor]]:
-    """Return regrets, optima (B,) in float64, NaN where the solver failed, and the solutions."""
+    """Return, where the costs are, regrets and optima (B,) in float64, NaN if solving failed, and solutions."""
     predicted = several(costs)
     groups = matched(predicted, {"true_costs": true_costs, "true_solutions": true_solutions})
     with measuring(solver, predicted, context, groups) as call:
@@ -228,7 +228,9 @@ def _measure(
         if call.failed is not None:
             regrets, optima = (part.masked_fill(call.failed, torch.nan) for part in (regrets, optima))
         _warn_if_negative(regrets, inner([true.abs() for true in truth], [y.abs() for y in best]))
-        return regrets, optima, [y.to(cost.dtype) for y, cost in zip(solutions, call.costs, strict=True)]
+        there = predicted[0].device
+        solutions = [y.to(there, cost.dtype) for y, cost in zip(solutions, call.costs, strict=True)]
+        return regrets.to(there), optima.to(there), solutions
 
 
 def _worst_first(costs: Sequence[Tensor], true_costs: Sequence[Tensor]) -> list[Tensor]:
