@@ -6,7 +6,7 @@ knows on every machine and which needs no driver. Only inside `elsewhere()` do i
 """
 
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from typing import Any
 from unittest.mock import patch
 
@@ -130,11 +130,23 @@ def _then_moved(function: Any) -> Any:
     return make
 
 
+def _generator(device: Any = "cpu", make: Any = torch.Generator) -> torch.Generator:
+    """A generator of the CPU, which draws the numbers of both."""
+    return make("cpu" if torch.device(device).type == DEVICE.type else device)
+
+
+def _autocast(device_type: str, *args: Any, make: Any = torch.autocast, **kwargs: Any) -> Any:
+    """Mixed precision; there is none elsewhere."""
+    return nullcontext() if device_type == DEVICE.type else make(device_type, *args, **kwargs)
+
+
 @contextmanager
 def elsewhere() -> Iterator[torch.device]:
     """The device, on which tensors hold numbers as long as the context lasts."""
     with ExitStack() as stack:
         stack.enter_context(_Factories())
+        stack.enter_context(patch.object(torch, "Generator", _generator))
+        stack.enter_context(patch.object(torch, "autocast", _autocast))
         for name in FROM_DATA:
             stack.enter_context(patch.object(torch, name, _then_moved(getattr(torch, name))))
         yield DEVICE

@@ -208,7 +208,7 @@ def _measure(
     context: Sequence[Any] | None,
     unambiguous: bool,
 ) -> tuple[Tensor, Tensor, list[Tensor]]:
-    """Return, where the costs are, regrets and optima (B,) in float64, NaN if solving failed, and solutions."""
+    """Return, where the costs are, regrets, optima (B,) in float64, NaN if solving failed, and solutions."""
     predicted = several(costs)
     groups = matched(predicted, {"true_costs": true_costs, "true_solutions": true_solutions})
     with measuring(solver, predicted, context, groups) as call:

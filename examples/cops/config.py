@@ -45,6 +45,8 @@ class Data:
     size: Annotated[tuple[int, int], STRIDED] = (512, 1024)  # training crop, pixels (Section 4.1)
     max_side: Annotated[int | None, AT_LEAST_1] = None  # images are shrunk to this longest side, if given
     scale: Annotated[tuple[float, float], ABOVE_0, ASCENDING] = (0.5, 2.0)  # random scale of Panoptic-DeepLab
+    short_sides: Annotated[tuple[int, ...] | None, AT_LEAST_1] = None  # if given, one is drawn, not a scale
+    longest_side: Annotated[int | None, AT_LEAST_1] = None  # which then limits the scale
 
 
 @dataclass(frozen=True)
@@ -78,6 +80,7 @@ class Stage1:
     warm_up: Annotated[int, AT_LEAST_0] = 0  # iterations in which the learning rate rises from 0
     semantic_fraction: Annotated[float, FRACTION] = 0.2  # the hardest pixels, which alone count
     affinity_fraction: Annotated[float, FRACTION] = 0.25  # the hardest pairs, for each distance
+    affinity_of: Literal["pairs", "map"] = "pairs"  # what the fraction is of, see `losses.affinity_loss`
     affinity_weight: Annotated[float, AT_LEAST_0] = 0.25  # of the mean over the distances
     small_area: Annotated[float, AT_LEAST_0] = 4096.0  # instances of fewer pixels of the image weigh 3 times
 
@@ -96,6 +99,7 @@ class Stage2:
     rate_reduction: Annotated[float, AT_LEAST_0] = (
         0.0  # s layers from the costs: rate / (s · this), if above 1
     )
+    short_sides: Annotated[tuple[int, ...] | None, AT_LEAST_1] = None  # as in `Data`; None: those of `Data`
 
 
 @dataclass(frozen=True)
@@ -135,6 +139,8 @@ class Solver:
     scales: Annotated[tuple[float, float], ABOVE_0, ASCENDING] = (1.0, 5_000.0)  # λ is uniform in this range
     samples: Annotated[int, AT_LEAST_1] = 5  # N
     method: Method = "default"
+    #: "gpu": tensor operations ("fast") on the GPU; "cpu": `method`; "auto": what takes less time on a GPU.
+    place: Literal["auto", "cpu", "gpu"] = "auto"
 
 
 @dataclass(frozen=True)
@@ -144,6 +150,7 @@ class Training:
     precision: Literal["float32", "bfloat16"] = "float32"  # of the network; solver and losses see float32
     gradient_norm: Annotated[float, ABOVE_0] = 5.0  # gradients are clipped to this norm
     seed: Annotated[int, AT_LEAST_0] = 0
+    deterministic: bool = False  # algorithms on a GPU that repeat bit for bit; torch warns where it has none
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,7 @@
 """Stage-1 losses: top-k cross-entropies on classes and boundaries (paper, Section 4.2)."""
 
+from typing import Literal
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -9,10 +11,14 @@ from examples.cops.network import Logits
 from examples.cops.targets import BatchTargets, flat_sides
 
 
-def hardest_mean(losses: Tensor, fraction: float) -> Tensor:
-    """Mean of the largest `fraction` of a flat tensor of losses; 0 if it is empty."""
-    count = max(1, round(fraction * losses.numel()))
-    return losses.topk(count).values.mean() if losses.numel() else losses.sum()
+def hardest_mean(losses: Tensor, fraction: float, size: int | None = None) -> Tensor:
+    """Mean of the largest `fraction` of `size` losses; the flat tensor lacks those that are 0.
+
+    Without `size` the tensor has all of them. The mean of none is 0.
+    """
+    count = max(1, round(fraction * (losses.numel() if size is None else size)))
+    hardest = losses.topk(min(count, losses.numel())).values.sum()
+    return hardest / (count if losses.numel() else 1)
 
 
 def semantic_loss(logits: Tensor, targets: BatchTargets, fraction: float = 0.2) -> Tensor:
@@ -22,21 +28,41 @@ def semantic_loss(logits: Tensor, targets: BatchTargets, fraction: float = 0.2) 
 
 
 def affinity_loss(
-    boundary: list[tuple[Tensor, Tensor]], targets: BatchTargets, fraction: float = 0.25
+    boundary: list[tuple[Tensor, Tensor]],
+    targets: BatchTargets,
+    fraction: float = 0.25,
+    of: Literal["pairs", "map"] = "pairs",
 ) -> Tensor:
-    """Weighted top-k binary cross-entropy of boundary logits: the mean over the distances."""
+    """Weighted top-k binary cross-entropy of boundary logits: the mean over the distances.
+
+    Args:
+        boundary: for each distance the logits of vertical and horizontal pairs.
+        targets: of the batch.
+        fraction: of the hardest pairs, which alone count.
+        of: "pairs": of the known pairs of a distance, in both directions together. "map": of all pixels, for
+            each direction alone, as the authors: a pixel without a pair has the loss 0. The pairs of a large
+            distance, which are fewer than the pixels, then weigh less.
+    """
     logits = flat_sides(boundary, start=1)
     losses = F.binary_cross_entropy_with_logits(logits, targets.edges, reduction="none")
-    sizes = [vertical[0].numel() + horizontal[0].numel() for vertical, horizontal in boundary]
+    sizes = [side[0].numel() for pair in boundary for side in pair]
     weighted = (losses * targets.edge_weights).split(sizes, 1)
-    counts = (targets.edge_weights > 0).split(sizes, 1)
-    means = [hardest_mean(loss[count], fraction) for loss, count in zip(weighted, counts, strict=True)]
+    if of == "map":
+        pixels = targets.semantic.numel()
+        means = [hardest_mean(side.flatten(), fraction, pixels) for side in weighted]
+    else:
+        known = (targets.edge_weights > 0).split(sizes, 1)
+        sides = [side[count] for side, count in zip(weighted, known, strict=True)]
+        means = [
+            hardest_mean(torch.cat(pair), fraction) for pair in zip(sides[::2], sides[1::2], strict=True)
+        ]
     return torch.stack(means).mean()
 
 
 def stage_one_loss(logits: Logits, targets: BatchTargets, config: Config) -> tuple[Tensor, dict[str, float]]:
     """The loss of stage 1, and its two parts for the log."""
     semantic = semantic_loss(logits.semantic, targets, config.stage1.semantic_fraction)
-    affinity = affinity_loss(logits.boundary, targets, config.stage1.affinity_fraction)
+    table = config.stage1
+    affinity = affinity_loss(logits.boundary, targets, table.affinity_fraction, table.affinity_of)
     total = semantic + config.stage1.affinity_weight * affinity
     return total, {"semantic": semantic.item(), "affinity": affinity.item()}

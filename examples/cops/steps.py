@@ -1,5 +1,6 @@
 """The loss of a training step: cross-entropies, or soft panoptic quality through the solver (Section 4.2)."""
 
+import time
 from collections.abc import Sequence
 from functools import partial
 from typing import Any
@@ -55,13 +56,16 @@ class SolverStep(nn.Module):
     ) -> None:
         super().__init__()
         self.network, self.config, self.frozen_trunk = network, config, frozen_trunk
+        solve = partial(amwc.solve, method=config.solver.method)
         self.layer = PanopticLayer(
             is_thing,
             config.network.distances,
-            solver=partial(amwc.solve, method=config.solver.method),
-            lifted_solver=partial(amwc.solve, method=config.solver.method),
+            solver=solve,
+            lifted_solver=solve,
             n_jobs=solver_jobs(),
+            on_device=False,
         )
+        self.place: str | None = None if config.solver.place == "auto" else config.solver.place
         stuff_area = config.rejection.stuff_area * config.loss.crop_stuff_factor
         self.loss = SoftPanopticQualityLoss(is_thing, config.rejection.thing_area, stuff_area, STRIDE**2)
 
@@ -71,17 +75,54 @@ class SolverStep(nn.Module):
         check_finite("the costs that the network puts out", *tensors(costs))
         costs = drop_costs(costs, self.config.loss.cost_dropout, batch.seeds)
         sum_gradients_over_processes(costs)
-        low, high = self.config.solver.scales
-        self.layer.scales = difflayers.UniformScales(
-            low, high, self.config.solver.samples, seed=batch.scale_seed
-        )
-        output = self.layer(costs.node, costs.edge, batch.labels)
+        if self.place is None:
+            self.place = self.faster_place(costs, batch)
+        output = self.layer_at(self.place, batch)(costs.node, costs.edge, batch.labels)
         value = self.loss(*whole_batch(output, batch.labels))
         exact = PanopticQuality(len(self.layer.is_thing), self.layer.is_thing)
         for prediction, target in zip(output.labels, batch.labels, strict=True):
             areas = self.config.rejection.thing_area / STRIDE**2, self.config.rejection.stuff_area / STRIDE**2
             exact.update(reject_small(prediction, self.layer.is_thing, *areas), target)
         return self.config.loss.weight * value, {"soft_pq": 1 - value.item(), "pq": exact.compute().pq}
+
+    def faster_place(self, costs: Costs, batch: Batch) -> str:
+        """Where to solve from now on: for costs on a GPU, where the layer is faster on this batch."""
+        if costs.node.device.type == "cpu":
+            return "cpu"
+        seconds = {place: self.seconds(place, costs, batch) for place in ("cpu", "gpu")}
+        faster = gathered("gpu" if seconds["gpu"] < seconds["cpu"] else "cpu")[0]  # all processes do the same
+        if rank() == 0:
+            taken = ", ".join(f"{place} {value:.3f} s" for place, value in seconds.items())
+            print(f"solver: {faster} (layer and loss on the first batch: {taken})", flush=True)
+        return faster
+
+    def layer_at(self, place: str, batch: Batch) -> PanopticLayer:
+        """The layer, as it solves there, with the λ of an iteration."""
+        low, high = self.config.solver.scales
+        self.layer.scales = difflayers.UniformScales(
+            low, high, self.config.solver.samples, seed=batch.scale_seed
+        )
+        self.layer.on_device = place == "gpu"
+        return self.layer
+
+    def seconds(self, place: str, costs: Costs, batch: Batch) -> float:
+        """What layer and loss take there, forward and backward, after a first time that compiles."""
+        started = 0.0
+        for _ in range(2):
+            node = costs.node.detach().requires_grad_()
+            edge = [(v.detach().requires_grad_(), h.detach().requires_grad_()) for v, h in costs.edge]
+            finish(node.device)
+            started = time.perf_counter()
+            output = self.layer_at(place, batch)(node, edge, batch.labels)
+            self.loss(output.masks, batch.labels).backward()
+            finish(node.device)
+        return time.perf_counter() - started
+
+
+def finish(device: torch.device) -> None:
+    """Wait until a GPU has done what it was given."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
 
 
 def whole_batch(

@@ -163,6 +163,8 @@ def train(
     if (state := checkpoint.load()) is not None:
         network.load_state_dict(state["network"])
         log, base, best = state["log"], state["base_rates"], state.get("best", best)
+        if (place := state.get("solver_place")) is not None:  # measured once, so that a run stays as it began
+            phase.step.place = place
         if len(log) < phase.iterations:  # what is finished loads whatever became of the parameter groups
             optimizer.load_state_dict(state["optimizer"])
         started = {name: begun - state.get(name, 0.0) for name, begun in started.items()}
@@ -193,6 +195,7 @@ def train(
                 log=log,
                 base_rates=base,
                 best=best,
+                solver_place=getattr(phase.step, "place", None),
                 **{name: clock() - started[name] for name, clock in CLOCKS.items()},
             )
     return log

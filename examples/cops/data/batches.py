@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from difflayers.panoptic import PanopticLabels, resize
 from examples.cops.config import Config
-from examples.cops.data.samples import Sample, augment, shrink, to_tensor
+from examples.cops.data.samples import Sample, ShortSides, augment, shrink, to_tensor
 from examples.cops.targets import BatchTargets, stack_targets, stage_one_targets
 
 STRIDE = 4  # the network's output stride: costs live at a quarter of the resolution
@@ -62,6 +62,10 @@ class Crops(Dataset[Batch]):
 
     def __init__(self, data: Any, config: Config, stage: int, size: int) -> None:
         self.data, self.config, self.stage, self.size = data, config, stage, size
+        sides = config.data.short_sides
+        if stage == 2 and config.stage2.short_sides:
+            sides = config.stage2.short_sides
+        self.scale = ShortSides(sides, config.data.longest_side) if sides else config.data.scale
 
     def __getitem__(self, key: tuple[int, int]) -> Batch:
         iteration, part = key
@@ -84,7 +88,7 @@ class Crops(Dataset[Batch]):
         generator, data = np.random.default_rng(seeds), self.config.data
         index = int(generator.integers(len(self.data)))
         sample = self.data[index]
-        crop = augment(shrink(sample, data.max_side), data.size, generator, data.scale)
+        crop = augment(shrink(sample, data.max_side), data.size, generator, self.scale)
         paths = getattr(self.data, "image_paths", None)  # drawn scenes have no files
         return crop, int(generator.integers(2**62)), sample.name if paths is None else str(paths[index])
 

@@ -11,6 +11,20 @@ from difflayers.panoptic import VOID, PanopticLabels, compact, resize
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
+MEAN_COLOUR = tuple(round(255 * value) for value in IMAGENET_MEAN)  # 0 after `to_tensor`, up to rounding
+
+
+class ShortSides(NamedTuple):
+    """A random scale: the shorter side becomes one of `choices`, but the longer side at most `longest`.
+
+    None as `longest` is no limit.
+    """
+
+    choices: tuple[int, ...]
+    longest: int | None
+
+
+Scale = tuple[float, float] | ShortSides
 
 
 class Sample(NamedTuple):
@@ -25,7 +39,7 @@ def augment(
     sample: Sample,
     size: tuple[int, int],
     generator: np.random.Generator,
-    scale: tuple[float, float] = (0.75, 1.5),
+    scale: Scale = (0.75, 1.5),
 ) -> Sample:
     """Scale, crop and mirror a sample at random, image and labels alike.
 
@@ -33,26 +47,36 @@ def augment(
         sample: the sample; it is not changed.
         size: (height, width) of the result in pixels.
         generator: source of the randomness.
-        scale: the factor on the sample's own size is drawn uniformly between these two.
+        scale: the factor on the sample's own size is drawn uniformly between these two, or as `ShortSides`.
 
     Returns:
-        A sample of the given size. If the scaled image is smaller, the rest is void and has the image's mean
-        colour.
+        A sample of the given size. If the scaled image is smaller, the rest, at the right and at the bottom
+        as in inference, is void and has the mean colour of ImageNet.
     """
-    factor = generator.uniform(*scale)
+    factor = draw_factor(sample.image.shape[:2], scale, generator)
     height, width = (max(1, round(factor * side)) for side in sample.image.shape[:2])
     shape = height, width
-    # The same draw serves both cases: the window in a large image, and the place of a small image.
     top, left = (
-        int(generator.integers(min(0, have - want), max(0, have - want) + 1))
+        int(generator.integers(max(0, have - want) + 1))
         for have, want in zip((height, width), size, strict=True)
     )
     image = _window(_resized(sample.image, shape), top, left, size)
     labels = _label_window(sample.labels, shape, top, left, size)
     if generator.random() < 0.5:
-        image = image[:, ::-1]
-        labels = PanopticLabels(labels.segments[:, ::-1], labels.classes, labels.is_crowd)
+        # The image alone: the padding stays at the right.
+        shown = min(size[1], width)
+        columns = np.r_[shown - 1 : -1 : -1, shown : size[1]]
+        image = image[:, columns]
+        labels = PanopticLabels(labels.segments[:, columns], labels.classes, labels.is_crowd)
     return sample._replace(image=image, labels=labels)
+
+
+def draw_factor(shape: Sequence[int], scale: Scale, generator: np.random.Generator) -> float:
+    """Draw the factor on an image of this shape."""
+    if not isinstance(scale, ShortSides):
+        return float(generator.uniform(*scale))
+    factor = int(generator.choice(scale.choices)) / min(shape)
+    return factor if scale.longest is None else min(factor, scale.longest / max(shape))
 
 
 def shrink(sample: Sample, max_side: int | None) -> Sample:
@@ -84,12 +108,12 @@ def _resized(image: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
 
 
 def _window(image: np.ndarray, top: int, left: int, size: tuple[int, int]) -> np.ndarray:
-    """Cut out the window whose corner is (top, left); pixels outside the image get the mean colour."""
+    """Cut out the window whose corner is (top, left); pixels outside the image get ImageNet's mean colour."""
     rows, columns, inside = _overlap(image.shape[:2], top, left, size)
     if inside == (slice(0, size[0]), slice(0, size[1])):
         return image[rows, columns]
     padded = np.empty((*size, 3), dtype=np.uint8)
-    padded[:] = image.mean(axis=(0, 1)).round().astype(np.uint8)
+    padded[:] = MEAN_COLOUR
     padded[inside] = image[rows, columns]
     return padded
 

@@ -28,6 +28,13 @@ def processes() -> Iterator[torch.device]:
         dist.destroy_process_group()
 
 
+def make_deterministic() -> None:
+    """Let torch take algorithms that repeat bit for bit on a GPU; where it has none, it warns."""
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when cuBLAS is first used
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    torch.backends.cudnn.benchmark = False
+
+
 def rank() -> int:
     """The number of this process; process 0 reports and writes."""
     return dist.get_rank() if dist.is_initialized() else 0

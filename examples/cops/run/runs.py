@@ -20,7 +20,7 @@ from examples.cops.network.published import load_published
 from examples.cops.run.checkpoint import Checkpoint
 from examples.cops.run.initial import initialize
 from examples.cops.run.options import Schedule, chosen_config
-from examples.cops.run.processes import rank
+from examples.cops.run.processes import make_deterministic, rank
 from examples.cops.run.progress import without_nan
 from examples.cops.run.resume import check_settings
 from examples.cops.run.settings import described, names, read_about
@@ -135,6 +135,8 @@ def run(
     Raises:
         ValueError: if a stage in `out` is of other classes or settings; and as what is called.
     """
+    if config.training.deterministic:
+        make_deterministic()
     train, held_out = (open_dataset(data, split, config.training.seed) for split in ("train", "val"))
     check_classes(train, held_out)
     network = build_network(config, len(train.categories), imagenet)

@@ -4,6 +4,7 @@ import tomllib
 from collections.abc import Sequence
 from dataclasses import asdict, fields, is_dataclass
 from pathlib import Path
+from types import NoneType
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from difflayers.panoptic.files import Category
@@ -103,6 +104,8 @@ def _table(content: dict[str, Any], kind: Any, prefix: str) -> Any:
 def _converted(value: Any, wanted: Any, name: str) -> Any:
     """A value of a file as a setting of the type `wanted`."""
     options = get_args(wanted)
+    if NoneType in options and get_origin(options[0]) is tuple:
+        return None if value is None else _converted(value, options[0], name)
     if is_dataclass(wanted) and isinstance(value, dict):
         return _table(value, wanted, f"{name}." if name else "")
     if get_origin(wanted) is Literal:

@@ -7,6 +7,8 @@ from typing import get_type_hints
 import pytest
 
 from examples.cops.config import DRAWN, REAL, Config, Data, Network, Rejection, Training, Widths
+from examples.cops.data import DrawnScenes
+from examples.cops.data.batches import Crops
 from examples.cops.run import options
 from examples.cops.run.settings import SETTINGS, from_fields, load, names
 
@@ -45,6 +47,19 @@ def test_coco_has_the_papers_numbers() -> None:
     assert (one.iterations, one.batch) == (240_000, 48)
     assert (two.iterations, two.batch, two.learning_rate) == (10_000, 24, 1e-4)
     assert (config.solver.scales, config.loss.weight) == ((1000, 5000), 100)
+
+
+def test_random_scales_and_hardest_pairs_are_the_authors() -> None:
+    coco, cityscapes = load(files("coco")), load(files("cityscapes"))
+    assert coco.data.short_sides == tuple(int(0.1 * tenths * 640) for tenths in range(5, 16))
+    assert coco.stage2.short_sides == tuple(int(0.1 * tenths * 640) for tenths in range(7, 13))
+    assert (coco.data.longest_side, cityscapes.data.longest_side) == (960, 4096)
+    assert (min(cityscapes.data.short_sides), max(cityscapes.data.short_sides)) == (512, 2048)
+    assert coco.stage1.affinity_of == cityscapes.stage1.affinity_of == "map"
+    scenes = DrawnScenes("train", 0, 1)
+    scales = [Crops(scenes, coco, stage, 1).scale for stage in (1, 2, 3)]
+    assert scales[1].choices == coco.stage2.short_sides  # type: ignore[union-attr]
+    assert scales[0] == scales[2] == (coco.data.short_sides, 960)
 
 
 @pytest.mark.parametrize("data", ["cityscapes", "coco"])

@@ -56,6 +56,28 @@ def test_the_hardest_pairs_of_each_distance_count_and_the_distances_alike(target
     assert found.item() == pytest.approx(np.mean(means), rel=1e-5)
 
 
+def test_of_the_whole_map_each_direction_counts_alone_and_pixels_without_a_pair_are_zero(
+    targets: list[Targets],
+) -> None:
+    generator = torch.Generator().manual_seed(2)
+    boundary = [
+        tuple(torch.randn(3, *side.shape, generator=generator) for side in pair) for pair in targets[0].edges
+    ]
+    means = []
+    for index in range(len(DISTANCES)):
+        for side in (0, 1):
+            whole = np.zeros((3, *targets[0].semantic.shape))  # as the authors hold it: a map per direction
+            for image, target in enumerate(targets):
+                truth, weight = (part[index][side].double() for part in (target.edges, target.edge_weights))
+                logits = boundary[index][side][image].double()
+                loss = torch.log1p(torch.exp(torch.where(truth > 0, -logits, logits))) * weight
+                whole[image, : loss.shape[0], : loss.shape[1]] = loss
+            means.append(hardest(whole.ravel().tolist(), 0.25))
+    found = affinity_loss(boundary, stack_targets(targets), 0.25, "map")  # type: ignore[arg-type]
+    assert min(means) == 0  # no pair is 40 apart vertically
+    assert found.item() == pytest.approx(np.mean(means), rel=1e-5)
+
+
 def test_nothing_to_learn_from_is_a_loss_of_zero_with_a_gradient() -> None:
     nothing = torch.zeros(0, requires_grad=True)
     hardest_mean(nothing, 0.5).backward()

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -12,6 +13,7 @@ from examples.cops.data.batches import Crops
 from examples.cops.network import Costs
 from examples.cops.run import runs
 from examples.cops.steps import SolverStep, drop_costs
+from tests.elsewhere import elsewhere
 
 TINY = DRAWN.change(
     data={"size": (64, 96)},
@@ -99,3 +101,47 @@ def test_dropped_costs_of_an_image_depend_on_its_seed_alone() -> None:
     for pair, other in zip(alone.edge, dropped.edge, strict=True):
         assert all(torch.equal(one[0], all_[1]) for one, all_ in zip(pair, other, strict=True))
     assert not torch.equal(dropped.node[0] == 0, dropped.node[1] == 0)
+
+
+def one_step(config: Any, device: torch.device) -> tuple[SolverStep, float, list[torch.Tensor]]:
+    """A step of stage 2, its loss, and the gradients of the parameters that it reaches, on the CPU."""
+    scenes = DrawnScenes("train", 0, 4)
+    batch = Crops(scenes, config, 2, 2)[3, 0]
+    network = runs.build_network(config, 8).to(device)
+    step = SolverStep(network, scenes.is_thing, config, frozen_trunk=True)
+    loss, _ = step(batch.to(device))
+    parameters = [p for group in network.full_training_groups() for p in group]
+    found = torch.autograd.grad(loss, parameters, allow_unused=True)
+    return step, loss.item(), [gradient.cpu() for gradient in found if gradient is not None]
+
+
+def test_costs_on_a_cpu_are_solved_there_and_nothing_is_timed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(SolverStep, "seconds", lambda *_: pytest.fail("timed"))
+    step, _, _ = one_step(TINY, torch.device("cpu"))
+    assert (step.place, step.layer.on_device) == ("cpu", False)
+
+
+@pytest.mark.parametrize("place", ["cpu", "gpu"])
+def test_the_place_of_the_settings_counts_and_gives_on_a_device_what_it_gives_on_the_cpu(
+    place: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = TINY.change(solver={"place": place}, loss={"cost_dropout": 0.0})
+    _, loss, expected = one_step(config, torch.device("cpu"))
+    with elsewhere() as device:
+        step, there, found = one_step(config, device)
+    assert step.layer.on_device == (place == "gpu")
+    assert there == pytest.approx(loss, abs=1e-6)
+    assert any(gradient.any() for gradient in expected)
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-3)
+
+
+@pytest.mark.parametrize("faster", ["cpu", "gpu"])
+def test_on_a_device_the_faster_place_is_taken_told_and_kept(
+    faster: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(SolverStep, "seconds", lambda _, place, *rest: 1.0 if place == faster else 2.0)
+    with elsewhere() as device:
+        costs = Costs(torch.zeros(1, 8, 4, 4, device=device), [])
+        step = SolverStep(torch.nn.Module(), np.ones(8, bool), TINY, frozen_trunk=True)  # type: ignore[arg-type]
+        assert step.faster_place(costs, Crops(DrawnScenes("train", 0, 4), TINY, 2, 1)[0, 0]) == faster
+    assert f"solver: {faster} (layer and loss on the first batch: cpu" in capsys.readouterr().out

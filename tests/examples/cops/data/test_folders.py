@@ -14,8 +14,17 @@ from difflayers.panoptic.images import read_image
 from examples.cops.config import DRAWN
 from examples.cops.data import CocoPanoptic, open_dataset
 from examples.cops.data.batches import Crops, load_batches
-from examples.cops.data.samples import Sample, augment, shrink, shrink_image, to_tensor
+from examples.cops.data.samples import (
+    Sample,
+    ShortSides,
+    augment,
+    draw_factor,
+    shrink,
+    shrink_image,
+    to_tensor,
+)
 from examples.cops.data.scenes import DrawnScenes
+from examples.cops.inference import network_input
 
 SHARED = Path(__file__).resolve().parents[5] / "shared" / "data"
 needs_data = pytest.mark.skipif(not SHARED.is_dir(), reason=f"needs the real data sets in {SHARED}")
@@ -269,19 +278,21 @@ def test_augment_is_scaling_all_then_cutting_out_then_mirroring(size: tuple[int,
         image = np.asarray(Image.fromarray(original.image).resize((width, height), Image.Resampling.BILINEAR))
         segments = resize(original.labels, (height, width)).segments
         corner = [
-            int(generator.integers(min(0, have - want), max(0, have - want) + 1))
+            int(generator.integers(max(0, have - want) + 1))
             for have, want in zip((height, width), size, strict=True)
         ]
         rows, columns = (first + np.arange(side) for first, side in zip(corner, size, strict=True))
         outside = ((rows < 0) | (rows >= height))[:, None] | (columns < 0) | (columns >= width)
+        if generator.random() < 0.5:  # the image is mirrored, not the padding
+            columns = np.where(
+                columns < width, corner[1] + min(corner[1] + size[1], width) - 1 - columns, columns
+            )
         where = np.clip(rows, 0, height - 1)[:, None], np.clip(columns, 0, width - 1)
-        mean = image.mean(axis=(0, 1)).round().astype(np.uint8)
-        expected = np.where(outside[..., None], mean, image[where])
+        expected = np.where(outside[..., None], np.uint8([124, 116, 104]), image[where])
         truth = compact(np.where(outside, VOID, segments[where]), original.labels.classes)
-        flip = slice(None, None, -1 if generator.random() < 0.5 else 1)
         found = augment(original, size, np.random.default_rng(seed), (0.5, 2.0))
-        assert (found.image == expected[:, flip]).all()
-        assert (found.labels.segments == truth.segments[:, flip]).all()
+        assert (found.image == expected).all()
+        assert (found.labels.segments == truth.segments).all()
         assert (found.labels.classes == truth.classes).all()
 
 
@@ -313,14 +324,34 @@ def test_augment_mirrors_about_half_of_the_time_and_does_nothing_else_at_scale_o
     assert 18 <= mirrored <= 42
 
 
-def test_augment_pads_a_small_image_with_its_mean_colour_and_void() -> None:
-    image = np.full((10, 10, 3), (10, 200, 90), dtype=np.uint8)
-    image[:5] = (30, 100, 90)
-    sample = Sample(image, PanopticLabels(np.zeros((10, 10), int), np.array([0])), "small")
-    padded = augment(sample, (20, 30), np.random.default_rng(0), scale=(1.0, 1.0))
-    void = padded.labels.segments == VOID
-    assert void.sum() == 20 * 30 - 10 * 10
-    assert (padded.image[void] == (20, 150, 90)).all()
+def test_augment_pads_a_small_image_at_the_right_and_bottom_as_inference_does() -> None:
+    image = np.random.default_rng(0).integers(0, 256, (10, 12, 3), dtype=np.uint8)
+    sample = Sample(image, PanopticLabels(np.arange(120).reshape(10, 12), np.zeros(120, int)), "small")
+    (expected,), _ = network_input([image], DRAWN.change(inference={"multiple": 32}))
+    mirrored = 0
+    for seed in range(10):
+        padded = augment(sample, (32, 32), np.random.default_rng(seed), scale=(1.0, 1.0))
+        void = padded.labels.segments == VOID
+        assert void.sum() == 32 * 32 - 120
+        assert not void[:10, :12].any()
+        seen = to_tensor(padded.image)
+        flip = not (padded.image[:10, :12] == image).all()
+        mirrored += flip
+        if flip:
+            seen[:, :10, :12] = seen[:, :10, :12].flip(2)
+        assert (seen[:, :10, :12] == expected[:, :10, :12]).all()
+        # A pixel has whole numbers, so the mean is met to half of one.
+        torch.testing.assert_close(seen, expected, atol=0.5 / 255 / 0.224, rtol=0)
+    assert 0 < mirrored < 10
+
+
+def test_the_shorter_side_is_one_of_those_given_unless_the_longer_one_became_too_long() -> None:
+    scale = ShortSides(tuple(range(320, 961, 64)), 960)
+    factors = {round(draw_factor((480, 640), scale, np.random.default_rng(seed)), 6) for seed in range(200)}
+    # The authors' list for COCO; an image of 640 pixels cannot grow by more than 960 / 640.
+    assert factors == {round(min(64 * tenth / 480, 1.5), 6) for tenth in range(5, 16)}
+    mean = np.mean([draw_factor((480, 640), scale, np.random.default_rng(seed)) for seed in range(2000)])
+    assert mean == pytest.approx(1.22, abs=0.02)
 
 
 def test_augment_drops_segments_that_the_crop_leaves_out_and_keeps_the_crowd_flag() -> None:
