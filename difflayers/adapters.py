@@ -44,7 +44,7 @@ def multicut(graph: Any, costs: np.ndarray | str, *, method: str = "default", **
         >>> multicut(graph, "cost")
         {'a': 0, 'b': 0, 'c': 1}
     """
-    names, num_nodes, edges, values = _arrays(graph, costs)
+    names, num_nodes, edges, values = _checked(graph, costs)
     problem = plain.Multicut(num_nodes, edges, values)
     return _named(names, plain.solve(problem, method).segments)
 
@@ -82,7 +82,7 @@ def lifted_multicut(
         >>> lifted_multicut(path, np.array([1.0, 2.0]), [("a", "c")], np.array([-1.5]))
         {'a': 0, 'b': 1, 'c': 1}
     """
-    names, num_nodes, edges, values = _arrays(graph, costs)
+    names, num_nodes, edges, values = _checked(graph, costs)
     if names is not None:
         number = {name: i for i, name in enumerate(names)}
         try:
@@ -93,6 +93,16 @@ def lifted_multicut(
         pairs = as_array("lifted_edges", lifted_edges)
     problem = lifted.LiftedMulticut(num_nodes, edges, values, pairs, lifted_costs)
     return _named(names, lifted.solve(problem, method).segments)
+
+
+def _checked(
+    graph: Any, costs: np.ndarray | str
+) -> tuple[list[Hashable] | None, int, np.ndarray, np.ndarray]:
+    """What `_arrays` finds; raises ValueError unless there is one cost per edge."""
+    names, num_nodes, edges, values = _arrays(graph, costs)
+    if values.shape != (len(edges),):
+        raise ValueError(f"costs must have shape ({len(edges)},), one per edge, got {values.shape}")
+    return names, num_nodes, edges, values
 
 
 def _arrays(graph: Any, costs: np.ndarray | str) -> tuple[list[Hashable] | None, int, np.ndarray, np.ndarray]:

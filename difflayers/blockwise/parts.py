@@ -44,7 +44,7 @@ def solve(
 
     Every part is solved by itself. The two ends of an edge become one node if no part that has the edge cuts
     it. What is left is solved as a whole, and the solution is improved on the whole problem by
-    `multicut.solve(problem, method, start=...)`.
+    `solve(problem, method, start=...)`.
 
     Args:
         problem: a `Multicut` or `LiftedMulticut`, whose costs must be finite.
@@ -208,9 +208,7 @@ def _solve(
 ) -> Solution | lifted_multicut.Solution:
     if isinstance(problem, Multicut):
         return multicut.solve(problem, method, start=start)
-    if start is None:
-        return lifted_multicut.solve(problem, method)
-    return _solution(problem, start)
+    return lifted_multicut.solve(problem, method, start=start)
 
 
 def _solution(

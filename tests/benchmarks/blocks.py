@@ -1,11 +1,11 @@
 """Multicut of made volumes block by block: against the whole, against its rivals, and over workers.
 
-    python -m tests.benchmarks.blocks [--voxels 4e6] [--block 64] [--noise 0.3 2.5] [--only NAME ...]
+    python -m tests.benchmarks.blocks [--voxels 4e6] [--block 64] [--cell 12] [--noise 0.3 2.5] [--only ...]
     python -m tests.benchmarks.blocks --workers 1 2 [--voxels 4e6] [--repeats 3]
 
 The volume lies in files, as one in zarr would. Its supervoxels are warped bricks of about 12³ voxels. About a
-hundred of them are an object, and its boundary map shows the borders of the objects behind noise that is
-constant in cubes of 6³ voxels, so that it does not average out on a border. At noise 0.3 nearly every border
+hundred of them are an object. The boundary map shows the borders of the objects behind noise that is constant
+in cubes of half a brick's side, so that it does not average out on a border. At noise 0.3 nearly every border
 is seen right; at 2.5 many are wrong, and the multicut is hard.
 
 The first form prints a row per method: the cost, how far it is above the bound of the blocks (a bound of the
@@ -45,7 +45,7 @@ import numpy as np
 
 from difflayers import multicut
 
-CELL, OBJECT, CUBE = 12, 100, 6
+OBJECT = 100
 METHODS = ("blocks", "blocks, best", "whole", "whole, best", "bioimage-cpp", "elf, blocks")
 
 
@@ -75,21 +75,21 @@ def volumes(folder: Path, side: int, block: int) -> tuple[Stored, Stored]:
     )
 
 
-def make(folder: Path, side: int, block: int, noise: float) -> None:
+def make(folder: Path, side: int, block: int, noise: float, cell: int = 12) -> None:
     """Write the volume, slab by slab."""
     from scipy.spatial import cKDTree
 
     rng = np.random.default_rng(0)
-    cells = np.array([side // CELL + 3] * 3)
+    cells = np.array([side // cell + 3] * 3)
     centres = np.stack(np.meshgrid(*map(np.arange, cells), indexing="ij"), axis=-1).reshape(-1, 3)
     seeds = rng.random((len(centres) // OBJECT + 2, 3)) * cells
     objects = cKDTree(seeds).query(centres)[1].astype(np.int32)
-    lattice = rng.normal(size=(side // CUBE + 2,) * 3).astype(np.float32)
+    lattice = rng.normal(size=(side // (cell // 2) + 2,) * 3).astype(np.float32)
     labels, boundary_map = volumes(folder, side, block)
     for start in range(0, side, block):
         stop = min(start + block, side)
         # One voxel more on each side, for the neighbours of the first and the last.
-        grown = bricks(np.arange(start - 1, stop + 1), side, cells)
+        grown = bricks(np.arange(start - 1, stop + 1), side, cells, cell)
         truth = objects[grown]
         border = np.zeros(truth.shape, bool)
         for axis in range(3):
@@ -97,19 +97,20 @@ def make(folder: Path, side: int, block: int, noise: float) -> None:
             differ = np.diff(np.moveaxis(truth, axis, 0), axis=0) != 0
             first |= differ
             second |= differ
-        field = lattice[np.ix_(*(np.arange(*ends) // CUBE for ends in ((start, stop), (side,), (side,))))]
-        logits = np.where(border[1:-1, 1:-1, 1:-1], 1.0, -1.0) + noise * field
+        cubes = [np.arange(*ends) // (cell // 2) for ends in ((start, stop), (side,), (side,))]
+        logits = np.where(border[1:-1, 1:-1, 1:-1], 1.0, -1.0) + noise * lattice[np.ix_(*cubes)]
         labels.write(slice(start, stop), grown[1:-1, 1:-1, 1:-1])
         boundary_map.write(slice(start, stop), 1 / (1 + np.exp(-2 * logits)))
 
 
-def bricks(z: np.ndarray, side: int, cells: np.ndarray) -> np.ndarray:
+def bricks(z: np.ndarray, side: int, cells: np.ndarray, cell: int) -> np.ndarray:
     """Number of the warped brick of every voxel of a slab, with a margin of one voxel."""
+    # In units of bricks, beginning with 1, so that no number is negative.
     along = np.arange(-1, side + 1)
-    z, y, x = np.ix_(z.astype(np.float32), along.astype(np.float32), along.astype(np.float32))
-    i = ((z + CELL + 3 * np.sin(y / 7) + 2 * np.sin(x / 11)) // CELL).astype(np.int32)
-    j = ((y + CELL + 3 * np.sin(x / 8) + 6 * (i % 2)) // CELL).astype(np.int32)
-    k = ((x + CELL + 2 * np.sin(z / 6) + 3 * (i % 2) + 6 * (j % 2)) // CELL).astype(np.int32)
+    z, y, x = np.ix_(*(1 + places.astype(np.float32) / cell for places in (z, along, along)))
+    i = (z + np.sin(1.7 * y) / 4 + np.sin(1.1 * x) / 6).astype(np.int32)
+    j = (y + np.sin(1.5 * x) / 4 + 0.5 * (i % 2)).astype(np.int32)
+    k = (x + np.sin(2 * z) / 6 + 0.25 * (i % 2) + 0.5 * (j % 2)).astype(np.int32)
     return (i * cells[1] + j) * cells[2] + k
 
 
@@ -240,7 +241,7 @@ def run_one(arguments: argparse.Namespace) -> None:
         return
     made_small = folder / "small"
     made_small.mkdir(exist_ok=True)
-    make(made_small, 24, 24, 1.0)
+    make(made_small, 24, 24, 1.0, 6)
     CALLS[arguments.one](made_small, 24, 24)  # compiles
     start, begin = time.monotonic(), time.process_time()
     found = CALLS[arguments.one](folder, side, block)
@@ -350,6 +351,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--voxels", type=float, default=4e6)
     parser.add_argument("--block", type=int, default=64)
+    parser.add_argument("--cell", type=int, default=12, help="side of a supervoxel")
     parser.add_argument("--noise", type=float, nargs="+", default=[0.3, 2.5])
     parser.add_argument("--only", nargs="+", choices=METHODS, default=list(METHODS))
     parser.add_argument("--workers", type=int, nargs="+")
@@ -364,7 +366,7 @@ def main() -> None:
     for noise in arguments.noise:
         folder = Path(tempfile.mkdtemp(dir=arguments.folder))
         try:
-            make(folder, side, arguments.block, noise)
+            make(folder, side, arguments.block, noise, arguments.cell)
             if arguments.workers:
                 scale(folder, side, arguments.block, arguments.workers, arguments.repeats)
             else:
