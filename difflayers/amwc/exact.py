@@ -118,11 +118,13 @@ class _Program:
         x, first_y = point[: n * num_labels].reshape(n, num_labels), n * num_labels
         y = point[first_y:]
         gap = x[tails] - x[heads]
-        # A node with this label and a neighbour without it are cut: y >= x_u - x_v, either way round.
-        for sign, ends in ((1, (tails, heads)), (-1, (heads, tails))):
-            for e, k in np.argwhere(sign * gap > y[:, None] + TOLERANCE).tolist():
-                u, v = int(ends[0][e]), int(ends[1][e])
-                yield Row([first_y + e, u * num_labels + k, v * num_labels + k], [1.0, -1.0, 1.0], 0.0)
+        # A node with one of some labels and a neighbour with none of them are cut. Labels are taken of which
+        # the tail holds more than the head; for the others, the same follows with both ends swapped.
+        for e in np.flatnonzero(np.maximum(gap, 0.0).sum(axis=1) > y + TOLERANCE).tolist():
+            more = np.flatnonzero(gap[e] > 0.0)
+            u, v = int(tails[e]) * num_labels + more, int(heads[e]) * num_labels + more
+            signs = [1.0] + [-1.0] * len(more) + [1.0] * len(more)
+            yield Row([first_y + e, *u.tolist(), *v.tolist()], signs, 0.0)
         # Equal labels that may not be split are uncut: y <= 2 - x_u - x_v.
         both = x[tails] + x[heads] + y[:, None] - 2.0
         both[:, problem.partitionable] = 0.0

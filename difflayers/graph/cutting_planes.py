@@ -25,6 +25,8 @@ from difflayers.graph.units import exponent, resolution
 TOLERANCE = 1e-6
 # HiGHS finds what differs by 1e-6 at best, so the largest cost it is given is this power of two.
 _LARGEST = 20
+# At the root, rows of so much slack are dropped whenever the bound rises by such a share of the gap.
+_SLACK, _RISE = 0.02, 0.01
 # Branch and bound ends after so many variables in all its linear programs, and HiGHS goes on. If HiGHS proves
 # nothing, branch and bound takes up again where it ended, so many times as long.
 _MOST_BRANCHED, _PATIENCE = 20_000, 100
@@ -176,7 +178,7 @@ class _Search:
             status, point, found = self._relaxation(lower, upper)
             if status == _INFEASIBLE:
                 return []
-            bound = max(bound, found.bound)
+            rose, bound = found.bound - bound, max(bound, found.bound)
             if node.number == 0:
                 self.bound = max(self.bound, bound)
                 self.lower, self.upper = lower, upper
@@ -187,6 +189,8 @@ class _Search:
             self._fix(found, lower, upper)
             if point is None:
                 break
+            if node.number == 0 and rose > _RISE * (self.best.cost - bound):
+                self._drop_slack_rows(point)
             violated = self.program.violated(point, self.late)
             if not self.add(violated):
                 break
@@ -276,6 +280,11 @@ class _Search:
             self.rows = vstack([self.rows, block], format="csr")
             self.least = np.concatenate([self.least, [row.least for row in new]])
         return bool(new)
+
+    def _drop_slack_rows(self, point: np.ndarray) -> None:
+        """Leave out rows that say nothing where the program is now; those missed later are found again."""
+        tight = self.rows @ point < self.least + _SLACK
+        self.rows, self.least, self.seen = self.rows[tight], self.least[tight], set()
 
     def _try(self, point: np.ndarray) -> None:
         solution = self.program.solution(point)
