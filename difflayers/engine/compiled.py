@@ -57,12 +57,18 @@ def _solve(
     outputs, kept, _ = forward(plan, tensors)
     # Copies, since an operator's results must be no views of its arguments or of each other.
     results = [*outputs, *(tensor.clone() for tensor in kept)]
-    for result, like in zip(results, _shapes(tensors, plan), strict=True):
-        if result.shape != like.shape:
+    found = [tuple(result.shape) for result in results]
+    expected = [tuple(like.shape) for like in _shapes(tensors, plan)]
+    for ours, wanted in zip(found[: len(outputs)], expected, strict=False):
+        if ours != wanted:
             raise NotImplementedError(
-                f"under torch.compile a solution must have the shape of its costs, {tuple(like.shape)}, "
-                f"but has {tuple(result.shape)}"
+                f"under torch.compile a solution must have the shape of its costs, {wanted}, got {ours}"
             )
+    if found != expected:
+        raise NotImplementedError(
+            f"under torch.compile {type(plan.estimator).__name__}.saved_like must return the shapes that "
+            f"solve saves, {found[len(outputs) :]}, got {expected[len(outputs) :]}"
+        )
     return results
 
 

@@ -215,6 +215,19 @@ def test_a_compiled_loss_and_a_compiled_function_of_several_layers_keep_them_apa
         assert_close(apply(again, costs), again(costs))
 
 
+def test_saved_tensors_of_other_shapes_than_the_costs_are_named_to_who_compiles():
+    class Mean(difflayers.SolverLayer):
+        def solve(self, call):
+            solutions = call.solve()
+            call.save(*(solution.mean(1) for solution in solutions))
+            return solutions
+
+    layer = torch.compile(Mean(lambda costs: costs), backend="aot_eager")
+    message = r"Mean.saved_like must return the shapes that solve saves, \[\(4,\)\], got \[\(4, 3\)\]"
+    with pytest.raises(NotImplementedError, match=message):
+        layer(torch.ones(4, 3, requires_grad=True))
+
+
 def test_random_calls_are_not_merged_by_the_compiler():
     draws = []
 

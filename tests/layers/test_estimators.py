@@ -396,6 +396,7 @@ def test_a_gradient_that_is_not_finite_makes_its_instance_nan_and_leaves_the_oth
 
 
 @every_estimator
+@pytest.mark.filterwarnings("ignore:Anomaly Detection", "ignore:Error detected in")
 def test_under_anomaly_detection_such_a_gradient_is_an_error_that_names_the_instance(name):
     incoming = randn(4, 5)
     incoming[1, 0] = torch.nan

@@ -31,6 +31,7 @@ class Case:
     function: Callable[..., Any]
     needs: tuple[str, ...]
     solves: bool = True
+    keeps: str = ""  # from call to call: "noise" or "pool"
 
     def make(self, solver=None, **options):
         """A new loss module."""
@@ -43,9 +44,7 @@ class Case:
 
     def call_function(self, costs, target, **options):
         """The value of the function with new noise and a new pool, as a new module has."""
-        own = {"fenchel": {"noise": gaussian_noise()}, "contrastive": {"pool": SolutionPool()}}
-        own["ranking"], own["score"] = own["contrastive"], own["fenchel"]
-        own = own.get(self.name.split("-")[0], {})
+        own = {"noise": {"noise": gaussian_noise()}, "pool": {"pool": SolutionPool()}}.get(self.keeps, {})
         solver = (Enumeration(matchings()),) if self.solves else ()
         if self.name.startswith("score"):
             solver += (paid,)
@@ -65,8 +64,8 @@ class Case:
         return {name: every[name] for name in self.needs}
 
 
-def _case(name, loss, function, *needs, solves=True, **own):
-    return Case(name, partial(loss, **own), partial(function, **own), needs, solves)
+def _case(name, loss, function, *needs, solves=True, keeps="", **own):
+    return Case(name, partial(loss, **own), partial(function, **own), needs, solves, keeps)
 
 
 F = functional
@@ -90,6 +89,7 @@ CASES = [
             losses.FenchelYoungLoss,
             F.fenchel_young_loss,
             "true_solutions",
+            keeps="noise",
             perturbation=perturbation,
             sigma=0.5,
         )
@@ -108,6 +108,7 @@ CASES = [
             losses.ScoreFunctionLoss,
             F.score_function_loss,
             "true_parameters",
+            keeps="noise",
             samples=20,
             control_variate=variate,
         )
@@ -115,15 +116,29 @@ CASES = [
     ),
     _case("structured-svm", losses.StructuredSVMLoss, F.structured_svm_loss, "true_solutions"),
     *(
-        _case(f"contrastive-{kind}", losses.ContrastiveLoss, F.contrastive_loss, "true_solutions", kind=kind)
+        _case(
+            f"contrastive-{kind}",
+            losses.ContrastiveLoss,
+            F.contrastive_loss,
+            "true_solutions",
+            keeps="pool",
+            kind=kind,
+        )
         for kind in ("nce", "map")
     ),
     *(
         _case(
-            f"ranking-{kind}", losses.RankingLoss, F.ranking_loss, "true_costs", "true_solutions", kind=kind
+            f"ranking-{kind}",
+            losses.RankingLoss,
+            F.ranking_loss,
+            "true_costs",
+            "true_solutions",
+            keeps="pool",
+            kind=kind,
         )
         for kind in ("pointwise", "pairwise", "listwise")
     ),
     _case("cone", losses.ConeAlignmentLoss, F.cone_alignment_loss, "normals", solves=False),
 ]
+ONE_OF_EACH = list({case.loss.func: case for case in CASES}.values())
 SOLVING = [case for case in CASES if case.solves]

@@ -8,14 +8,19 @@ import numpy as np
 import pytest
 import torch
 
-from difflayers import SolverError
+from difflayers import SolverError, losses
 from difflayers.engine.autograd import COMPILED_WHOLE
 from difflayers.functional import regret
-from tests.losses.cases import CASES, SOLVING
+from tests.losses.cases import CASES, ONE_OF_EACH, SOLVING
 from tests.losses.polytopes import Enumeration, matchings
 
 every_loss = pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 every_solving_loss = pytest.mark.parametrize("case", SOLVING, ids=lambda case: case.name)
+
+
+def test_no_loss_of_the_library_is_missing_here():
+    library = {getattr(losses, name) for name in losses.__all__ if name.endswith("Loss")}
+    assert {type(case.make()) for case in CASES} == library - {losses.SolverLoss}
 
 
 def random_costs(seed, batch=5, dtype=torch.float64):
@@ -134,8 +139,31 @@ def test_context_reaches_the_solver_with_its_instance(case, batched):
         alone = value_and_gradient(case.make(Enumeration(points[parity::2]), reduction="none"), costs, target)
         for whole, one, restricted in zip(together, apart, alone, strict=True):
             torch.testing.assert_close(one, restricted)
-            if not case.name.startswith(("contrastive", "ranking")):  # whose pools saw other instances
+            if case.keeps != "pool":  # which saw other instances
                 torch.testing.assert_close(whole[parity::2], one[parity::2])
+
+
+@pytest.mark.parametrize(
+    "case", [case for case in SOLVING if case.keeps != "noise"], ids=lambda case: case.name
+)
+def test_costs_in_two_tensors_give_what_one_tensor_gives(case):
+    solver = Enumeration(matchings())
+
+    def solver_of_parts(first, rest):
+        solution = solver(np.concatenate([first, rest]))
+        return solution[:1], solution[1:]
+
+    def parts(tensor):
+        return [tensor[:, :1], tensor[:, 1:]]
+
+    def loss_of_parts(costs, **target):
+        loss = case.make(solver_of_parts, reduction="none")
+        return loss(parts(costs), **{name: parts(tensor) for name, tensor in target.items()})
+
+    costs, target = random_costs(1), case.target(random_costs(2))
+    whole = value_and_gradient(case.make(reduction="none"), costs, target)
+    for ours, theirs in zip(value_and_gradient(loss_of_parts, costs, target), whole, strict=True):
+        torch.testing.assert_close(ours, theirs)
 
 
 @every_loss
@@ -183,7 +211,7 @@ def test_copies_and_restored_states_draw_what_the_original_draws(case):
     expected = draws(loss)
     for other in (restored, copied, pickled):
         assert torch.equal(draws(other), expected)
-    if case.name.startswith(("fenchel", "score")):
+    if case.keeps == "noise":
         assert not torch.equal(draws(case.make()), expected)
 
 
@@ -214,11 +242,8 @@ def test_functional_transforms_see_the_same_gradient(case):
     torch.testing.assert_close(torch.func.grad(lambda c: case.make()(c, **target))(costs), expected)
 
 
-@pytest.mark.parametrize(
-    "name", ["spo-plus", "fenchel-young-additive", "quadratic", "ranking-listwise", "cone"]
-)
-def test_compiled_steps_are_the_eager_ones(name):
-    (case,) = (case for case in CASES if case.name == name)
+@pytest.mark.parametrize("case", ONE_OF_EACH, ids=lambda case: case.name)
+def test_compiled_steps_are_the_eager_ones(case):
     costs, target = random_costs(1), case.target(random_costs(2))
     expected = value_and_gradient(case.make(), costs, target)
     loss = case.make()

@@ -1,11 +1,15 @@
 """What ready-made solvers make of malformed structures and costs: finite solutions or a clear error."""
 
+import inspect
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from difflayers import solvers
+from difflayers.solvers import batch
+from tests.solvers.test_batch import SOLVERS, costs_for
 from tests.trust.malformed import budget, spoiled, survives
 
 EDGES = np.array([[0, 1], [1, 2], [2, 3], [0, 3], [0, 2], [1, 3]])
@@ -92,3 +96,27 @@ def check_solutions(solver, arguments):
         # What is forbidden is never taken.
         if not isinstance(solver, solvers.Ranking):
             assert not solutions[np.isposinf(costs.astype(float))].any()
+
+
+def test_no_solver_of_the_library_is_missing_here_or_in_the_tests_of_batches():
+    library = {value for value in map(solvers.__dict__.get, solvers.__all__) if inspect.isclass(value)}
+    assert {build for build, _, _ in READY.values()} == library
+    assert {type(build()) for build, _ in SOLVERS.values()} == library
+
+
+# Sorting is quick, and the others run kernels or programs of their own.
+WITHOUT_METER = {"ranking", "top", "multicut", "diverse", "schedule"}
+
+
+@pytest.mark.parametrize("name", sorted(set(SOLVERS) - WITHOUT_METER))
+def test_every_kernel_spends_steps_so_that_it_can_be_interrupted(name, monkeypatch):
+    class Stopped(Exception):
+        pass
+
+    def instead_of_threads(*arguments):
+        raise Stopped
+
+    monkeypatch.setattr(batch, "_LONG", 0)  # steps before a kernel is stopped and continued in a thread
+    monkeypatch.setattr(batch, "_in_threads", instead_of_threads)
+    with pytest.raises(Stopped):
+        SOLVERS[name][0]()(costs_for(name))
