@@ -1,6 +1,7 @@
 """`python -m examples.cops`: train, evaluate, predict, demo.
 
-`torchrun --nproc-per-node N -m examples.cops train …` and `… evaluate …` use N processes, one per GPU.
+`torchrun --nproc-per-node N -m examples.cops train …` uses N processes, one per GPU.
+So do `evaluate` and `predict`.
 """
 
 import argparse
@@ -95,7 +96,19 @@ def arguments() -> argparse.ArgumentParser:
     command.add_argument(
         "--explain", action="store_true", help="draw also the costs and cuts behind each labeling"
     )
-    command.add_argument("images", type=Path, nargs="+", help="image files or folders of them")
+    command.add_argument(
+        "--no-pictures", action="store_true", help="write panoptic.json and panoptic/ only, for a submission"
+    )
+    command.add_argument(
+        "--list",
+        type=Path,
+        metavar="JSON",
+        help="label the images that it lists, under its ids, as COCO's image_info_test-dev2017.json",
+    )
+    command.add_argument("--batch", type=int, default=1, help="images that are read together")
+    command.add_argument(
+        "images", type=Path, nargs="+", help="image files, or folders, whose subfolders count too"
+    )
     return parser
 
 
@@ -176,8 +189,18 @@ def predict(options: argparse.Namespace, device: torch.device) -> None:
         network, config, categories = runs.load_network(options.checkpoint)
     is_thing = np.array([category.is_thing for category in categories])
     predictor = Predictor(network.to(device), is_thing, config)
-    predict_files(predictor, options.images, categories, options.out, options.explain)
-    print(predictor.timing)
+    predict_files(
+        predictor,
+        options.images,
+        categories,
+        options.out,
+        explain=options.explain,
+        pictures=not options.no_pictures,
+        listed=options.list,
+        batch=options.batch,
+    )
+    if rank() == 0:
+        print(predictor.timing)
 
 
 def main() -> None:

@@ -4,7 +4,6 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from itertools import groupby
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,7 +17,7 @@ from difflayers.graph import grid_edges
 from difflayers.panoptic import PanopticLabels, compact, from_solution, reject_small, resize
 from examples.cops.config import Config
 from examples.cops.data.batches import STRIDE
-from examples.cops.data.samples import shrink_image, to_tensor
+from examples.cops.data.samples import shrink_image, shrunk_size, to_tensor
 from examples.cops.network import CopsNetwork
 from examples.cops.run.processes import solver_jobs
 from examples.cops.steps import autocast
@@ -102,28 +101,33 @@ class Predictor:
         return self.predict([image])[0].labels
 
     def predict(self, images: Sequence[np.ndarray]) -> list[Prediction]:
-        """Label images (H, W, 3) uint8, at their own resolution; images of one size in a row form a batch."""
+        """Label images (H, W, 3) uint8, at their own resolution; those of one padded size form a batch."""
         self.network.eval()
-        predictions: list[Prediction] = []
-        for _, same in groupby(images, lambda image: image.shape):
-            predictions += self._predict_equal(list(same))
-        return predictions
+        groups: dict[tuple[int, int], list[int]] = {}
+        for index, image in enumerate(images):
+            height, width = shrunk_size(image.shape, self.config.data.max_side)
+            multiple = self.config.inference.multiple
+            padded = -(-height // multiple) * multiple, -(-width // multiple) * multiple
+            groups.setdefault(padded, []).append(index)
+        predictions: dict[int, Prediction] = {}
+        for group in groups.values():
+            predictions |= zip(group, self._predict_together([images[index] for index in group]), strict=True)
+        return [predictions[index] for index in range(len(images))]
 
-    def _predict_equal(self, images: list[np.ndarray]) -> list[Prediction]:
+    def _predict_together(self, images: list[np.ndarray]) -> list[Prediction]:
         started = time.perf_counter()
-        batch, size = network_input(images, self.config)
+        batch, sizes = network_input(images, self.config)
         prepared = time.perf_counter()
-        instances = self._costs(batch, size)
+        instances = self._costs(batch, sizes)
         predicted = time.perf_counter()
-        shape = -(-size[0] // STRIDE), -(-size[1] // STRIDE)
-        solve = partial(_solve, shape, self.config, self.is_thing, self.solver)
+        solve = partial(_solve, self.config, self.is_thing, self.solver)
         # The solver releases the GIL, so that threads use all cores.
         jobs = solver_jobs() if len(instances) > 1 else 1
         solved = Parallel(jobs, require="sharedmem")(delayed(solve)(*costs) for costs in instances)
         done = time.perf_counter()
         results = [
             at_full_resolution(image, size, found, labels, self.is_thing, self.config)
-            for image, (found, labels) in zip(images, solved, strict=True)
+            for image, size, (found, labels) in zip(images, sizes, solved, strict=True)
         ]
         self.timing.network += predicted - prepared
         self.timing.solver += done - predicted
@@ -132,29 +136,41 @@ class Predictor:
         return results
 
     @torch.no_grad()
-    def _costs(self, batch: torch.Tensor, size: tuple[int, int]) -> list[tuple[Any, Any]]:
-        """Costs of each image as arrays; the padding is cut away before the solver sees it."""
+    def _costs(self, batch: torch.Tensor, sizes: Sequence[tuple[int, int]]) -> list[tuple[Any, Any, Any]]:
+        """Shape and costs of each image as arrays; the padding is cut away before the solver sees it."""
         with autocast(self.config, self.device):
             logits = self.network(batch.to(self.device))
         costs = self.network.costs(logits)
-        rows, columns = (-(-side // STRIDE) for side in size)
-        node = costs.node[:, :, :rows, :columns].float().flatten(2).transpose(1, 2).cpu().numpy()
-        edges = [
-            (
-                v[:, : max(rows - d, 0), :columns].float().cpu().numpy(),
-                h[:, :rows, : max(columns - d, 0)].float().cpu().numpy(),
-            )
-            for d, (v, h) in zip(self.config.network.distances, costs.edge, strict=True)
-        ]
-        return [(np.ascontiguousarray(node[i]), [(v[i], h[i]) for v, h in edges]) for i in range(len(batch))]
+        node = costs.node.float().cpu().numpy()
+        edges = [(v.float().cpu().numpy(), h.float().cpu().numpy()) for v, h in costs.edge]
+        distances = self.config.network.distances
+        instances = []
+        for i, size in enumerate(sizes):
+            rows, columns = (-(-side // STRIDE) for side in size)
+            own = node[i, :, :rows, :columns].reshape(node.shape[1], -1).T
+            sides = [
+                (v[i, : max(rows - d, 0), :columns], h[i, :rows, : max(columns - d, 0)])
+                for d, (v, h) in zip(distances, edges, strict=True)
+            ]
+            instances.append(((rows, columns), np.ascontiguousarray(own), sides))
+        return instances
 
 
-def network_input(images: Sequence[np.ndarray], config: Config) -> tuple[torch.Tensor, tuple[int, int]]:
-    """Return images of one size as the network sees them (B, 3, H, W), and their size without padding."""
-    small = [shrink_image(image, config.data.max_side) for image in images]
-    height, width = small[0].shape[:2]
-    padding = (0, -width % config.inference.multiple, 0, -height % config.inference.multiple)
-    return F.pad(torch.stack([to_tensor(image) for image in small]), padding), (height, width)
+def network_input(images: Sequence[np.ndarray], config: Config) -> tuple[torch.Tensor, list[tuple[int, int]]]:
+    """Return images as the network sees them (B, 3, H, W), and the size of each without padding.
+
+    Args:
+        images: of one padded size.
+        config: the longest side, and what the padded sides are multiples of.
+    """
+    multiple = config.inference.multiple
+    inputs, sizes = [], []
+    for image in images:
+        small = shrink_image(image, config.data.max_side)
+        height, width = small.shape[:2]
+        inputs.append(F.pad(to_tensor(small), (0, -width % multiple, 0, -height % multiple)))
+        sizes.append((height, width))
+    return torch.stack(inputs), sizes
 
 
 def at_full_resolution(
@@ -186,10 +202,10 @@ def at_full_resolution(
 
 
 def _solve(
-    shape: tuple[int, int],
     config: Config,
     is_thing: np.ndarray,
     solver: AmwcSolver,
+    shape: tuple[int, int],
     node_costs: np.ndarray,
     edge_costs: list[tuple[np.ndarray, np.ndarray]],
 ) -> tuple[Solved, PanopticLabels]:

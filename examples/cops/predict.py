@@ -1,6 +1,7 @@
 """Label images of any size: overlays with names, COCO-panoptic files, and pictures of costs and cuts."""
 
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,9 @@ from examples.cops.data import Category
 from examples.cops.inference import Prediction, Predictor, Solved
 from examples.cops.measure.pictures import draw_names, grey, grid, overlay, tinted
 from examples.cops.measure.submission import write_index, write_prediction
+from examples.cops.run.processes import gathered, rank, world
 
+CITYSCAPES = "_leftImg8bit"  # the end of the names of its images
 READABLE = 512  # pixels of the longer side that names can be read on
 
 
@@ -23,8 +26,14 @@ def predict_files(
     categories: Sequence[Category],
     out: Path,
     explain: bool = False,
+    pictures: bool = True,
+    listed: Path | None = None,
+    batch: int = 1,
 ) -> None:
     """Label images; `out` receives `panoptic.json`, `panoptic/`, `overlay/` and, with `explain`, `explain/`.
+
+    A file in a subfolder of a folder keeps its place below these. Under torchrun, each process takes a part
+    of the images.
 
     Args:
         predictor: labels images with these categories.
@@ -33,29 +42,40 @@ def predict_files(
         out: the folder for what is written.
         explain: whether to draw also the semantic argmax, the boundary probability at each distance, and the
             edges that the solver cut.
+        pictures: whether to draw. Without pictures, as for a submission, images are not turned upright.
+        listed: JSON with an entry `images`, such as COCO's `image_info_test-dev2017.json`: only these images
+            are labeled, under their ids. Without a list the ids are those of `image_ids`.
+        batch: how many images are read at a time; those of one padded size form a batch of the network.
 
     Raises:
         FileNotFoundError: naming the image that is missing, or the folder that holds none.
         ValueError: naming the image that cannot be read, or two whose results would have one name.
     """
+    named = named_images(paths, out)
+    ids = image_ids([*named]) if listed is None else listed_ids(listed, named)
+    own = [*ids][rank() :: world()]
     annotations = []
-    for path in image_files(paths):
-        image = read_image(path, upright=True)
+    for start in range(0, len(own), batch):
+        names = own[start : start + batch]
+        images = [read_image(named[name], upright=pictures) for name in names]
         try:
-            (prediction,) = predictor.predict([image])
+            predictions = predictor.predict(images)
         except ValueError as error:  # costs that are not finite, say
-            raise ValueError(f"{path}: {error}") from error
-        annotations.append(
-            write_prediction(out, prediction.labels, (path.stem, f"{path.stem}.png"), categories)
-        )
-        large, labels = enlarged(image, prediction.labels)
-        drawn = draw_names(overlay(large, labels, categories), labels, categories)
-        Image.fromarray(drawn).save(file_to_write(out / "overlay", f"{path.stem}.png"))
-        if explain:
-            picture = file_to_write(out / "explain", f"{path.stem}.png")
-            explanation(image, prediction, predictor, categories, picture)
-        print(f"{path}: {len(prediction.labels.classes)} segments")
-    write_index(out, annotations)
+            raise ValueError(f"{', '.join(str(named[name]) for name in names)}: {error}") from error
+        for name, image, prediction in zip(names, images, predictions, strict=True):
+            file_ids = ids[name], f"{name}.png"
+            annotations.append(write_prediction(out, prediction.labels, file_ids, categories))
+            if pictures:
+                large, labels = enlarged(image, prediction.labels)
+                drawn = draw_names(overlay(large, labels, categories), labels, categories)
+                Image.fromarray(drawn).save(file_to_write(out / "overlay", f"{name}.png"))
+            if explain:
+                picture = file_to_write(out / "explain", f"{name}.png")
+                explanation(image, prediction, predictor, categories, picture)
+            print(f"{named[name]}: {len(prediction.labels.classes)} segments")
+    parts = gathered(annotations)
+    if rank() == 0:
+        write_index(out, [entry for part in parts for entry in part])
 
 
 def enlarged(image: np.ndarray, labels: PanopticLabels) -> tuple[np.ndarray, PanopticLabels]:
@@ -123,18 +143,73 @@ def halfway(sides: Sequence[np.ndarray], shape: tuple[int, int], distance: int) 
 
 
 def image_files(paths: Sequence[Path]) -> list[Path]:
-    """Return the image files among the paths and inside folders among them; no two have the same name."""
-    files = []
+    """Return the image files among the paths and inside folders among them, as `named_images`."""
+    return [*named_images(paths).values()]
+
+
+def named_images(paths: Sequence[Path], out: Path | None = None) -> dict[str, Path]:
+    """Find the image files among the paths and, at any depth, inside folders among them.
+
+    Args:
+        paths: files and folders.
+        out: a folder that is passed over, because it holds what was written before.
+
+    Returns:
+        Each file under its name without suffix; a file in a subfolder with the way there, such as `a/street`.
+
+    Raises:
+        FileNotFoundError: naming the folder that holds none.
+        ValueError: if two files have one name.
+    """
+    found: dict[Path, tuple[str, Path]] = {}  # a file may be named twice
     for path in paths:
-        inside = (
-            sorted(p for p in path.iterdir() if p.suffix.lower() in SUFFIXES) if path.is_dir() else [path]
-        )
+        inside = [path]
+        if path.is_dir():
+            inside = sorted(p for p in path.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
+            if out is not None and path.resolve() != out.resolve():
+                inside = [p for p in inside if not p.resolve().is_relative_to(out.resolve())]
         if not inside:
             raise FileNotFoundError(f"{path}: holds no image ({', '.join(sorted(SUFFIXES))})")
-        files += inside
+        for file in inside:
+            place = file.relative_to(path) if path.is_dir() else Path(file.name)
+            found.setdefault(file.resolve(), (place.with_suffix("").as_posix(), file))
     named: dict[str, Path] = {}
-    files = list({path.resolve(): path for path in files}.values())  # one may be named twice
-    for path in files:
-        if (other := named.setdefault(path.stem, path)) is not path:
-            raise ValueError(f"{other} and {path} would both be written to {path.stem}.png; label them apart")
-    return files
+    for name, file in found.values():
+        if (other := named.setdefault(name, file)) is not file:
+            raise ValueError(f"{other} and {file} would both be written to {name}.png; label them apart")
+    return named
+
+
+def image_ids(names: Sequence[str]) -> dict[str, int | str]:
+    """The ids that the evaluators of COCO and Cityscapes expect, for images of these names.
+
+    COCO's `000000000139` is 139; Cityscapes' `berlin/berlin_000000_000019_leftImg8bit` is
+    `berlin_000000_000019`. Other names are ids themselves, and so are all if two ids would be the same.
+    """
+    ids: dict[str, int | str] = {}
+    for name in names:
+        stem = name.split("/")[-1]
+        if stem.isascii() and stem.isdecimal():
+            ids[name] = int(stem)
+        else:
+            ids[name] = stem.removesuffix(CITYSCAPES) if stem.endswith(CITYSCAPES) else name
+    return ids if len(set(ids.values())) == len(names) else {name: name for name in names}
+
+
+def listed_ids(path: Path, named: Mapping[str, Path]) -> dict[str, int | str]:
+    """The ids of the images that a JSON file lists.
+
+    Raises:
+        FileNotFoundError: naming the file that is missing, or images of its that are not among those named.
+        ValueError: naming the file, if it lists no images.
+    """
+    try:
+        images = {str(entry["file_name"]): entry["id"] for entry in json.loads(path.read_text())["images"]}
+    except FileNotFoundError:
+        raise FileNotFoundError(f"{path}: no such file") from None
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{path}: lists no images by 'id' and 'file_name' ({error})") from error
+    ids = {name: images[file.name] for name, file in named.items() if file.name in images}
+    if missing := sorted(images.keys() - {named[name].name for name in ids}):
+        raise FileNotFoundError(f"{path}: {len(missing)} of its images are not there, such as {missing[0]}")
+    return ids

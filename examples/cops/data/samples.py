@@ -87,11 +87,16 @@ def shrink(sample: Sample, max_side: int | None) -> Sample:
 
 def shrink_image(image: np.ndarray, max_side: int | None) -> np.ndarray:
     """Scale an image (H, W, 3) uint8 down as `shrink` does."""
-    height, width = image.shape[:2]
+    return _resized(image, shrunk_size(image.shape, max_side))
+
+
+def shrunk_size(shape: Sequence[int], max_side: int | None) -> tuple[int, int]:
+    """Height and width that an image of this shape has after `shrink_image`."""
+    height, width = shape[:2]
     if max_side is None or max(height, width) <= max_side:
-        return image
+        return height, width
     factor = max_side / max(height, width)
-    return _resized(image, (max(1, round(factor * height)), max(1, round(factor * width))))
+    return max(1, round(factor * height)), max(1, round(factor * width))
 
 
 def to_tensor(image: np.ndarray) -> torch.Tensor:

@@ -104,7 +104,7 @@ class VotingPredictor:
     @torch.no_grad()
     def _predict(self, image: np.ndarray) -> Prediction:
         device = next(self.voting.parameters()).device
-        batch, size = network_input([image], self.config)
+        batch, (size,) = network_input([image], self.config)
         with autocast(self.config, device):
             trunk = self.voting.trunk(batch.to(device))
         semantic, votes = self.voting(trunk)

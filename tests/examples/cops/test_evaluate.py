@@ -19,7 +19,7 @@ from examples.cops.evaluate import Evaluation, count_classes, evaluate, mean_iou
 from examples.cops.inference import Prediction, Predictor, mean_probabilities
 from examples.cops.measure.instances import average_precision, predicted_instances, true_instances
 from examples.cops.measure.submission import official_quality, write_instances
-from examples.cops.predict import cut_maps, halfway, image_files, predict_files
+from examples.cops.predict import cut_maps, halfway, image_files, image_ids, predict_files
 from examples.cops.run import runs
 from tests.examples.cops.answers import CONFIG, Answers, blurred, perfect, write_scenes
 
@@ -372,3 +372,73 @@ def test_images_whose_results_would_have_one_name_are_refused_before_any_is_writ
     assert not (tmp_path / "out").exists()
     named_twice = [tmp_path / "a/street.png", tmp_path / "a"]
     assert image_files(named_twice) == [tmp_path / "a/street.png", tmp_path / "a/other.png"]
+
+
+def test_images_of_one_padded_size_are_one_batch_and_keep_their_order(
+    predictor: Predictor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sizes = [(52, 70), (64, 96), (32, 32), (60, 90)]  # all but the third are padded to 64 x 96
+    images = [DrawnScenes("val", 0, 1, size=size)[0].image for size in sizes]
+    alone = [predictor(image) for image in images]
+    batches: list[int] = []
+    costs = predictor._costs
+
+    def counted(batch: torch.Tensor, own: list[tuple[int, int]]) -> list:  # type: ignore[type-arg]
+        batches.append(len(batch))
+        return costs(batch, own)
+
+    monkeypatch.setattr(predictor, "_costs", counted)
+    together = [prediction.labels for prediction in predictor.predict(images)]
+    assert sorted(batches) == [1, 3]
+    for found, expected, size in zip(together, alone, sizes, strict=True):
+        assert found.shape == size
+        assert np.array_equal(found.segments, expected.segments)
+        assert np.array_equal(found.classes, expected.classes)
+
+
+# ---- submissions to the servers of COCO and Cityscapes
+
+
+def test_ids_are_those_of_the_evaluators_and_never_the_same() -> None:
+    names = ["000000000139", "berlin/berlin_000000_000019_leftImg8bit", "street", "a/other"]
+    assert list(image_ids(names).values()) == [139, "berlin_000000_000019", "street", "a/other"]
+    assert image_ids(["a/0001", "b/0001"]) == {"a/0001": "a/0001", "b/0001": "b/0001"}
+
+
+def test_subfolders_are_searched_and_results_keep_their_place(predictor: Predictor, tmp_path: Path) -> None:
+    names = ("bonn/bonn_000000_000001_leftImg8bit.png", "ulm/ulm_000000_000002_leftImg8bit.png")
+    for name in names:
+        (tmp_path / name).parent.mkdir()
+        Image.new("RGB", (40, 32)).save(tmp_path / name)
+    for _ in range(2):  # what the first run wrote below the folder is no image of the second
+        predict_files(predictor, [tmp_path], DrawnScenes.categories, tmp_path / "out", pictures=False)
+    content = json.loads((tmp_path / "out/panoptic.json").read_text())["annotations"]
+    assert [entry["image_id"] for entry in content] == ["bonn_000000_000001", "ulm_000000_000002"]
+    assert [entry["file_name"] for entry in content] == list(names)
+    assert all((tmp_path / "out/panoptic" / name).is_file() for name in names)
+    assert not (tmp_path / "out/overlay").exists()
+
+
+def test_a_list_of_images_without_annotations_chooses_and_names_them(
+    predictor: Predictor, tmp_path: Path
+) -> None:
+    (tmp_path / "test2017").mkdir()
+    for number in (1, 7, 16):
+        Image.new("RGB", (40, 32)).save(tmp_path / f"test2017/{number:012}.jpg")
+    listed = tmp_path / "image_info_test-dev2017.json"
+    images = [{"id": number, "file_name": f"{number:012}.jpg"} for number in (16, 1)]
+    listed.write_text(json.dumps({"images": images, "categories": []}))
+    arguments = {"pictures": False, "listed": listed, "batch": 2}
+    folders, categories, out = [tmp_path / "test2017"], DrawnScenes.categories, tmp_path / "out"
+    predict_files(predictor, folders, categories, out, **arguments)  # type: ignore[arg-type]
+    content = json.loads((out / "panoptic.json").read_text())["annotations"]
+    assert [(entry["image_id"], entry["file_name"]) for entry in content] == [
+        (1, "000000000001.png"),
+        (16, "000000000016.png"),
+    ]
+    (tmp_path / "test2017/000000000016.jpg").unlink()
+    with pytest.raises(FileNotFoundError, match=r"1 of its images are not there, such as 000000000016\.jpg"):
+        predict_files(predictor, folders, categories, out, **arguments)  # type: ignore[arg-type]
+    listed.write_text("[]")
+    with pytest.raises(ValueError, match=r"image_info_test-dev2017\.json: lists no images"):
+        predict_files(predictor, folders, categories, out, **arguments)  # type: ignore[arg-type]
