@@ -59,6 +59,7 @@ def _cover(
                 if members[i, j] and left[i] > 0:
                     most[j] = max(most[j], (left[i] + members[i, j] - 1) // members[i, j])
             most[j] = min(most[j], at_most)
+    _drop_dominated(costs, members, left, at_most, most)
     items = np.flatnonzero(most > 0)
     cost, sets = costs[items], np.ascontiguousarray(members[:, items].T)  # (k, e)
     largest = cost.max() if items.size and cost.max() > 0 else 1.0
@@ -76,6 +77,29 @@ def _cover(
     for k in range(items.size):
         best[items[k]] = found[k]
     return True
+
+
+@njit(nogil=True, cache=True)
+def _drop_dominated(
+    costs: np.ndarray, members: np.ndarray, demand: np.ndarray, at_most: int, most: np.ndarray
+) -> None:
+    """Set the greatest count of a set to 0 if another covers no less and costs no more; O(s² e).
+
+    The other set must be allowed as often as it could be needed.
+    """
+    num_elements, num_sets = members.shape
+    for j in range(num_sets):
+        for k in range(num_sets):
+            if k == j or most[j] == 0 or most[k] == 0 or costs[k] > costs[j]:
+                continue
+            as_good, needed = True, 0
+            for i in range(num_elements):
+                if demand[i] > 0:
+                    as_good = as_good and members[i, k] >= members[i, j]
+                    if members[i, k]:
+                        needed = max(needed, (demand[i] + members[i, k] - 1) // members[i, k])
+            if as_good and needed <= at_most:
+                most[j] = 0
 
 
 @njit(nogil=True, cache=True)
