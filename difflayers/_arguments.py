@@ -20,7 +20,7 @@ def positive(name: str, value: float) -> float:
 
 
 def deadline_after(time_limit: float | None) -> float:
-    """When `time_limit` seconds are over, by `time.monotonic`; raises ValueError unless it is at least 0."""
+    """Return when `time_limit` seconds are over, by `time.monotonic`; raises ValueError if it is negative."""
     if time_limit is None:
         return math.inf
     if isinstance(time_limit, bool) or not (isinstance(time_limit, Real) and time_limit >= 0):
@@ -31,7 +31,7 @@ def deadline_after(time_limit: float | None) -> float:
 def count(name: str, value: int, least: int = 1) -> int:
     """Return the value; raises ValueError naming it unless it is an integer of at least `least`.
 
-    NumPy's integers are integers too. None may be 2³¹ or more, which no index here could reach.
+    NumPy's integers are integers too. Values from 2³¹ on are refused, because no index here can reach them.
     """
     try:
         number = -1 if isinstance(value, bool | np.bool_) else operator.index(value)
@@ -45,13 +45,13 @@ def count(name: str, value: int, least: int = 1) -> int:
 
 
 def counts(name: str, values: Sequence[int], expected: str, length: int | None = None) -> tuple[int, ...]:
-    """Return positive integers as a tuple; raises ValueError naming them unless that is what they are.
+    """Return positive integers as a tuple; raises ValueError naming the argument if they are anything else.
 
     Args:
         name: of the argument.
         values: the integers; floats that are whole numbers count.
-        expected: what to say that they must be.
-        length: how many there must be, if that is fixed.
+        expected: what the message says that the values must be.
+        length: the number of values, if it is fixed.
     """
     try:
         numbers = tuple(int(value) for value in values)
@@ -64,7 +64,7 @@ def counts(name: str, values: Sequence[int], expected: str, length: int | None =
 
 
 def indices(name: str, value: Any, shape: tuple[int, ...]) -> np.ndarray[Any, Any]:
-    """Return integers as an int64 array of a shape; raises ValueError naming them where they are no such."""
+    """Return integers as an int64 array; raises ValueError naming the argument if shape or dtype is wrong."""
     array = as_array(name, value)
     if array.shape != shape or array.dtype.kind not in "iu" or array.max() > np.iinfo(np.int64).max:
         raise ValueError(f"{name} must be integers of shape {shape}, got {value!r}")
@@ -72,7 +72,7 @@ def indices(name: str, value: Any, shape: tuple[int, ...]) -> np.ndarray[Any, An
 
 
 def as_array(name: str, value: Any) -> np.ndarray[Any, Any]:
-    """Return the value as a NumPy array; raises ValueError naming it where it has no shape (ragged lists)."""
+    """Return the value as a NumPy array; raises ValueError naming it if it has no shape (ragged lists)."""
     try:
         return np.asarray(value)
     except (ValueError, RuntimeError) as error:
@@ -88,15 +88,16 @@ def one_of_names(name: str, value: str, names: Iterable[str]) -> str:
 
 
 def one_of(name: str, value: Choice, choices: Any) -> Choice:
-    """Return the value; raises ValueError naming it unless it is one of a Literal type's."""
+    """Return the value; raises ValueError naming the argument unless it is a value of the Literal type."""
     if value not in get_args(choices):
         raise ValueError(f"{name} must be one of {', '.join(map(repr, get_args(choices)))}, got {value!r}")
     return value
 
 
 def all_finite(array: np.ndarray[Any, Any]) -> bool:
-    """Return whether floats are surely finite: no dot product is where a number is not, and none is faster.
+    """Return whether floats are surely finite.
 
-    Numbers whose squares overflow are not surely finite.
+    The dot product is finite only if every number is finite, and it is the fastest such test. Numbers whose
+    squares overflow are not surely finite.
     """
     return math.isfinite(np.vdot(array, array))

@@ -1,4 +1,4 @@
-"""The layers as functions, for those who keep solver and options elsewhere (as torch.nn.functional does)."""
+"""The layers and losses as functions, for callers who keep solver and options elsewhere."""
 
 from difflayers.layers.blackbox import blackbox
 from difflayers.layers.identity import identity

@@ -143,7 +143,7 @@ class AMWC:
 
 def _check_size(shape: tuple[int, ...]) -> None:
     if 0 in shape and len(shape) == 2:
-        raise ValueError(f"node_costs needs a node and a label at least, got shape {shape}")
+        raise ValueError(f"node_costs must have at least one node and one label, got shape {shape}")
     if sum(shape) >= MOST:
         raise ValueError(f"node_costs must have fewer than 2**30 rows and columns together, got {shape}")
 

@@ -70,7 +70,7 @@ def grid_edges(
     if offsets is None and distances is not None and not _is_table(distances):
         axes, steps = _along_axes(shape, distances)
     elif (offsets is None) == (distances is None):
-        raise ValueError("grid_edges needs either distances or offsets")
+        raise ValueError("grid_edges must be given either distances or offsets, got both or neither")
     elif offsets is None:
         axes, steps = checked_offsets("distances", shape, distances)
     else:

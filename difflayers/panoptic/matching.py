@@ -31,11 +31,11 @@ def match(iou: ArrayLike, prediction_classes: ArrayLike, target_classes: ArrayLi
     iou, rows, columns = np.asarray(iou), np.asarray(prediction_classes), np.asarray(target_classes)
     if rows.ndim != 1 or columns.ndim != 1 or iou.shape != (len(rows), len(columns)):
         raise ValueError(
-            f"iou has shape {iou.shape}, but prediction_classes has shape {rows.shape} "
-            f"and target_classes {columns.shape}"
+            "iou, prediction_classes and target_classes must have shapes (P, G), (P,) and (G,), "
+            f"got {iou.shape}, {rows.shape} and {columns.shape}"
         )
     if np.isnan(iou).any():
-        raise ValueError("iou holds NaN")
+        raise ValueError("iou must hold no NaN, got one")
     # Rows and columns that overlap nothing of their class cannot be matched, and there are many of them.
     overlaps = (iou > 0) & (rows[:, None] == columns)
     pairs = [np.empty((0, 2), dtype=np.int64)]

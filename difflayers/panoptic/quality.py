@@ -162,7 +162,7 @@ def panoptic_quality(
 def _count(prediction: PanopticLabels, target: PanopticLabels, num_classes: int) -> NDArray[np.float64]:
     """Return TP, FP, FN and the sum of the matched IoUs of one image, (4, K)."""
     if prediction.shape != target.shape:
-        raise ValueError(f"prediction has shape {prediction.shape}, but target has {target.shape}")
+        raise ValueError(f"prediction must have shape {target.shape}, as target has, got {prediction.shape}")
     for name, labels in (("prediction", prediction), ("target", target)):
         if len(labels.classes) and labels.classes.max() >= num_classes:
             raise ValueError(

@@ -236,7 +236,7 @@ def _image_terms(
             f"got shape {tuple(masks.shape)}, {masks.dtype}"
         )
     if classes.shape != masks.shape[:1]:
-        raise ValueError(f"{name}.classes has shape {classes.shape}, but masks has {masks.shape[0]} rows")
+        raise ValueError(f"{name}.classes must have shape ({masks.shape[0]},), got {classes.shape}")
     for side, values in ((f"{name}.classes", classes), ("the target's classes", target.classes)):
         if values.size and (values.min() < 0 or values.max() >= len(thresholds)):
             raise ValueError(
@@ -259,7 +259,7 @@ def _image_terms(
 
     hard_areas = areas.detach().cpu().numpy()
     if np.isnan(hard_areas).any():
-        raise ValueError(f"{name}.masks holds NaN")
+        raise ValueError(f"{name}.masks must hold no NaN, got one")
     rows, columns = match(iou.detach().cpu().numpy(), classes, target_classes).T
     unmatched = np.setdiff1d(np.flatnonzero(hard_areas > 0), rows)
     missed = np.setdiff1d(np.arange(len(counted)), columns)

@@ -21,8 +21,8 @@ GOOD = {
     ("name", "value", "error", "message"),
     [
         ("node_costs", np.zeros(3), ValueError, r"node_costs must have shape \(n, K\), got \(3,\)"),
-        ("node_costs", np.zeros((0, 2)), ValueError, r"a node and a label at least, got shape \(0, 2\)"),
-        ("node_costs", np.zeros((3, 0)), ValueError, r"a node and a label at least, got shape \(3, 0\)"),
+        ("node_costs", np.zeros((0, 2)), ValueError, r"at least one node and one label, got shape \(0, 2\)"),
+        ("node_costs", np.zeros((3, 0)), ValueError, r"at least one node and one label, got shape \(3, 0\)"),
         (
             "node_costs",
             np.full((3, 2), np.nan),

@@ -39,7 +39,7 @@ def test_segments_of_other_classes_and_without_overlap_stay_alone():
 
 
 def test_mismatched_shapes_and_nan_are_refused():
-    with pytest.raises(ValueError, match=r"iou has shape \(1, 2\), but prediction_classes has shape \(2,\)"):
+    with pytest.raises(ValueError, match=r"shapes \(P, G\), \(P,\) and \(G,\), got \(1, 2\), \(2,\)"):
         match([[0.1, 0.2]], [0, 0], [0, 0])
     with pytest.raises(ValueError, match="NaN"):
         match([[np.nan]], [0], [0])

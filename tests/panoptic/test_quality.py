@@ -224,7 +224,7 @@ def test_many_segments_count_as_few_do():
 def test_misuse_is_refused_with_a_reason():
     with pytest.raises(ValueError, match=r"is_thing must be bool of shape \(3,\), got bool \(4,\)"):
         PanopticQuality(3, IS_THING)
-    with pytest.raises(ValueError, match=r"prediction has shape \(1, 3\), but target has \(1, 4\)"):
+    with pytest.raises(ValueError, match=r"prediction must have shape \(1, 4\), as target has, got \(1, 3\)"):
         PanopticQuality(4, IS_THING).update(strip((0, 3)), strip((0, 4)))
     with pytest.raises(ValueError, match="target holds class 4, but there are 4 classes"):
         PanopticQuality(4, IS_THING).update(strip((0, 3)), strip((4, 3)))

@@ -394,9 +394,9 @@ def test_misuse_is_refused_with_a_reason():
         r"predictions\[0\].masks must be .* shape \(2, 3\), got shape \(1, 1, 3\)",
     )
     refused(SegmentMasks(masks.int(), [0]), "masks must be floating .* torch.int32")
-    refused(SegmentMasks(masks, [0, 1]), r"predictions\[0\].classes has shape \(2,\), but masks has 1 rows")
+    refused(SegmentMasks(masks, [0, 1]), r"predictions\[0\].classes must have shape \(1,\), got \(2,\)")
     refused(SegmentMasks(masks, [4]), r"classes must lie in \[0, 4\), got \[4, 4\]")
-    refused(SegmentMasks(masks * torch.nan, [0]), r"predictions\[0\].masks holds NaN")
+    refused(SegmentMasks(masks * torch.nan, [0]), r"predictions\[0\].masks must hold no NaN")
     refused(SegmentMasks(masks, [0]), "got 1 and 2", targets=(target, target))
     refused(SegmentMasks(masks, [0]), r"is_thing must be a \(K,\) bool array", is_thing=[1, 0])
     refused(SegmentMasks(masks, [0]), r"the target's classes must lie in \[0, 1\)", is_thing=[True])

@@ -182,7 +182,9 @@ def _clusters_of(
         if part.dtype.is_floating_point or part.dtype == torch.bool:
             raise TypeError(f"{name} must be integers, got {part.dtype}")
         if part.numel() != batch * n or part.shape[-1] != n:
-            raise ValueError(f"{name} has shape {tuple(part.shape)}, but there are {batch} × {n} nodes")
+            raise ValueError(
+                f"{name} must hold a number for each of {batch} × {n} nodes, got shape {tuple(part.shape)}"
+            )
         if part is not segment or part is not label or name == "start":
             low, high = torch.stack(part.aminmax()).tolist()
             if low < 0 or high >= count:
@@ -231,20 +233,19 @@ def _check_shapes(node_costs: Tensor, edges: Tensor, edge_costs: Tensor, partiti
             f"got {tuple(node_costs.shape)} and {tuple(edge_costs.shape)}"
         )
     if node_costs.numel() == 0:
-        raise ValueError(f"node_costs needs a node and a label at least, got shape {tuple(node_costs.shape)}")
+        raise ValueError(
+            f"node_costs must have at least one node and one label, got shape {tuple(node_costs.shape)}"
+        )
     if edges.is_floating_point() or edges.dtype == torch.bool:
         raise TypeError(f"edges must be integers, got {edges.dtype}")
     if edges.ndim != 2 or edges.shape[1] != 2:
         raise ValueError(f"edges must have shape (m, 2), got {tuple(edges.shape)}")
-    if edge_costs.shape != (*node_costs.shape[:-2], len(edges)):
-        raise ValueError(
-            f"edge_costs has shape {tuple(edge_costs.shape)}, but should have "
-            f"{(*node_costs.shape[:-2], len(edges))} for {len(edges)} edges"
-        )
+    expected = (*node_costs.shape[:-2], len(edges))
+    if edge_costs.shape != expected:
+        raise ValueError(f"edge_costs must have shape {expected}, got {tuple(edge_costs.shape)}")
     if partitionable.dtype != torch.bool:
         raise TypeError(f"partitionable must be bool, got {partitionable.dtype}")
     if partitionable.shape != node_costs.shape[-1:]:
         raise ValueError(
-            f"partitionable has shape {tuple(partitionable.shape)}, "
-            f"but node_costs has {node_costs.shape[-1]} labels"
+            f"partitionable must have shape ({node_costs.shape[-1]},), got {tuple(partitionable.shape)}"
         )
