@@ -87,12 +87,15 @@ def _graph(dtype: str) -> None:
 
 def _lifted_multicut(dtype: str) -> None:
     from difflayers import lifted_multicut
+    from difflayers.lifted_multicut.multilevel import make_graph, merge
 
     costs = _costs(dtype)
     problem = lifted_multicut.LiftedMulticut(
         16, costs["edges"], costs["edge_costs"], costs["edges"][:5], costs["edge_costs"][:5]
     )
     lifted_multicut.solve(problem, "best")
+    # In rounds, as on a large graph.
+    merge(make_graph(16, problem.edges, problem.edge_costs, np.ones(len(problem.edges), bool)), 0)
 
 
 def _mutex(dtype: str) -> None:

@@ -34,7 +34,7 @@ PLANS = {
 }
 
 # A large graph takes long for every proposal. A small one of many edges still has many ways to be cut.
-_LARGE, _SMALL, _EDGES_PER_PROPOSAL = Epoch(proposals=3, attempts=4), Epoch(proposals=10, attempts=4), 10_000
+_LARGE, _SMALL, _EDGES_PER_PROPOSAL = Epoch(proposals=3, attempts=4), Epoch(proposals=4, attempts=12), 10_000
 # Where edges are few, one wrong merge weighs much. There "default" does some rounds too.
 _FEW_EDGES, _FEW_ROUNDS = 1500, Epoch(proposals=3, attempts=1)
 # Where all edges weigh the same, the order of ties decides what greedy merging finds: "default" looks again.

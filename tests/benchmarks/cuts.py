@@ -28,7 +28,7 @@ from typing import Any
 
 import numpy as np
 
-from difflayers import amwc, lifted_multicut, lpmp, multicut, mwc
+from difflayers import amwc, lifted_multicut, lpmp, multicut, mwc, warmup
 from difflayers.amwc import AMWC
 from difflayers.amwc.solution import solution_from_clusters
 from difflayers.lifted_multicut import LiftedMulticut
@@ -68,6 +68,7 @@ def main() -> None:
 
 def compile_all() -> None:
     """Compile every kernel before the first is timed."""
+    warmup(("amwc", "lifted_multicut"), ("float64",))
     pair, one, node = np.array([[0, 1]]), np.ones(1), np.zeros((2, 2))
     for problem in (
         Multicut(2, pair, one),
