@@ -1,6 +1,6 @@
 """Mutex watersheds: partitions from one pass over the edges by strength, without a search."""
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numba import njit
@@ -10,6 +10,7 @@ from difflayers.amwc.plain import Start, solve_plain
 from difflayers.amwc.solution import solution_from_clusters
 from difflayers.graph.checks import check_problem
 from difflayers.graph.components import root_of
+from difflayers.graph.pair_tables import key_of, slot_of
 from difflayers.multicut import Multicut
 
 __all__ = ["mutex_watershed", "semantic_mutex_watershed"]
@@ -204,7 +205,7 @@ def _visit(
         if 2 * filled >= table.size:
             table, filled = _grown(table, parent)
         if cost < 0.0:
-            if _insert(table, _key(u, v)):
+            if _insert(table, key_of(u, v)):
                 filled += 1
                 for a, b in ((u, v), (v, u)):
                     other[entries] = b
@@ -213,7 +214,7 @@ def _visit(
                     length[a] += 1
                     entries += 1
             continue
-        if (label[u] >= 0 and label[v] >= 0 and label[u] != label[v]) or _contains(table, _key(u, v)):
+        if (label[u] >= 0 and label[v] >= 0 and label[u] != label[v]) or _contains(table, key_of(u, v)):
             continue
         if length[u] > length[v]:
             u, v = v, u
@@ -226,7 +227,7 @@ def _visit(
             apart = root_of(parent, other[entry])
             if 2 * filled >= table.size:
                 table, filled = _grown(table, parent)
-            if _insert(table, _key(v, apart)):
+            if _insert(table, key_of(v, apart)):
                 filled += 1
                 following[entry] = first[v]
                 first[v] = entry
@@ -245,28 +246,13 @@ def _rooted(parent: np.ndarray, label: np.ndarray) -> tuple[np.ndarray, np.ndarr
 
 
 @njit(nogil=True, cache=True)
-def _key(u: int, v: int) -> Any:
-    return (np.int64(min(u, v)) << 32) | np.int64(max(u, v))
-
-
-@njit(nogil=True, cache=True)
-def _slot(table: np.ndarray, key: int) -> Any:
-    # Fibonacci hashing; the size of the table is a power of two.
-    mask = table.size - 1
-    slot = np.int64((np.uint64(key) * np.uint64(0x9E3779B97F4A7C15)) >> np.uint64(32)) & mask
-    while table[slot] >= 0 and table[slot] != key:
-        slot = (slot + 1) & mask
-    return slot
-
-
-@njit(nogil=True, cache=True)
 def _contains(table: np.ndarray, key: int) -> bool:
-    return table[_slot(table, key)] == key
+    return table[slot_of(table, key)] == key
 
 
 @njit(nogil=True, cache=True)
 def _insert(table: np.ndarray, key: int) -> bool:
-    slot = _slot(table, key)
+    slot = slot_of(table, key)
     if table[slot] == key:
         return False
     table[slot] = key
@@ -286,5 +272,5 @@ def _grown(table: np.ndarray, parent: np.ndarray) -> tuple[np.ndarray, int]:
     larger = np.full(size, -1, np.int64)
     for key in table:
         if key >= 0 and parent[key >> 32] == key >> 32 and parent[key & 0xFFFFFFFF] == key & 0xFFFFFFFF:
-            larger[_slot(larger, key)] = key
+            larger[slot_of(larger, key)] = key
     return larger, kept

@@ -106,7 +106,7 @@ class Penalized:
             raise ValueError(f"nodes {u} and {v} must be cut (edge cost -inf), but must-links join them")
 
     def _penalties(self, node_costs: np.ndarray, costs: np.ndarray) -> np.ndarray:
-        """More than what all groups tied to each by pairs to cut could lose by any change, a group."""
+        """Return a bound (g,) on what the groups that are to be cut from each could lose by any change."""
         count = len(node_costs)
         largest = np.where(self.allowed, node_costs, -np.inf).max(axis=1)
         least = np.where(self.allowed, node_costs, np.inf).min(axis=1)
@@ -119,7 +119,7 @@ class Penalized:
         return np.where(penalty > 0.0, penalty, 1.0)
 
     def _colours(self, node_costs: np.ndarray) -> np.ndarray:
-        """Labels under which all pairs of groups without a label to split are cut that must be."""
+        """Return labels (g,) that cut every must-cut pair of groups without a partitionable label."""
         ends = self.pairs[self.apart]
         ends = ends[self.fixed[ends].all(axis=1)]
         colours = node_costs.argmin(axis=1)

@@ -59,7 +59,7 @@ def _pack_cycles(
     scratch: tuple[np.ndarray, np.ndarray, np.ndarray],
     now: int,
 ) -> int:
-    """Pack cycles round some edges, after `now` searches whose stamps are in use, and return how many now."""
+    """Pack cycles round some edges; `now` is the number of searches so far, which is returned increased."""
     indptr, neighbours, edge_of = graph
     stamp, step_edge, reached = scratch
     first, last = np.zeros(2, INDEX), np.zeros(2, INDEX)

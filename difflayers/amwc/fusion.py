@@ -93,7 +93,7 @@ class Fusing:
             yield cluster, label
 
     def agreed(self, states: list[State]) -> tuple["Fusing", list[State], Callable[[State], State]]:
-        """The level in which is contracted what all states agree on, their states on it, and the way back."""
+        """Contract what all states agree on; return the level, the states on it, and the way back."""
         level = self.level
         component, count = _agreed_by_all(level, [cluster for cluster, _ in states])
         coarse = [compact(*state, component, count, len(level.partitionable)) for state in states]

@@ -111,7 +111,7 @@ def settle(level: Level, cluster: np.ndarray, label: np.ndarray) -> None:
 def expanded(
     level: Level, coarse_cluster: np.ndarray, coarse_label: np.ndarray, component: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The state on the graph whose contraction by `component` a state is of."""
+    """The state on a graph from a state on its contraction by `component`."""
     label = np.zeros(level.node_costs.shape[0] + level.node_costs.shape[1], np.int32)
     label[: coarse_label.size] = coarse_label
     return coarse_cluster[component], label

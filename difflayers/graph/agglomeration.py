@@ -1,6 +1,6 @@
 """Agglomeration of signed graphs: merge the clusters that attract each other most, until none do."""
 
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Literal, NamedTuple, get_args
 
 import numpy as np
 from numba import njit
@@ -10,6 +10,7 @@ from difflayers.graph.checks import checked_edges, owned
 from difflayers.graph.components import root_of
 from difflayers.graph.costs import real_numbers
 from difflayers.graph.heap import Heap, empty_heap, insert, remove
+from difflayers.graph.pair_tables import key_of, slot_of
 
 
 class Chains(NamedTuple):
@@ -147,8 +148,8 @@ def _agglomerate(
                 continue
             if 2 * filled >= keys.size:
                 keys, found, filled = _cleared(keys, found, dead, parent)
-            key = _key(v, root_of(parent, edges[moved, 1 - (entry & 1)]))
-            slot = _slot(keys, key)
+            key = key_of(v, root_of(parent, edges[moved, 1 - (entry & 1)]))
+            slot = slot_of(keys, key)
             kept, gone = moved, moved
             if keys[slot] == key:
                 kept, gone = _combined(total, size, moved, found[slot], linkage)
@@ -178,8 +179,8 @@ def _connect(
         table_size *= 2
     keys, found, filled = np.full(table_size, -1, np.int64), np.empty(table_size, np.int64), 0
     for e in range(len(edges)):
-        key = _key(edges[e, 0], edges[e, 1])
-        slot = _slot(keys, key)
+        key = key_of(edges[e, 0], edges[e, 1])
+        slot = slot_of(keys, key)
         if keys[slot] == key:
             kept, gone = _combined(total, size, e, found[slot], linkage)
             dead[gone] = True
@@ -233,21 +234,6 @@ def _append(chains: Chains, cluster: int, entry: int) -> None:
 
 
 @njit(nogil=True, cache=True)
-def _key(u: int, v: int) -> Any:
-    return (np.int64(min(u, v)) << 32) | np.int64(max(u, v))
-
-
-@njit(nogil=True, cache=True)
-def _slot(keys: np.ndarray, key: int) -> Any:
-    # Fibonacci hashing; the size of the table is a power of two.
-    mask = keys.size - 1
-    slot = np.int64((np.uint64(key) * np.uint64(0x9E3779B97F4A7C15)) >> np.uint64(32)) & mask
-    while keys[slot] >= 0 and keys[slot] != key:
-        slot = (slot + 1) & mask
-    return slot
-
-
-@njit(nogil=True, cache=True)
 def _cleared(
     keys: np.ndarray, found: np.ndarray, dead: np.ndarray, parent: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, int]:
@@ -258,7 +244,7 @@ def _cleared(
             continue
         u, v = keys[slot] >> 32, keys[slot] & 0xFFFFFFFF
         if parent[u] == u and parent[v] == v:
-            place = _slot(new_keys, keys[slot])
+            place = slot_of(new_keys, keys[slot])
             new_keys[place], new_found[place] = keys[slot], found[slot]
             filled += 1
     return new_keys, new_found, filled

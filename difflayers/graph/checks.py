@@ -19,7 +19,7 @@ _MODULES = {
 
 
 def check_problem(problem: object, kind: type) -> None:
-    """Raise TypeError unless the problem is of a kind; the message says which module solves what came."""
+    """Raise TypeError unless the problem is of a kind; the message names the module that solves it."""
     if isinstance(problem, kind):
         return
     came = type(problem).__name__

@@ -24,7 +24,7 @@ class Heap(NamedTuple):
 
 @njit(nogil=True, cache=True)
 def empty_heap(num_edges: int) -> Heap:
-    """The heap that some of so many edges may enter."""
+    """An empty heap with room for all of `num_edges` edges."""
     items, place = np.empty(num_edges, np.int32), np.full(num_edges, -1, np.int32)
     return Heap(np.empty(num_edges), items, place, np.zeros(1, np.int64))
 

@@ -14,10 +14,10 @@ INDEX = np.uint32
 def compressed_rows(
     num_nodes: int, edges: np.ndarray, weights: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Edges (m, 2) int32 to compressed rows, O(n + m): by merging where they are few sorted runs, or sorting.
+    """Turn edges (m, 2) int32 into compressed rows, O(n + m).
 
-    The edges of a grid, and sorted edges, are few runs; merging them writes the rows in order, where counting
-    sort jumps through memory.
+    The edges of a grid, and sorted edges, consist of few sorted runs. These are merged, which writes the rows
+    in order. Other edges are sorted by counting, which jumps through memory.
     """
     edges = edges.view(INDEX)
     # Large arrays are made out here: unlike a kernel, NumPy asks for huge pages, which are quicker to get.
@@ -37,7 +37,10 @@ _MOST_RUNS = 32
 
 @njit(nogil=True, cache=True)
 def sorted_runs(edges: np.ndarray) -> np.ndarray:
-    """Where runs begin in which neither end of the edges falls, and the end of the last; empty if many."""
+    """Return where the sorted runs begin, and the end of the last one; empty if there are too many.
+
+    In a sorted run, neither the first nor the second ends of the edges ever decrease.
+    """
     starts = np.empty(_MOST_RUNS + 1, np.int32)
     count, tail, head = 0, 0, 0
     for e in range(edges.shape[0]):
