@@ -5,14 +5,11 @@ every constraint of Eq. 2. Three steps move costs so that this bound rises, and 
 dearer.
 
 - Cycles: no cycle has exactly one cut edge. If a path of attractive edges leads round a repulsive edge,
-either one
-  of the path is cut or the repulsive edge is not, so the least of their costs is paid.
+  either one of the path is cut or the repulsive edge is not, so the least of their costs is paid.
 - Labels: an attractive edge of cost w is cut if its ends have different labels. So a label may cost up to w
-less at
-  one end and as much more at the other, as in min-sum message passing.
+  less at one end and as much more at the other, as in min-sum message passing.
 - Repulsion: if both ends of a repulsive edge want the same label, and the label may not be split, either
-the edge is
-  not cut or one end takes another label.
+  the edge is not cut or one end takes another label.
 
 In a multicut there are only cycles, and `difflayers.graph.packing` pays for nearly as many as is possible.
 

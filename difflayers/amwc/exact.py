@@ -31,7 +31,8 @@ def solve_exact(problem: AMWC, time_limit: float | None = None) -> Solution:
     """Solve an asymmetric multiway cut (Eq. 2) to proven optimality.
 
     Args:
-        problem: the problem; some hundred nodes are within reach, depending on the noise.
+        problem: the problem; some hundred nodes are within reach, or some thousand of a region graph,
+            depending on the noise.
         time_limit: seconds after which the best solution known is returned, unlimited if None. What
             `solve(problem, "best")` and `lower_bound(problem)` take is spent in any case.
 
