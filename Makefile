@@ -5,7 +5,7 @@ BIN := .venv/bin
 # Compiled kernels, kept from run to run.
 export NUMBA_CACHE_DIR ?= $(CURDIR)/.numba_cache
 
-.PHONY: demo test test-slow test-matrix check types docs bench
+.PHONY: demo test test-slow test-matrix check types docs bench gpu
 .DEFAULT_GOAL := test
 
 .venv/installed: pyproject.toml constraints.txt
@@ -59,3 +59,7 @@ bench: .venv/installed-bench
 	$(BIN)/python -m tests.benchmarks.layers
 	$(BIN)/python -m tests.benchmarks.parallel
 	$(BIN)/python -m tests.benchmarks.shortest_path
+
+# For machines with a GPU; less than eight minutes, a line of JSON per figure.
+gpu: .venv/installed
+	$(BIN)/python -m tests.benchmarks.gpu --out gpu.jsonl

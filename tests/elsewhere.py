@@ -6,7 +6,8 @@ knows on every machine and which needs no driver. Only inside `elsewhere()` do i
 """
 
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, nullcontext
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
 from typing import Any
 from unittest.mock import patch
 
@@ -130,14 +131,33 @@ def _then_moved(function: Any) -> Any:
     return make
 
 
-def _generator(device: Any = "cpu", make: Any = torch.Generator) -> torch.Generator:
-    """A generator of the CPU, which draws the numbers of both."""
-    return make("cpu" if torch.device(device).type == DEVICE.type else device)
+class _Generator(torch.Generator):
+    """A generator of the CPU, which draws the numbers of both devices."""
+
+    def __new__(cls, device: Any = "cpu") -> "_Generator":
+        return super().__new__(cls, "cpu" if torch.device(device).type == DEVICE.type else device)
 
 
-def _autocast(device_type: str, *args: Any, make: Any = torch.autocast, **kwargs: Any) -> Any:
+class _Autocast(torch.autocast):
     """Mixed precision; there is none elsewhere."""
-    return nullcontext() if device_type == DEVICE.type else make(device_type, *args, **kwargs)
+
+    def __init__(self, device_type: str, *args: Any, **kwargs: Any) -> None:
+        if device_type == DEVICE.type:
+            super().__init__("cpu", enabled=False)
+        else:
+            super().__init__(device_type, *args, **kwargs)
+
+
+def _submit(
+    pool: ThreadPoolExecutor, run: Any, /, *args: Any, submit: Any = ThreadPoolExecutor.submit, **kwargs: Any
+) -> Any:
+    """Give a thread of the pool the dispatch mode, which belongs to one thread."""
+
+    def inside() -> Any:
+        with _Factories():
+            return run(*args, **kwargs)
+
+    return submit(pool, inside)
 
 
 @contextmanager
@@ -145,8 +165,9 @@ def elsewhere() -> Iterator[torch.device]:
     """The device, on which tensors hold numbers as long as the context lasts."""
     with ExitStack() as stack:
         stack.enter_context(_Factories())
-        stack.enter_context(patch.object(torch, "Generator", _generator))
-        stack.enter_context(patch.object(torch, "autocast", _autocast))
+        stack.enter_context(patch.object(torch, "Generator", _Generator))
+        stack.enter_context(patch.object(torch, "autocast", _Autocast))
+        stack.enter_context(patch.object(ThreadPoolExecutor, "submit", _submit))
         for name in FROM_DATA:
             stack.enter_context(patch.object(torch, name, _then_moved(getattr(torch, name))))
         yield DEVICE

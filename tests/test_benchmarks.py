@@ -1,6 +1,7 @@
 """The instances that the benchmarks draw."""
 
 import importlib
+import json
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ from difflayers import amwc
 from tests.benchmarks import scenes
 
 NAMES = sorted(path.stem for path in (Path(__file__).parent / "benchmarks").glob("*.py"))
+PARTS = ("solver", "layer", "step", "iterations")
 SMALL = {"shape": (24, 32), "classes": 6, "things": 2, "objects": 4, "distances": (1, 4)}
 
 
@@ -59,3 +61,25 @@ def test_a_region_graph_joins_each_touching_pair_once():
         count - 1 <= len(edges) <= 3 * count
     )  # connected and planar, but for corners that four regions share
     assert (costs < 0).any()
+
+
+@pytest.mark.slow
+def test_the_gpu_script_runs_to_its_end_on_a_device_that_refuses_the_cpus_tensors(
+    tmp_path, monkeypatch, capsys
+):
+    pytest.importorskip("tqdm")
+    from tests.benchmarks import gpu
+    from tests.elsewhere import elsewhere
+
+    monkeypatch.setattr(gpu, "DATA_SETS", {"coco": "coco"})
+    with elsewhere() as device:
+        assert gpu.report(device, small=True, out=tmp_path / "gpu.jsonl") == 0
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]  # nothing but JSON
+    assert lines == [json.loads(line) for line in (tmp_path / "gpu.jsonl").read_text().splitlines()]
+    figures = {name: [line for line in lines if line["part"] == f"{name}, coco"] for name in PARTS}
+    assert [line["objective_above_amwc_solve"] < 0.02 for line in figures["solver"][1:-1]] == 4 * [True]
+    losses = [line["loss"] for line in figures["layer"][:-1]]
+    assert losses[0] == pytest.approx(losses[1], rel=0.05)  # two solvers
+    assert {line["solver_place"] for line in figures["step"][1:-1]} <= {"cpu", "gpu"}
+    assert [line["iterations"] for line in figures["iterations"][:-1]] == [2, 2]
+    assert all(line["images_per_second"] > 0 for name in PARTS[2:] for line in figures[name][:-1])
