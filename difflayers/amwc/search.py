@@ -106,16 +106,16 @@ def solve(
         found += [_improved(finest, merge(finest, patience), plan.cycles) for patience in patiences]
         if small:
             found.append(_improved(finest, merge(finest, 0.0, in_rounds=True), plan.cycles))
-    epoch = None
+    epochs = []
+    if method != "fast" and len(problem.edges) * problem.num_labels <= _FEW_EDGES:
+        epochs.append((_FEW_ROUNDS, Limits()))
+    elif method != "fast" and start is None and small and _all_tie(problem):
+        epochs.append((_TIED_ROUNDS, Limits()))
     if method == "best":
-        epoch = _first_epoch(finest, len(found))
-    elif method == "default" and len(problem.edges) * problem.num_labels <= _FEW_EDGES:
-        epoch = _FEW_ROUNDS
-    elif method == "default" and start is None and small and _all_tie(problem):
-        epoch = _TIED_ROUNDS
-    if epoch is not None:
+        epochs.append((_first_epoch(finest, len(found)), limits))
+    for epoch, within in epochs:
         offset = float(finest.least.sum(dtype=np.float64))
-        found.append(after_rounds(Fusing(finest), found, epoch, _usual_epoch(finest), limits, offset))
+        found.append(after_rounds(Fusing(finest), found, epoch, _usual_epoch(finest), within, offset))
     cluster, label = min(found, key=Fusing(finest).cost) if len(found) > 1 else found[0]
     return solution_from_clusters(problem, label[cluster], cluster)
 

@@ -17,6 +17,14 @@ def noisy_grid(side: int, seed: int) -> Multicut:
     return Multicut(side * side, edges, np.random.default_rng(seed).choice([-1.0, 1.0], len(edges)))
 
 
+@pytest.mark.parametrize("side", [5, 20])
+@pytest.mark.parametrize("seed", range(10))
+def test_best_never_costs_more_than_default_where_all_costs_tie(side, seed):
+    problem = noisy_grid(side, seed)
+    assert multicut.solve(problem, "best").cost <= multicut.solve(problem).cost
+    assert multicut.solve(problem, "best", max_rounds=0).cost <= multicut.solve(problem).cost
+
+
 def test_more_rounds_never_cost_more():
     problem = noisy_grid(40, seed=0)
     costs = [multicut.solve(problem, "best", max_rounds=rounds).cost for rounds in (0, 1, 5, 12, 24, 40, 60)]
