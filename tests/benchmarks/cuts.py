@@ -154,7 +154,7 @@ def solvers(problem: Any) -> dict[str, Solver]:
         two = [plain.GreedyAdditiveMulticut(), plain.KernighanLinMulticut()]
         rivals = {GREEDY: theirs(two[0]), KERNIGHAN_LIN: theirs(plain.ChainedMulticutSolvers(two))}
     else:
-        rivals = {GREEDY: labelled_greedy}
+        rivals = {GREEDY: labeled_greedy}
     return rivals | {method: ours(method) for method in METHODS}
 
 
@@ -193,7 +193,7 @@ def their_lifted(solver: Any) -> Solver:
     return prepare
 
 
-def labelled_greedy(problem: AMWC | MWC) -> Callable[[], float]:
+def labeled_greedy(problem: AMWC | MWC) -> Callable[[], float]:
     """The cost of plain greedy contraction with node costs, in the time of bioimage-cpp's without them."""
     from bioimage_cpp.graph.multicut import GreedyAdditiveMulticut
 

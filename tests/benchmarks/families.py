@@ -121,17 +121,17 @@ def class_priors() -> Iterator[LiftedMulticut]:
 
 def things_and_stuff() -> Iterator[AMWC]:
     """Region graphs of volumes with costs of six classes, of which three may be split."""
-    for arrays in _labelled():
+    for arrays in _labeled():
         yield AMWC(*arrays, np.arange(6) < 3)
 
 
 def classes() -> Iterator[MWC]:
     """The same, none of which may be split."""
-    for arrays in _labelled():
+    for arrays in _labeled():
         yield MWC(*arrays)
 
 
-def _labelled() -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+def _labeled() -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
     for size, seeds in ((SMALL, (110, 111, 112)), (MEDIUM, (113, 114, 115))):
         for noise in NOISES:
             for seed in seeds:
