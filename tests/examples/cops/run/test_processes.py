@@ -20,6 +20,7 @@ from examples.cops.run import runs
 from examples.cops.run.checkpoint import Checkpoint
 from examples.cops.run.resume import READ, check_settings
 from examples.cops.run.settings import described
+from examples.cops.steps import SolverStep
 from examples.cops.train import train_stage_one, train_stage_two, train_through_solver
 from tests.examples.cops.answers import write_scenes
 
@@ -283,3 +284,32 @@ def test_event_files_are_written_where_tensorboard_is_installed(tmp_path: Path) 
     events.Reload()
     written = [event.value for event in events.Scalars("stage 1/loss")]
     assert written == pytest.approx([entry["loss"] for entry in log], rel=1e-6)
+
+
+def test_deterministic_algorithms_are_a_setting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[bool, bool]] = []
+    monkeypatch.setattr(
+        torch, "use_deterministic_algorithms", lambda on, *, warn_only: asked.append((on, warn_only))
+    )
+    monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG", raising=False)
+    monkeypatch.setattr(runs, "open_dataset", lambda *_: pytest.fail("far enough"))
+    for on in (False, True):
+        with pytest.raises(pytest.fail.Exception, match="far enough"):
+            runs.run(None, tmp_path, DRAWN.change(training={"deterministic": on}))
+        assert asked == on * [(True, True)]
+        assert os.environ.get("CUBLAS_WORKSPACE_CONFIG") == (":4096:8" if on else None)
+    monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG")
+
+
+def test_a_resumed_run_solves_where_it_began(tmp_path: Path) -> None:
+    config = TINY.change(solver={"place": "gpu"}, stage2={"iterations": 1, "batch": 2})
+    network = runs.build_network(config, 8)
+    checkpoint = Checkpoint(tmp_path / "stage2.pt", every=1)
+    train_stage_two(network, tiny_scenes(), config, checkpoint, progress=False)
+    state = checkpoint.load()
+    assert state is not None
+    assert state["solver_place"] == "gpu"
+    more = TINY.change(stage2={"iterations": 2, "batch": 2})  # "auto", on a CPU
+    resumed = SolverStep(network, tiny_scenes().is_thing, more, frozen_trunk=True)
+    train_stage_two(network, tiny_scenes(), more, checkpoint, progress=False, step=resumed)
+    assert resumed.place == "gpu"
