@@ -37,6 +37,7 @@ def solve(
     parts: Sequence[np.ndarray],
     *,
     method: str = "default",
+    bound: bool = False,
     folder: str | os.PathLike[str] | None = None,
     progress: Progress | None = None,
 ) -> Solution | lifted_multicut.Solution:
@@ -51,13 +52,15 @@ def solve(
         parts: nodes (k,) of every part. Parts may overlap, and should where they meet: an edge with its two
             ends in no common part is left to the problem that remains.
         method: "fast", "default" or "best", for the parts, for what is left, and for the whole.
+        bound: whether to find a lower bound of the whole problem too, from those of the parts. On hard
+            problems this takes several times as long as the solution.
         folder: where results are kept, so that a run that was killed goes on there; None keeps none. A folder
             is for one problem and one choice of arguments.
         progress: is called as `progress(step, done, total)` now and then. The steps are "parts", "rest" and
             "whole".
 
     Returns:
-        The solution, with a lower bound of the whole problem from those of the parts.
+        The solution; its `lower_bound` is None unless it was asked for.
 
     Raises:
         TypeError, ValueError: if an argument is not as described above.
@@ -68,7 +71,7 @@ def solve(
 
     Examples:
         >>> problem = Multicut(3, np.array([[0, 1], [1, 2], [0, 2]]), np.array([3.0, 2.0, -2.5]))
-        >>> solution = solve(problem, [np.array([0, 1]), np.array([1, 2])])
+        >>> solution = solve(problem, [np.array([0, 1]), np.array([1, 2])], bound=True)
         >>> solution.segments.tolist(), solution.cost, round(solution.lower_bound, 9)
         ([0, 0, 1], -0.5, -2.5)
     """
@@ -77,7 +80,7 @@ def solve(
     nodes = [_checked_part(i, part, problem.num_nodes) for i, part in enumerate(parts)]
     names = [f"part {i}" for i in range(len(nodes))]
     arguments = {"nodes": problem.num_nodes, "parts": len(nodes), "method": method}
-    return solve_parts(problem, nodes, names, method, folder, arguments, progress)
+    return solve_parts(problem, nodes, names, method, bound, folder, arguments, progress)
 
 
 def _checked_part(number: int, part: np.ndarray, num_nodes: int) -> np.ndarray:
@@ -94,6 +97,7 @@ def solve_parts(
     nodes: list[np.ndarray],
     names: list[str],
     method: str,
+    bound: bool,
     folder: str | os.PathLike[str] | None,
     arguments: dict[str, object],
     progress: Progress | None,
@@ -102,6 +106,7 @@ def solve_parts(
     pairs, costs = _all_pairs(problem)
     if not np.isfinite(costs).all():
         raise ValueError(f"edge_costs must be finite, got infinity at {int((~np.isfinite(costs)).argmax())}")
+    arguments = {**arguments, "bound": bound}
     if folder is not None:
         arguments = {**arguments, "checksum of the problem": checksum(pairs, costs, *nodes)}
     store = Store(folder, "solution", arguments)
@@ -117,15 +122,17 @@ def solve_parts(
         local = np.searchsorted(nodes[i], pairs[inner[i]])
         share = costs[inner[i]] / times[inner[i]]
         lifted = inner[i] >= num_edges if isinstance(problem, LiftedMulticut) else None
-        return _solve_part, (len(nodes[i]), local, costs[inner[i]], share, lifted, method)
+        return _solve_part, (len(nodes[i]), local, costs[inner[i]], share if bound else None, lifted, method)
 
     found = run("parts", names, task, store, progress)
     joined = times[:num_edges] > 0
     for edges, arrays in zip(inner, found, strict=True):
         cut = edges[arrays["cuts"] == 1]
         joined[cut[cut < num_edges]] = False
-    bounds = [float(arrays["bound"]) for arrays in found]
     solution = _merged(problem, joined, method, store, progress)
+    if not bound:
+        return replace(solution, lower_bound=None)
+    bounds = [float(arrays["bound"]) for arrays in found]
     return replace(solution, lower_bound=min(_added(bounds, costs, times), solution.cost))
 
 
@@ -162,11 +169,14 @@ def _solve_part(
     num_nodes: int,
     edges: np.ndarray,
     costs: np.ndarray,
-    share: np.ndarray,
+    share: np.ndarray | None,
     lifted: np.ndarray | None,
     method: str,
 ) -> Arrays:
-    """Cuts (m,) of a part, and a lower bound of it at its share of the costs; `lifted` (m,) tells edges."""
+    """Cuts (m,) of a part, and a lower bound of it at its share of the costs, if that is given.
+
+    `lifted` (m,) tells which edges are lifted ones.
+    """
     if len(edges) == 0:
         return {"cuts": np.empty(0, np.uint8), "bound": np.zeros(())}
     if lifted is None:
@@ -176,8 +186,10 @@ def _solve_part(
         problem = LiftedMulticut(num_nodes, edges[base], costs[base], edges[far], costs[far])
         segments = lifted_multicut.solve(problem, method).segments
     cuts = segments[edges[:, 0]] != segments[edges[:, 1]]
-    bound = multicut.lower_bound(Multicut(num_nodes, edges, share))
-    return {"cuts": cuts.astype(np.uint8), "bound": np.array(bound)}
+    found = {"cuts": cuts.astype(np.uint8)}
+    if share is not None:
+        found["bound"] = np.array(multicut.lower_bound(Multicut(num_nodes, edges, share)))
+    return found
 
 
 def _merged(

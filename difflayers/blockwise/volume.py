@@ -68,6 +68,7 @@ def multicut(
     bias: float = 0.5,
     background: int | None = None,
     method: str = "default",
+    bound: bool = False,
     folder: str | os.PathLike[str] | None = None,
     progress: Progress | None = None,
 ) -> VolumeSolution:
@@ -100,12 +101,13 @@ def multicut(
         bias: more than 0.5 gives more segments.
         background: label that is no region; None if there is none.
         method: "fast", "default" or "best", see `difflayers.multicut.solve`.
+        bound: whether to find a lower bound of the whole problem too, see `difflayers.blockwise.solve`.
         folder: where the results of blocks are kept, so that a run that was killed goes on there; None keeps
             none. A folder is for one volume and one choice of arguments.
         progress: is called as `progress(step, done, total)` whenever a few blocks are done.
 
     Returns:
-        The solution, and the problem with its features. The lower bound is one of the whole problem.
+        The solution, and the problem with its features.
 
     Raises:
         TypeError, ValueError: if an argument is not as described above, or the folder holds another run.
@@ -136,7 +138,7 @@ def multicut(
         lifted_costs = _costs(found.lifted_means, found.lifted_sizes, bias)
         problem = LiftedMulticut(found.num_nodes, found.edges, costs, found.lifted_edges, lifted_costs)
     arguments = {"bias": float(bias), "method": method, "lifted": bool(lifted)}
-    solution = solve_parts(problem, found.parts, found.names, method, folder, arguments, progress)
+    solution = solve_parts(problem, found.parts, found.names, method, bound, folder, arguments, progress)
     return VolumeSolution(found, problem, solution)
 
 

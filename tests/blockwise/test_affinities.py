@@ -68,7 +68,7 @@ def test_blocks_of_any_shape_see_every_pair_an_offset_joins_once(shape, block, h
 
 def test_costs_come_from_affinities_and_the_blocks_from_near_the_whole():
     labels, affinities = made_affinities()
-    found = blockwise.multicut(labels, affinities, (12, 15, 14), offsets=OFFSETS, bias=0.6)
+    found = blockwise.multicut(labels, affinities, (12, 15, 14), offsets=OFFSETS, bias=0.6, bound=True)
     _, features, _, _ = of_the_whole(labels, affinities, OFFSETS)
     costs = graph.edge_costs(1 - features.mean, 0.6, sizes=features.count)
     np.testing.assert_allclose(found.problem.edge_costs, costs, atol=1e-12)
@@ -81,7 +81,7 @@ def test_costs_come_from_affinities_and_the_blocks_from_near_the_whole():
 def test_lifted_edges_come_from_long_range_affinities(scheduler):
     labels, affinities = made_affinities()
     with dask.config.set(scheduler=scheduler):
-        found = blockwise.multicut(labels, affinities, (12, 15, 14), offsets=OFFSETS, lifted=True)
+        found = blockwise.multicut(labels, affinities, (12, 15, 14), offsets=OFFSETS, lifted=True, bound=True)
     _, _, lifted, features = of_the_whole(labels, affinities, OFFSETS)
     assert np.array_equal(found.problem.lifted_edges, lifted)
     costs = graph.edge_costs(1 - features.mean, sizes=features.count)
@@ -109,9 +109,9 @@ def test_an_edge_that_no_offset_reaches_costs_nothing():
 def test_costs_of_ones_own_are_solved_on_the_parts_of_the_regions():
     labels, affinities = made_affinities()
     regions = blockwise.regions(labels, affinities, (12, 15, 14), offsets=OFFSETS)
-    expected = blockwise.multicut(labels, affinities, (12, 15, 14), offsets=OFFSETS)
+    expected = blockwise.multicut(labels, affinities, (12, 15, 14), offsets=OFFSETS, bound=True)
     costs = graph.edge_costs(regions.boundary_means, sizes=regions.boundary_sizes)
-    found = blockwise.solve(Multicut(regions.num_nodes, regions.edges, costs), regions.parts)
+    found = blockwise.solve(Multicut(regions.num_nodes, regions.edges, costs), regions.parts, bound=True)
     assert found.cost == expected.solution.cost
     assert found.lower_bound == expected.solution.lower_bound
     assert np.array_equal(regions.to_voxels(labels, regions.labels).compute(), labels)

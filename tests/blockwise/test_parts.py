@@ -39,7 +39,7 @@ def instances(draw):
 @given(instances())
 def test_the_optimum_lies_between_the_bound_of_the_parts_and_the_cost(instance):
     problem, parts = instance
-    solution = blockwise.solve(problem, parts)
+    solution = blockwise.solve(problem, parts, bound=True)
     optimum = multicut.solve_exact(problem)
     assert optimum.proven_optimal
     assert solution.lower_bound <= optimum.cost + 1e-12
@@ -74,7 +74,7 @@ def least_cost(problem):
 @given(lifted_instances().filter(lambda instance: instance[0].num_nodes <= 5))
 def test_the_same_holds_with_lifted_edges(instance):
     problem, parts = instance
-    solution = blockwise.solve(problem, parts)
+    solution = blockwise.solve(problem, parts, bound=True)
     optimum = least_cost(problem)
     assert solution.lower_bound <= optimum + 1e-9
     assert optimum <= solution.cost + 1e-9
@@ -103,7 +103,7 @@ def test_parts_come_close_to_the_whole_and_so_do_their_bounds(halo):
     for seed in range(3):
         problem = grid_instance(seed)
         whole, bound = multicut.solve(problem), multicut.lower_bound(problem)
-        found = blockwise.solve(problem, squares(40, 20, halo))
+        found = blockwise.solve(problem, squares(40, 20, halo), bound=True)
         assert found.cost <= whole.cost + 0.01 * abs(whole.cost)
         assert found.lower_bound <= found.cost
         assert found.lower_bound >= bound - 0.06 * abs(bound)
@@ -113,14 +113,14 @@ def test_parts_come_close_to_the_whole_and_so_do_their_bounds(halo):
 
 def test_one_part_with_all_nodes_has_the_bound_of_the_whole():
     problem = grid_instance(side=12)
-    found = blockwise.solve(problem, [np.arange(144)])
+    found = blockwise.solve(problem, [np.arange(144)], bound=True)
     assert found.lower_bound == pytest.approx(multicut.lower_bound(problem))
     assert found.cost <= multicut.solve(problem).cost + 1e-9
 
 
 def test_without_parts_the_whole_is_solved_and_the_negative_costs_are_the_bound():
     problem = grid_instance(side=12)
-    found = blockwise.solve(problem, [])
+    found = blockwise.solve(problem, [], bound=True)
     costs = problem.edge_costs
     assert found.lower_bound == pytest.approx(costs[costs < 0].sum())
     assert found.cost <= multicut.solve(problem).cost + 1e-9
@@ -130,7 +130,7 @@ def test_parts_may_be_named_in_any_order_and_twice():
     problem = grid_instance(side=16)
     parts = squares(16, 8, 1)
     shuffled = [np.concatenate([part, part[:5]])[::-1] for part in parts]
-    expected, found = blockwise.solve(problem, parts), blockwise.solve(problem, shuffled)
+    expected, found = (blockwise.solve(problem, own, bound=True) for own in (parts, shuffled))
     assert np.array_equal(found.segments, expected.segments)
     assert found.lower_bound == expected.lower_bound
 

@@ -74,7 +74,7 @@ def test_blocks_of_any_shape_count_every_pair_of_voxels_once(shape, block, halo,
 
 def test_blocks_come_close_to_the_whole_and_their_bound_is_one_of_the_whole():
     labels, boundary = made_volume(cells=600)
-    found = blockwise.multicut(labels, boundary, (12, 15, 14))
+    found = blockwise.multicut(labels, boundary, (12, 15, 14), bound=True)
     whole = multicut.solve(found.problem, "best")
     assert found.solution.lower_bound <= whole.cost
     assert found.solution.cost <= whole.cost + 0.02 * abs(whole.cost)
