@@ -154,7 +154,7 @@ def test_pace_graphs_are_read_as_cluster_editing(tmp_path):
         ("u,v,cost\n", 'line 1: expected .* or an edge, got "u,v,cost"'),
         ("MULTICUT\n0 1 1\nLIFTED\n0 1 1\nLIFTED\n", 'line 5: "LIFTED" has no place here'),
         ("MULTICUT\n# NODES 2\n0 1 1\nLIFTED\n0 2 1\n", "line 5: the edge joins node 2"),
-        ("MULTICUT\n0 1 1\nLIFTED\n0 1 inf\n", "lifted_costs must be finite"),
+        ("MULTICUT\n0 1 1\nLIFTED\n0 1 nan\n", 'line 4: expected a cost, got "nan"'),
     ],
 )
 def test_malformed_lists_and_graphs_are_named(tmp_path, text, message):
